@@ -6,15 +6,13 @@ One thread owns the connection. Facts that arrive while it syncs are written tog
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import threading
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
-from queue import Empty, SimpleQueue
+from queue import SimpleQueue
 from types import UnionType
 from typing import Any, Generic, Protocol, TypeVar, cast
 
@@ -36,25 +34,24 @@ class Store(Protocol):
         rows: The number of facts since the snapshot.
         size: The bytes of the snapshot and of the facts since.
         cut_size: `size` after the last snapshot.
-        beat_every: Seconds between two calls of `beat`, without which the database ends the session; None if no other
-            program can write the journal.
+        confirm: Raises `Fenced` if another program may write the journal; None if that cannot happen.
     """
 
     id: str
     rows: int
     size: int
     cut_size: int
-    beat_every: float | None
 
     @property
     def name(self) -> str: ...
+    @property
+    def confirm(self) -> Callable[[], None] | None: ...
     def restore(self) -> list[bytes]: ...
     def read(self) -> Iterable[JournalRow]: ...
     def ledger(self, since: float) -> Iterable[JournalRow]: ...
     def append(self, rows: Sequence[JournalRow]) -> None: ...
     def replace(self, snapshot: Iterable[bytes], included: int, rows: Sequence[JournalRow]) -> None: ...
-    def beat(self) -> None: ...
-    def confirm(self) -> None: ...
+    def keep(self, on_lost: Callable[[Exception], object]) -> None: ...
     def close(self) -> None: ...
 
 
@@ -84,7 +81,7 @@ class StoredJournal(Generic[F]):
     def __init__(self, file: Store, json: FactsJson[F], limit: int = 10_000) -> None:
         self.snapshot: Callable[[], Iterable[bytes]] | None = None
         self.snapshot_includes_append = True
-        self.confirm: Callable[[], Awaitable[None]] | None = None if file.beat_every is None else self._confirm
+        self.confirm: Callable[[], Awaitable[None]] | None = None if file.confirm is None else self._confirm
         self.on_broken: Callable[[JournalError], object] = lambda _: None
         self.commits = 0
         self._file = file
@@ -99,6 +96,7 @@ class StoredJournal(Generic[F]):
         self._broken: JournalError | None = None
         self._thread = threading.Thread(target=self._run, name=f"journal-{Path(file.name).stem}", daemon=True)
         self._thread.start()
+        file.keep(self._break)
 
     @property
     def id(self) -> str:
@@ -153,7 +151,7 @@ class StoredJournal(Generic[F]):
 
     async def _confirm(self) -> None:
         """See `Journal.confirm`."""
-        await self._ask(partial(self._try, self._file.confirm))
+        await self._ask(self._try)
 
     async def _ask(self, question: Callable[[], Any]) -> Any:
         answer: Future[Any] = Future()
@@ -175,25 +173,14 @@ class StoredJournal(Generic[F]):
     # In the thread
 
     def _run(self) -> None:
-        every, due = self._file.beat_every, 0.0
-        while True:
-            if every is not None and self._broken is None and time.monotonic() >= due:
-                with contextlib.suppress(JournalError):
-                    self._try(self._file.beat)
-                due = time.monotonic() + every
-            try:
-                work = self._work.get(timeout=every)
-            except Empty:
-                continue
-            if work is None:
-                break
+        while (work := self._work.get()) is not None:
             work()
         self._file.close()
 
-    def _try(self, call: Callable[[], None]) -> None:
-        if self._broken is None:
+    def _try(self) -> None:
+        if self._broken is None and self._file.confirm is not None:
             try:
-                call()
+                self._file.confirm()
             except Exception as error:
                 self._break(error)
         if self._broken is not None:
@@ -202,7 +189,7 @@ class StoredJournal(Generic[F]):
     def _break(self, error: Exception) -> JournalError:
         # After a failed sync the content of the disk is unknown; only a restart can read it.
         self._broken = error if isinstance(error, JournalError) else JournalError(f"the journal broke: {error}")
-        self._loop.call_soon_threadsafe(self.on_broken, self._broken)
+        self._loop.call_soon_threadsafe(lambda broken: self.on_broken(broken), self._broken)
         return self._broken
 
     def _commit(self, batch: _Batch) -> None:

@@ -6,8 +6,9 @@ libpq reads what is not in the address, such as the password: from `~/.pgpass`, 
 from __future__ import annotations
 
 import contextlib
+import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from typing import Any
 
 import psycopg
@@ -18,8 +19,6 @@ from wakestream.adapters.disk.documents import NAMES
 from wakestream.adapters.disk.journal_chain import after_snapshot, start_of
 from wakestream.adapters.disk.state_file import LATER, later_format
 from wakestream.operators.model.errors import Fenced, JournalError, NoSpace
-
-Session = psycopg.Connection[tuple[Any, ...]]
 
 FORMAT = 1
 """The number in `wakestream.meta`. CONTRIBUTING.md says when it is raised."""
@@ -35,6 +34,9 @@ IDLE = 3.0
 
 BEAT = 0.5
 """Seconds between the statements of a session that has nothing to write."""
+
+PATIENCE, OF_CUT = 4.0, 60.0
+"""Seconds without a byte from the server after which a session has ended, and those within a cut."""
 
 _LEAST = 14
 _DEFAULTS = {
@@ -58,6 +60,49 @@ checksum; then how often the leader has changed, and who leads."""
 _KNOWN = "SELECT count(*) FROM pg_catalog.pg_tables WHERE schemaname = 'wakestream' AND tablename = 'meta'"
 
 
+class Session(psycopg.Connection[tuple[Any, ...]]):
+    """A session that ends when the server sends nothing for `patience` seconds while a statement waits for it.
+
+    A half-open connection is noticed so, which the server has ended already. `doubt` is the last warning of the server,
+    such as one that it did not wait for its synchronous standby.
+    """
+
+    patience = PATIENCE
+    doubt = ""
+
+    def wait(self, gen: Any, *args: Any, **options: Any) -> Any:
+        """See `psycopg.Connection`."""
+        return super().wait(self._answered(gen), *args, **options)
+
+    def _answered(self, gen: Generator[Any, Any, Any]) -> Generator[Any, Any, Any]:
+        due, ready = time.monotonic() + self.patience, None
+        while True:
+            try:
+                wanted = gen.send(ready)
+            except StopIteration as end:
+                return end.value
+            ready = yield wanted
+            if ready:
+                due = time.monotonic() + self.patience
+            elif time.monotonic() > due:
+                self.pgconn.finish()
+                raise psycopg.OperationalError(f"no answer in {self.patience:g} s")
+
+    @contextlib.contextmanager
+    def patient(self) -> Iterator[None]:
+        """Allow long statements until the block ends."""
+        self.patience = OF_CUT
+        try:
+            yield
+        finally:
+            self.patience = PATIENCE
+
+    def note(self, notice: psycopg.errors.Diagnostic) -> None:
+        """Keep a warning."""
+        if notice.severity_nonlocalized == "WARNING":
+            self.doubt = notice.message_primary or "a warning"
+
+
 def checked_address(address: str) -> str:
     """Return the address. `SettingsError`: it is no address, or has a password, which others could see."""
     try:
@@ -78,8 +123,9 @@ def connect(address: str, idle: float = IDLE) -> Session:
     """
     options: dict[str, Any] = {**_DEFAULTS, **conninfo_to_dict(checked_address(address)), "client_encoding": "UTF8"}
     with errors(address, "be opened"):
-        session = psycopg.connect(**options, autocommit=True)
+        session = Session.connect(**options, autocommit=True)
     try:
+        session.add_notice_handler(session.note)
         with errors(address, "be opened", session):
             _check(address, session, f"{idle:g}s")
     except BaseException:

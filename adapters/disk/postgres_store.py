@@ -6,9 +6,12 @@ another one has the lock. All calls block; use a thread.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
+
+import psycopg
 
 from wakestream.adapters.disk.journal_bound import Bound, BoundFile, bound_path, read_bound
 from wakestream.adapters.disk.journal_chain import (
@@ -35,7 +38,7 @@ from wakestream.adapters.disk.postgres import (
     unusable,
 )
 from wakestream.adapters.disk.postgres_documents import PostgresDocuments
-from wakestream.operators.model.errors import JournalError
+from wakestream.operators.model.errors import Fenced, JournalError
 from wakestream.streams.recording.facts_json import JournalRow
 
 _FACTS = """INSERT INTO wakestream.facts
@@ -56,7 +59,7 @@ class PostgresStore:
 
     Args:
         address: `postgresql://USER@HOST:5432/DATABASE`, without a password.
-        documents: Read by each `beat`, if they have changed.
+        documents: Read twice a second after `keep`, if they have changed.
         bound: A file beside which another one has the number of the last fact: see `journal_bound`.
         idle: Seconds without a call after which the server ends the session.
 
@@ -65,14 +68,12 @@ class PostgresStore:
         end: The last fact that was read or written.
         epoch: How often the leader changed.
         leader: What the leader said of itself.
-        rows: See `Store`, as `size`, `cut_size` and `beat_every`.
+        rows: See `Store`, as `size` and `cut_size`.
 
     Raises:
         JournalError: The server cannot be reached or used, a setting of it would lose facts, or the tables are those of
             a later version.
     """
-
-    beat_every: float | None = BEAT
 
     def __init__(
         self,
@@ -96,7 +97,11 @@ class PostgresStore:
         except BaseException:
             self._session.close()
             raise
+        self._session.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
         self._base = self.end = End(-1, 0)
+        self._on_lost: Callable[[Exception], object] = lambda _: None
+        self._closing = threading.Event()
+        self._beats: threading.Thread | None = None
 
     # Leading
 
@@ -120,7 +125,7 @@ class PostgresStore:
         self.rows, self.size = self.end.seq - self._base.seq, self.cut_size
         if self._bound_at is not None:
             self._bound = BoundFile(self._bound_at, Bound(self.id, self.end.seq))
-        self.beat()
+        self._beat()
         return True
 
     def follow(self) -> int:
@@ -130,7 +135,6 @@ class PostgresStore:
         """
         session, first = self._session, self.end.seq < 0
         with errors(self.name, "be read", session), session.transaction():
-            session.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
             snapshot = self._head()
             query = "SELECT seq, kind, data, sum FROM wakestream.facts WHERE seq > %s ORDER BY seq"
             found = session.execute(query, (self.end.seq,), binary=True).fetchall()
@@ -208,7 +212,9 @@ class PostgresStore:
     def append(self, rows: Sequence[JournalRow]) -> None:
         """Write the rows; they are on the disk when it returns. After `NoSpace` none of them is."""
         with errors(self.name, "be written", self._session):
-            self.end = self._insert(rows, self.end)
+            end = self._insert(rows, self.end)
+        self._check()
+        self.end = end
         self.rows += len(rows)
         self.size += bytes_of(rows)
         self._wrote()
@@ -219,7 +225,7 @@ class PostgresStore:
         The facts since the snapshot before stay until the next call, for those who follow.
         """
         session, last, size = self._session, start_of(self.id), 0
-        with errors(self.name, "be written", session), session.transaction():
+        with errors(self.name, "be written", session), session.patient(), session.transaction():
             session.execute("DELETE FROM wakestream.snapshot")
             session.execute("DELETE FROM wakestream.facts WHERE seq <= %s", (self._base.seq,))
             for data in snapshot:
@@ -229,11 +235,18 @@ class PostgresStore:
             query = "UPDATE wakestream.meta SET seq = %s, rows = %s, chain = %s, sum = %s"
             session.execute(query, (base.seq, *last, base.sum))
             end = self._insert(rows[included:], base)
+        self._check()
         self._base, self.end = base, end
         self.rows = len(rows) - included
         self.cut_size = size
         self.size = size + bytes_of(rows[included:])
         self._wrote()
+
+    def _check(self) -> None:
+        """After a commit. When its wait for a synchronous standby is cancelled, the server only warns."""
+        if self._session.doubt:
+            self._session.close()
+            raise Fenced(f"{self.name} may lose what was written: {self._session.doubt}")
 
     def _wrote(self) -> None:
         if self._bound is not None:
@@ -251,8 +264,31 @@ class PostgresStore:
             if ledger:
                 session.execute(_LEDGER, self._ledger_columns(ledger))
 
-    def beat(self) -> None:
-        """Show the server that this program runs, and read documents that have changed."""
+    def keep(self, on_lost: Callable[[Exception], object] = lambda _: None) -> None:
+        """Let a thread show the server that this program runs, whatever else it does; a paused one has no thread.
+
+        Args:
+            on_lost: Called in that thread when the session has ended.
+        """
+        self._on_lost = on_lost
+        if self._beats is None:
+            self._beats = threading.Thread(target=self._keep, name="beats", daemon=True)
+            self._beats.start()
+        elif not self._beats.is_alive():
+            self._keep()
+
+    def _keep(self) -> None:
+        while not self._closing.is_set():
+            try:
+                self._beat()
+            except Exception as error:
+                # A transaction that failed, and that is not ended yet, takes no statement.
+                if not isinstance(error.__cause__, psycopg.errors.InFailedSqlTransaction):
+                    self._on_lost(error)
+                    break
+            self._closing.wait(BEAT)
+
+    def _beat(self) -> None:
         with errors(self.name, "be read", self._session):
             if self._documents is not None:
                 self._documents.look(self._session)
@@ -266,6 +302,9 @@ class PostgresStore:
 
     def close(self) -> None:
         """End the session, which releases the lock."""
+        self._closing.set()
+        if self._beats is not None:
+            self._beats.join()
         self._session.close()
         if self._bound is not None:
             self._bound.close(self.end.seq)

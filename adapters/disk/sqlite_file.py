@@ -80,10 +80,10 @@ class SqliteFile:
         size: The bytes of the snapshot and of the facts that were read or appended.
         cut_size: `size` after the last snapshot.
         end: The last fact.
-        beat_every: See `Store`.
+        confirm: See `Store`.
     """
 
-    beat_every: float | None = None
+    confirm: Callable[[], None] | None = None
 
     def __init__(self, path: Path, program: str, vfs: str | None = None, purpose: Purpose = "run") -> None:
         self.path = path
@@ -152,10 +152,8 @@ class SqliteFile:
         self.size = self.cut_size = size + bytes_of(rows[included:])
         self._bound.write(self.end.seq, sync=True)
 
-    def beat(self) -> None:
-        """See `Store`: nothing to do, as in `confirm`."""
-
-    confirm = beat
+    def keep(self, on_lost: Callable[[Exception], object]) -> None:
+        """See `Store`: nothing to do."""
 
     @property
     def name(self) -> str:

@@ -20,7 +20,6 @@ from wakestream.adapters.hub.config import HubConfig
 from wakestream.adapters.net.connection_limits import ConnectionLimits, Proxies
 from wakestream.adapters.net.refusals import noted
 from wakestream.adapters.net.status_page import standby_page
-from wakestream.adapters.runtime.gc_tuning import MANY_JOBS, few_collections
 from wakestream.operators.model.errors import JournalError
 from wakestream.streams.hub import hub
 from wakestream.streams.hub.events import Fact
@@ -95,6 +94,7 @@ class Standby:
         assert isinstance(documents, PostgresDocuments)  # noqa: S101 - where the journal is, there are the documents
         self._state = hub.HubState(self._config.limits)
         self._store = PostgresStore(self._address, documents, self._config.bound)
+        self._store.keep()  # the first read of many jobs takes seconds, and so does what follows when it leads
         return self._store
 
 
@@ -115,7 +115,6 @@ async def until_leading(config: HubConfig, stop: asyncio.Event, *, again: bool =
     standby, said, role = Standby(config), "", config.leadership
     role.leads, role.read = False, None
     async with contextlib.AsyncExitStack() as stack:
-        stack.enter_context(few_collections(*MANY_JOBS))  # one that scans a large state holds back the session's beat
         stack.callback(standby.close)
         while not stop.is_set():
             pause = EVERY

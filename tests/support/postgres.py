@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import tempfile
+import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -36,9 +37,13 @@ class PostgresServer:
             conf.write("\n".join((*usual, f"unix_socket_directories = '{self.data}'", *settings, "")))
         self.start()
 
-    def start(self) -> None:
-        """Start it, and return when it answers."""
-        self._run("pg_ctl", "-D", self.data, "-w", "-t", "60", "-s", "-l", self.data / "log", "start")
+    def start(self) -> str:
+        """Start it, and return when it answers. After `kill`, its other processes must have ended first."""
+        until = time.monotonic() + 60
+        while time.monotonic() < until:
+            with contextlib.suppress(AssertionError):
+                return self._run("pg_ctl", "-D", self.data, "-w", "-t", "60", "-s", "-l", self.data / "log", "start")
+        raise AssertionError((self.data / "log").read_text())
 
     def stop(self, how: str = "immediate") -> None:
         """End it: `fast` as an administrator does, `immediate` as a crash does."""
@@ -47,6 +52,15 @@ class PostgresServer:
     def kill(self) -> None:
         """Kill the main process by SIGKILL."""
         os.kill(int((self.data / "postmaster.pid").read_text().split()[0]), signal.SIGKILL)
+
+    @property
+    def ended(self) -> bool:
+        """Whether its main process has ended."""
+        try:
+            self._run("pg_ctl", "-D", self.data, "status")
+        except AssertionError:
+            return True
+        return False
 
     def database(self, *statements: str) -> str:
         """Make a new database, run these statements in it, and return its address."""
@@ -74,12 +88,12 @@ class PostgresServer:
 
 
 @contextlib.contextmanager
-def postgres_server(*settings: str) -> Iterator[PostgresServer]:
-    """A server until the block ends."""
+def postgres_server(*settings: str, at: Path | None = None) -> Iterator[PostgresServer]:
+    """A server until the block ends, in a folder of its own, or in a new one in `at`."""
     if not PROGRAMS:
         pytest.skip("PostgreSQL is not installed (Debian's package postgresql)")
     pytest.importorskip("psycopg", reason="the extra wakestream[postgres] is not installed")
-    with tempfile.TemporaryDirectory(prefix="wakestream-postgres-", ignore_cleanup_errors=True) as folder:
+    with tempfile.TemporaryDirectory(prefix="wakestream-postgres-", dir=at, ignore_cleanup_errors=True) as folder:
         server = PostgresServer(Path(folder), *settings)
         try:
             yield server

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import gc
 from contextlib import AsyncExitStack
 from pathlib import Path
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -30,6 +31,7 @@ from wakestream.adapters.hub.program import running_hub
 from wakestream.adapters.hub.standby import Term, until_leading
 from wakestream.adapters.net.tls import client_context, server_tls
 from wakestream.adapters.net.webhooks import receiver
+from wakestream.adapters.runtime.gc_tuning import MANY_JOBS, few_collections
 from wakestream.operators.model.errors import Fenced
 from wakestream.streams.hub.hub import Limits
 from wakestream.streams.hub.keep_warm import parse
@@ -303,13 +305,18 @@ def run(args: argparse.Namespace) -> int:
     async def take_turns(stop: asyncio.Event) -> None:
         lost = False
         while not stop.is_set():
+            gc.collect()  # the state of the term before: with a session, a scan of many jobs would hold back its beat
+            with few_collections(*MANY_JOBS):
+                lost = await stand_by_and_lead(stop, again=lost)
+
+    async def stand_by_and_lead(stop: asyncio.Event, *, again: bool) -> bool:
+        try:
             with listening(host, port):
-                term = await until_leading(config, stop, again=lost)
-            try:
-                if term is not None:
-                    await lead(stop, term)
-            except Fenced as error:
-                lost = True
-                logger.error("{}; this hub leads no more", error)
+                term = await until_leading(config, stop, again=again)
+            if term is not None:
+                await lead(stop, term)
+        except Fenced as error:
+            logger.error("{}; this hub leads no more", error)
+        return True
 
     return run_program(serve, exit_with_stdin=args.exit_with_stdin)

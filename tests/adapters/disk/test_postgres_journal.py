@@ -58,10 +58,10 @@ def store(address: str, idle: float = LONG, **options: Any) -> Any:
 
 @contextlib.asynccontextmanager
 async def journal(address: str, **options: Any) -> AsyncIterator[StoredJournal[Any]]:
-    leader = store(address)
+    leader = await asyncio.to_thread(store, address)
     with contextlib.ExitStack() as stack:
         stack.callback(leader.close)
-        assert leader.lead("test")
+        assert await asyncio.to_thread(leader.lead, "test")
         stack.pop_all()
     kept: StoredJournal[Any] = StoredJournal(leader, FactsJson(Fact, address), **options)  # type: ignore[arg-type]
     try:

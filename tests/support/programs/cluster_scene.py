@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 from pathlib import Path
 
-from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.exceptions import ConnectionClosed, InvalidMessage, InvalidStatus
 
 from tests.support.ports import free_port
 from tests.support.programs.client_scene import Running, User
@@ -46,7 +46,7 @@ class Cluster:
                     await (await self.place.connect()).closed()
                 except InvalidStatus as error:
                     refused = error
-                except (OSError, ConnectionClosed):
+                except (OSError, ConnectionClosed, InvalidMessage):
                     await asyncio.sleep(0.05)  # it does not listen yet, or is closing
         assert (refused.response.status_code, refused.response.headers["Retry-After"]) == (503, "1")
         return refused.response.body.decode()

@@ -1,0 +1,243 @@
+"""The journal in a real PostgreSQL with a fault: nothing acknowledged is lost, who is not sure to lead is fenced."""
+
+import asyncio
+import contextlib
+import itertools
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.adapters.disk.test_postgres_journal import Put, journal, state_and_facts, store, taken_over
+from tests.support.faults.fault_proxy import Fault, FaultProxy, fault_proxy
+from tests.support.faults.small_disk import small_disk
+from tests.support.postgres import PostgresServer, postgres_server
+from wakestream.operators.model.errors import Fenced, JournalError, NoSpace
+
+SILENT = Fault(swallow=True)
+
+
+@pytest.fixture(scope="module")
+def postgres() -> Iterator[PostgresServer]:
+    with postgres_server() as server:
+        yield server
+
+
+@pytest.fixture
+async def proxy(postgres: PostgresServer) -> AsyncIterator[FaultProxy]:
+    async with fault_proxy(postgres.port) as running:
+        yield running
+
+
+def through(proxy: FaultProxy, postgres: PostgresServer, address: str) -> str:
+    """The address by way of the proxy."""
+    return address.replace(str(postgres.port), str(proxy.port))
+
+
+async def ended(first: Any) -> JournalError:
+    """Why the journal broke."""
+    broken: asyncio.Future[JournalError] = asyncio.get_running_loop().create_future()
+    first.on_broken = lambda error: broken.done() or broken.set_result(error)
+    return await broken
+
+
+async def write(first: Any, acknowledged: list[int], more: str = "") -> None:
+    """Append one fact after the other, until that fails."""
+    for n in itertools.count():
+        await first.append([Put(str(n), n, more)])
+        acknowledged.append(n)
+
+
+async def test_a_session_of_a_program_that_writes_nothing_for_long_stays(
+    postgres: PostgresServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from wakestream.adapters.disk import postgres_store
+
+    monkeypatch.setattr(postgres_store, "BEAT", 0.1)
+    leader, other = store(address := postgres.database(), idle=2.0), store(address)
+    assert leader.lead()
+    beats = asyncio.Semaphore(0)
+    beat, loop = leader._beat, asyncio.get_running_loop()
+    leader._beat = lambda: (beat(), loop.call_soon_threadsafe(beats.release))
+    leader.keep()
+    for _ in range(25):  # longer than the server lets a session be idle
+        await beats.acquire()
+    leader.confirm()
+    assert not other.lead()
+    leader.close()
+    other.close()
+
+
+@pytest.mark.parametrize("way", ["up", "down"])
+async def test_a_half_open_connection_is_noticed_and_the_leader_fenced(
+    postgres: PostgresServer, proxy: FaultProxy, monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    from wakestream.adapters.disk.postgres import Session
+
+    address = postgres.database()
+    async with journal(through(proxy, postgres, address)) as first:
+        await first.append([Put("before", 1)])
+        monkeypatch.setattr(Session, "patience", 1.0)
+        proxy.set(**{way: SILENT})
+        why = await ended(first)
+        assert isinstance(why, Fenced)
+        assert "no answer in 1 s" in str(why)
+        with pytest.raises(Fenced):
+            await first.append([Put("after", 2)])
+        proxy.heal()
+        proxy.break_all()
+    assert [fact.key for fact in (await state_and_facts(address))[1]] == ["before"]
+
+
+async def test_appends_by_a_slow_connection_are_slow_and_the_session_stays(
+    postgres: PostgresServer, proxy: FaultProxy
+) -> None:
+    address = postgres.database()
+    async with journal(through(proxy, postgres, address)) as first:
+        proxy.set(Fault(latency=0.05, slice=500), Fault(latency=0.05, slice=50))
+        await asyncio.gather(*(first.append([Put(str(n), n, "x" * 50)]) for n in range(50)))
+        proxy.heal()
+    assert len((await state_and_facts(address))[1]) == 50
+
+
+@pytest.mark.parametrize("reset", [True, False])
+async def test_a_cut_connection_fences_the_leader_at_once_and_what_was_acknowledged_is_there(
+    postgres: PostgresServer, proxy: FaultProxy, reset: bool
+) -> None:
+    address, acknowledged = postgres.database(), list[int]()
+    async with journal(through(proxy, postgres, address)) as first:
+        proxy.set(down=Fault(cut_after=proxy.passed["down"] + 5000, reset=reset))
+        with pytest.raises(Fenced):
+            await write(first, acknowledged)
+    proxy.heal()
+    values = [fact.value for fact in (await state_and_facts(address))[1]]
+    assert values in (acknowledged, [*acknowledged, len(acknowledged)]), "the answer to the last may be lost"
+    assert acknowledged
+
+
+@pytest.mark.parametrize("how", ["stop", "kill"])
+async def test_a_leader_whose_database_restarts_or_is_killed_is_fenced_and_nothing_acknowledged_is_lost(
+    postgres: PostgresServer, how: str
+) -> None:
+    address, acknowledged = postgres.database(), list[int]()
+    async with journal(address) as first:
+        await first.append([Put("before", -1)])
+        writing = asyncio.create_task(write(first, acknowledged))
+        await asyncio.to_thread(postgres.kill if how == "kill" else partial(postgres.stop, "fast"))
+        with pytest.raises(Fenced):
+            await writing
+    await asyncio.to_thread(postgres.start)
+    values = [fact.value for fact in (await state_and_facts(address))[1]][1:]
+    assert values in (acknowledged, [*acknowledged, len(acknowledged)])
+
+
+async def test_two_that_stand_by_never_lead_at_once(postgres: PostgresServer) -> None:
+    address = postgres.database()
+    first, second, third = (store(address) for _ in range(3))
+    assert first.lead("first")
+    assert [second.lead("second"), third.lead("third")] == [False, False]
+    first.close()
+    async with asyncio.timeout(20):
+        won: list[bool] = []
+        while not any(won):  # the server may still be ending the first session
+            won = await asyncio.gather(*(asyncio.to_thread(one.lead, "next") for one in (second, third)))
+    assert sorted(won) == [False, True]
+    leader, other = (second, third) if won[0] else (third, second)
+    assert not other.lead()
+    leader.close()
+    await taken_over(other)
+    assert other.epoch == 3
+    other.close()
+
+
+async def test_the_full_disk_of_a_database_loses_nothing_acknowledged_and_stores_nothing_twice() -> None:
+    with contextlib.ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        folder.chmod(0o711)  # the server's account is another one
+        disk = stack.enter_context(small_disk(folder / "disk", 160 * 2**20))
+        server = stack.enter_context(postgres_server("max_wal_size = '32MB'", at=disk.path))
+        address, acknowledged = server.database(), list[int]()
+        async with journal(address) as first:
+            disk.fill(2**20)
+            with pytest.raises((NoSpace, Fenced)):  # NoSpace, or the server itself ends as its log has no room
+                await write(first, acknowledged, "x" * 100_000)
+            disk.make_room()
+            with contextlib.suppress(Fenced):
+                await first.append([Put("again", -1)])
+                acknowledged.append(-1)
+        if server.ended:
+            await asyncio.to_thread(server.start)
+        values = [fact.value for fact in (await state_and_facts(address))[1]]
+        assert values in (acknowledged, [*acknowledged, len(acknowledged)])
+
+
+async def test_a_leader_that_the_server_lets_go_on_without_its_synchronous_standby_is_fenced() -> None:
+    with postgres_server() as server:
+        address = f"postgresql://wakestream@127.0.0.1:{server.port}/postgres"
+
+        def wait_for(standby: str) -> None:
+            server.sql(
+                "postgres", f"ALTER SYSTEM SET synchronous_standby_names = '{standby}'", "SELECT pg_reload_conf()"
+            )
+            while server.sql("postgres", "SHOW synchronous_standby_names") != standby:
+                pass
+
+        server.sql("postgres", "ALTER DATABASE postgres SET synchronous_commit = local")
+        wait_for("nowhere")
+        with pytest.raises(JournalError, match="synchronous_commit = local and may lose facts; set it to on"):
+            store(address)
+        wait_for("")
+        server.sql("postgres", "ALTER DATABASE postgres RESET synchronous_commit")
+        async with journal(address) as first:
+            await first.append([Put("a", 1)])
+            wait_for("nowhere")
+            writing = asyncio.create_task(first.append([Put("b", 2)]))
+            waits = "SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE wait_event = 'SyncRep'"
+            while await asyncio.to_thread(server.sql, "postgres", waits) != "t":
+                assert not writing.done() or writing.exception() is None
+                if writing.done():  # the session did not know of the standby yet
+                    writing = asyncio.create_task(first.append([Put("b", 2)]))
+            with pytest.raises(Fenced, match="may lose what was written: canceling wait for synchronous replication"):
+                await writing
+
+
+async def test_an_account_that_may_only_read_is_refused_with_the_right_that_it_lacks(postgres: PostgresServer) -> None:
+    address = postgres.database("CREATE ROLE reader LOGIN")
+    async with journal(address) as first:
+        await first.append([Put("a", 1)])
+    postgres.sql(
+        address,
+        "GRANT USAGE ON SCHEMA wakestream TO reader",
+        "GRANT SELECT ON ALL TABLES IN SCHEMA wakestream TO reader",
+    )
+    reader = store(address.replace("wakestream@", "reader@"))
+    with pytest.raises(JournalError, match=r"cannot be written: permission denied for table meta.*; grant this right"):
+        reader.lead()
+    reader.close()
+    assert await state_and_facts(address) == ([], [Put("a", 1)])
+
+
+async def test_a_role_or_database_without_a_limit_for_idle_sessions_has_ours(postgres: PostgresServer) -> None:
+    address = postgres.database()
+    name = address.rpartition("/")[2]
+    postgres.sql(address, f"ALTER DATABASE {name} SET idle_session_timeout = 0")
+    paused, other = store(address, idle=1.0), store(address)
+    assert paused.lead()
+    await taken_over(other)
+    with pytest.raises(Fenced, match="idle-session timeout"):
+        paused.confirm()
+    paused.close()
+    other.close()
+
+
+def test_a_server_that_is_too_old_to_end_idle_sessions_is_refused(
+    postgres: PostgresServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from wakestream.adapters.disk import postgres as sessions
+
+    monkeypatch.setattr(sessions, "_LEAST", 99)
+    with pytest.raises(JournalError, match=r"its server is PostgreSQL \d\d; use version 99 or later"):
+        store(postgres.database())
