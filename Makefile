@@ -15,7 +15,7 @@ PYTEST := $(BIN)/python -m pytest
 PARALLEL := --numprocesses auto --dist loadfile
 # Most of the slow tests wait for programs, so there are more of them than cores.
 WAITING := --numprocesses $(shell $(PYTHON) -c 'import os; print(3 * (os.cpu_count() or 2) // 2)') --dist loadfile --durations 20
-ENGINES := .venv/engines/cog/.ready .venv/engines/gradio/.ready
+ENGINES := .venv/engines/cog/.ready .venv/engines/gradio/.ready .venv/engines/replicate/.ready
 
 .PHONY: setup demo test test-rest test-all faults kills determinism mutants bench simulate check lint types imports peers browser engines clouds s3 released queues hashes audit release docs clean
 
@@ -82,7 +82,8 @@ browser: setup
 	if command -v npm >/dev/null; then npm install --prefix tests/browser --no-package-lock --no-audit --no-fund \
 		--cache tests/browser/node_modules/.cache; fi
 
-# Real Cog and Gradio servers, each in an environment of its own; without them their tests are skipped.
+# Real Cog and Gradio servers and a client of Replicate, each in an environment of its own; without them their tests are
+# skipped.
 engines: $(ENGINES)
 
 .venv/engines/%/.ready: tests/support/engines/%.txt | $(READY)

@@ -97,6 +97,11 @@ def size(text: str) -> int:
         raise argparse.ArgumentTypeError(f"{text[:40]!r} {error}") from None
 
 
+def address(text: str) -> tuple[str, int]:
+    """The `type` of a flag that takes `HOST:PORT`."""
+    return _checked(addresses.listen_address, text)
+
+
 def time_or_zero(text: str) -> float:
     """As `time`; 0 is one, too."""
     return 0.0 if text.strip() == "0" else time(text)

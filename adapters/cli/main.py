@@ -47,6 +47,7 @@ COMMANDS = {
     "invite": "make a code with which another machine joins this hub",
     "license": "issue, import, list, rotate and revoke license keys",
     "audit": "list all licenses with their GPUs, last use and permissions",
+    "token": "make, list and remove tokens of programs that use the daemon's API",
     "status": "show the GPUs: state, users and cost",
     "top": "show GPUs, queue, connections, costs and budgets of a hub, kept up to date",
     "why": "explain why a job waits, or why the GPU is on",

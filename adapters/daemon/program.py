@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from importlib.metadata import version
@@ -13,11 +13,13 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
+from aiohttp import web
 from loguru import logger
 
 from wakestream.adapters.client.client import open_client
 from wakestream.adapters.client.hub_query import ask
-from wakestream.adapters.config.settings import Settings
+from wakestream.adapters.config.addresses import at_port
+from wakestream.adapters.config.settings import Settings, SettingsError
 from wakestream.adapters.daemon.api.auth import Doors
 from wakestream.adapters.daemon.api.routes import Api
 from wakestream.adapters.daemon.api.server import check_loopback, local_server
@@ -30,15 +32,25 @@ from wakestream.adapters.daemon.event_feed import EventFeed
 from wakestream.adapters.daemon.folder_watch import FolderWatch
 from wakestream.adapters.daemon.kinds import DaemonKinds
 from wakestream.adapters.daemon.outbox import Outbox
+from wakestream.adapters.daemon.replicate.api import Api as Programs
+from wakestream.adapters.daemon.replicate.hooks import Hooks
+from wakestream.adapters.daemon.replicate.http import BODY_MOST, guard
+from wakestream.adapters.daemon.replicate.predictions import Predictions
+from wakestream.adapters.daemon.replicate.tokens import Tokens
 from wakestream.adapters.daemon.result_reuse import ResultReuse
 from wakestream.adapters.disk.fingerprints import DiskFiles
 from wakestream.adapters.disk.journal import StoredJournal, open_journal
 from wakestream.adapters.disk.path_key import path_key
 from wakestream.adapters.disk.state_folder import prepare_state
+from wakestream.adapters.net.connection_limits import Room
+from wakestream.adapters.net.http_server import listening
+from wakestream.adapters.net.silent_callers import MOST, SilentCallers
+from wakestream.adapters.net.tls import ServerTls, client_context
 from wakestream.adapters.net.webhooks import Webhooks, receiver, telling
 from wakestream.adapters.runtime.gc_tuning import MANY_JOBS, few_collections
 from wakestream.adapters.runtime.tasks import supervised
 from wakestream.operators.model.backoff import Backoff
+from wakestream.operators.model.events import JobEvent
 from wakestream.operators.model.policy import Policy
 from wakestream.streams.jobs.daemon_pipeline import DURABLE, LANES, OWN, durable_pipeline, own_pipeline
 from wakestream.streams.jobs.turn_stages import LaneLimits, lanes
@@ -62,9 +74,21 @@ class OwnPipeline:
 
 
 @dataclass(frozen=True, slots=True)
+class ApiConfig:
+    """Settings of the API for programs. `text` gives the line of an event in a prediction's log; `webhook_hosts` may be
+    in a local network."""
+
+    host: str
+    port: int
+    text: Callable[[JobEvent], str]
+    tls: ServerTls | None = None
+    webhook_hosts: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class DaemonConfig:
     """Settings of a daemon. `state` is its folder, `open_most` limits unfinished jobs, `quota` bytes of the console's
-    files. `own` replaces the standard pipeline. `watch` is a folder whose pairs become jobs."""
+    files. `own` replaces the standard pipeline. `watch` is a folder whose pairs become jobs. `api` is for programs."""
 
     state: Path
     host: str = "127.0.0.1"
@@ -75,17 +99,19 @@ class DaemonConfig:
     webhook_again: Backoff = AGAIN
     own: OwnPipeline | None = None
     watch: Path | None = None
+    api: ApiConfig | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class RunningDaemon:
-    """A running daemon. `url` is the address of its API."""
+    """A running daemon. `url` is the address of its API, `api_url` that of the API for programs."""
 
     url: str
     outbox: Outbox
     console: Console
     journal: StoredJournal[OutboxFact]
     webhooks: Webhooks | None = None
+    api_url: str = ""
 
 
 @asynccontextmanager
@@ -172,14 +198,47 @@ async def running_daemon(
             state.webhook = True
             webhooks = await stack.enter_async_context(telling(to, box.settle, config.webhook_again))
             box.on_webhook = webhooks.tell
+        programs, api_url = None, ""
+        if config.api is not None:
+            programs, api_url = await stack.enter_async_context(
+                for_programs(config, config.api, box, console, settings)
+            )
         await stack.enter_async_context(box.serving(client))
         tasks = await stack.enter_async_context(supervised("the daemon"))
+        if programs is not None and config.api is not None:
+            tasks.keeps("the deadlines of predictions", programs.keep_deadlines)
+            tasks.keeps("the webhooks of programs", programs.hooks.run)
+            if config.api.tls is not None:
+                tasks.keeps("the certificate", config.api.tls.watch)
         tasks.keeps("the console's waiting jobs", console.go_on)
         if config.watch is not None:
             tasks.keeps("--watch", FolderWatch(config.watch, config.state, box, settings.probe).run)
         stack.enter_context(announced(config.state, Address(url, token, os.getpid())))
         stack.enter_context(few_collections(*MANY_JOBS))
-        yield RunningDaemon(url, box, console, journal, webhooks)
+        yield RunningDaemon(url, box, console, journal, webhooks, api_url)
+
+
+@asynccontextmanager
+async def for_programs(
+    config: DaemonConfig, asked: ApiConfig, box: Outbox, console: Console, settings: Settings
+) -> AsyncIterator[tuple[Programs, str]]:
+    """Serve the API for programs while the block runs; yields it and its address."""
+    tokens, predictions, ours = Tokens(config.state), Predictions(box, console, asked.text), box.on_webhook
+    hooks = Hooks(box, predictions, tokens, asked.webhook_hosts, client_context(settings.ca))
+    programs = Programs(box, console, predictions, tokens, hooks)
+    async with AsyncExitStack() as stack:
+        hooks.webhooks = await stack.enter_async_context(aclosing(Webhooks(hooks.post, box.settle)))
+        box.on_webhook = lambda owed: ours(owed) if owed.news else hooks.webhooks.tell(owed)
+        console.costs.always = True
+        silent = SilentCallers(room=Room.of(MOST))
+        app = web.Application(middlewares=[silent.middleware(), guard(tokens)], client_max_size=BODY_MOST)
+        app.add_routes(programs.routes())
+        tls = None if asked.tls is None else asked.tls.context
+        try:
+            port = await stack.enter_async_context(listening(app, "api", silent, asked.host, asked.port, tls=tls))
+        except OSError as error:
+            raise SettingsError(f"--api: {error.strerror or error}; choose another address") from None
+        yield programs, f"http{'s' if tls else ''}://{at_port(asked.host, port)}"
 
 
 def _preferred(config: DaemonConfig) -> DaemonConfig:

@@ -100,6 +100,12 @@ def content_ending(path: Path) -> str:
     head = b""
     with contextlib.suppress(OSError), path.open("rb") as file:
         head = file.read(_HEAD)
+    return ending_of_content(head)
+
+
+def ending_of_content(head: bytes) -> str:
+    """As `content_ending`, of a file that begins like this."""
+    head = head[:_HEAD]
     found = next((ending for at, magic, ending in _MAGIC if head.startswith(magic, at)), "")
     return ".webm" if found == ".mkv" and b"webm" in head else found
 

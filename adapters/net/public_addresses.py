@@ -48,10 +48,10 @@ def check_public(host: str, address: str) -> None:
 
 def public_connector() -> aiohttp.TCPConnector:
     """Return a connector for `aiohttp.ClientSession` that raises `NotPublic` for every other address."""
-    return aiohttp.TCPConnector(resolver=_PublicResolver(), use_dns_cache=False, socket_factory=_public_socket)
+    return aiohttp.TCPConnector(resolver=PublicResolver(), use_dns_cache=False, socket_factory=_public_socket)
 
 
-class _PublicResolver(AbstractResolver):
+class PublicResolver(AbstractResolver):
     """Resolves a host once, and refuses it if one of its addresses is not public. The connection goes to these."""
 
     async def resolve(

@@ -25,6 +25,7 @@ from loguru import logger
 
 from wakestream.adapters.config.settings import Settings, SettingsError
 from wakestream.adapters.net.connect_errors import no_connection
+from wakestream.adapters.net.public_addresses import NotPublic, public_connector
 from wakestream.adapters.net.tls import client_context, explained
 from wakestream.adapters.runtime.known_secrets import redacted
 from wakestream.operators.model.backoff import Backoff
@@ -191,6 +192,7 @@ async def post_json(
     message_id: str | None = None,
     at: int | None = None,
     ca: ssl.SSLContext | None = None,
+    public: bool = False,
 ) -> None:
     """POST a message as JSON to a webhook.
 
@@ -204,6 +206,7 @@ async def post_json(
         message_id: The same for each attempt to send this message; a new one by default.
         at: The time of the attempt in UNIX seconds; now by default.
         ca: Verifies a receiver whose certificate the system does not trust.
+        public: Whether only addresses of the internet are called.
 
     Raises:
         WebhookDown: no answer, or another status than 2xx; a retry may succeed.
@@ -217,13 +220,16 @@ async def post_json(
     sent = {"Content-Type": "application/json", "User-Agent": "wakestream"}
     if secret is not None:
         sent |= signed(secret, body, message_id or f"msg_{uuid.uuid4().hex}", int(time.time()) if at is None else at)
-    timeout = aiohttp.ClientTimeout(total=ANSWER_WITHIN)
+    timeout, connector = aiohttp.ClientTimeout(total=ANSWER_WITHIN), public_connector() if public else None
     try:
         async with (
-            aiohttp.ClientSession(timeout=timeout, cookie_jar=aiohttp.DummyCookieJar()) as session,
+            aiohttp.ClientSession(timeout=timeout, cookie_jar=aiohttp.DummyCookieJar(), connector=connector) as session,
             session.post(url, data=body, headers=sent, allow_redirects=False, ssl=ca or True) as response,
         ):
             status = response.status
+    except NotPublic:
+        why = "the webhook was not sent: its address is one of this machine or of a local network"
+        raise WakestreamError(why, code="bad_url") from None
     except (aiohttp.InvalidURL, aiohttp.NonHttpUrlClientError):
         raise WakestreamError(
             "the webhook was not sent: its address cannot be called; correct it", code="bad_url"

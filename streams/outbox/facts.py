@@ -40,6 +40,30 @@ class FileStat(Frozen, frozen=True):
     seconds: float = 0.0
 
 
+class Caller(Frozen, frozen=True, omit_defaults=True):
+    """The program that asked for a job by the API for programs, and what it wants.
+
+    Attributes:
+        token: The name of its token.
+        url: The address at which it reached the API.
+        version: The version of the kind.
+        input: The inputs and parameters as it named them; an address in place of each file, a mark in place of secrets.
+        shape: What it gets of each output: `file`, `files` (a list), `text` or `json`.
+        webhook: Where it wants to be notified; empty: nowhere.
+        events: Of what it wants to be notified: `start`, `logs`, `output`, `completed`.
+        until: When the job is cancelled; 0: never.
+    """
+
+    token: str
+    url: str = ""
+    version: str = ""
+    input: dict[str, Any] = {}  # noqa: RUF012 - msgspec copies it
+    shape: dict[str, str] = {}  # noqa: RUF012 - msgspec copies it
+    webhook: str = ""
+    events: tuple[str, ...] = ()
+    until: float = 0.0
+
+
 _OF_PAIRS: Final = (
     "video", "audio", "video_size", "video_mtime_ns", "audio_size", "audio_mtime_ns", "video_s", "audio_s",
 )  # fmt: skip
@@ -69,6 +93,7 @@ class JobAccepted(_OfJob, JobSpec, frozen=True, omit_defaults=True):
         unnamed: The endings of its results follow their content.
         batch: A name that it has in common with the jobs started together with it.
         kind: The kind of work.
+        caller: The program that asked for it by the API for programs.
     """
 
     video: str = ""
@@ -97,6 +122,7 @@ class JobAccepted(_OfJob, JobSpec, frozen=True, omit_defaults=True):
     batch: str = ""
     kind: str = ""
     requires: tuple[str, ...] = ()
+    caller: Caller | None = None
 
     def __post_init__(self) -> None:
         """Give a fact of an earlier version the present form."""

@@ -24,8 +24,8 @@ from wakestream.streams.webhooks import MAX_PENDING, WebhookOwed, WebhookSettled
 
 
 def _started(state: OutboxState, _: f.DaemonStarted, now: float, decision: f.OutboxDecision) -> None:
-    if state.webhook:
-        decision.command(*(f.Notify(pending.job, pending) for pending in state.pending.values()))
+    due = (pending for pending in state.pending.values() if state.webhook or not pending.news)
+    decision.command(*(f.Notify(pending.job, pending) for pending in due))
     for job in state.queue:
         entry = state.jobs[job]
         if entry.cancelling is None:
@@ -148,8 +148,7 @@ def _happened(state: OutboxState, event: f.Happened, now: float, decision: f.Out
         ended = _ended(event, entry.stage.reused if entry.stage is not None else "", now)
         decision.fact(ended)
         decision.command(f.Tell(event.job, event.event))
-        if state.webhook:
-            _notify_later(state, entry, ended, decision)
+        _notify_later(state, entry, ended, decision)
         _go_on(state, ended, now, decision)
     elif isinstance(event.event, e.Fingerprinted):
         decision.fact(_read(entry, event.event))
@@ -188,8 +187,7 @@ def _go_on(state: OutboxState, ended: f.JobEnded, now: float, decision: f.Outbox
         end = _ended(f.Happened(entry.accepted.job, failed), "", now)
         decision.fact(end)
         decision.command(f.Tell(end.job, failed))
-        if state.webhook:
-            _notify_later(state, entry, end, decision)
+        _notify_later(state, entry, end, decision)
 
 
 def _released(state: OutboxState, event: f.Released, now: float, decision: f.OutboxDecision) -> None:
@@ -200,15 +198,17 @@ def _released(state: OutboxState, event: f.Released, now: float, decision: f.Out
 
 
 def _notify_later(state: OutboxState, entry: Entry, ended: f.JobEnded, decision: f.OutboxDecision) -> None:
-    """Add the webhook in the same commit as the end, so that a kill cannot lose it."""
-    pending = webhook_of(entry.accepted, ended, entry.stage.sent if entry.stage is not None else 0)
-    if pending is None:
-        return
-    if len(state.pending) >= MAX_PENDING:
-        first = next(iter(state.pending.values()))
-        decision.fact(f.WebhookGivenUp(first.job, first.delivery, ended.at, "too many wait"))
-    decision.fact(pending)
-    decision.command(f.Notify(pending.job, pending))
+    """Add the webhooks in the same commit as the end, so that a kill cannot lose them."""
+    sent = entry.stage.sent if entry.stage is not None else 0
+    ours = webhook_of(entry.accepted, ended, sent) if state.webhook else None
+    for pending in (ours, webhook_of_caller(entry.accepted, ended)):
+        if pending is None:
+            continue
+        if len(state.pending) >= MAX_PENDING:
+            first = next(iter(state.pending.values()))
+            decision.fact(f.WebhookGivenUp(first.job, first.delivery, ended.at, "too many wait"))
+        decision.fact(pending)
+        decision.command(f.Notify(pending.job, pending))
 
 
 EVENTS: Final = {"done": "job.done", "failed": "job.failed", "timed_out": "job.failed"}
@@ -238,6 +238,19 @@ def webhook_of(accepted: f.JobAccepted, ended: f.JobEnded, sent: int) -> Webhook
     if ended.outcome != "done":
         news |= {"why": ended.why or f"{ended.stage}: nothing within {ended.seconds:g} s", "code": ended.code}
     return WebhookOwed(accepted.job, delivery_id(accepted.job, ended.at), ended.at, news)
+
+
+def webhook_of_caller(accepted: f.JobAccepted, ended: f.JobEnded) -> WebhookOwed | None:
+    """The webhook that this end makes due for the program that asked for the job.
+
+    It has no `news`: the program gets the job as its API shows it at that time.
+    """
+    caller = accepted.caller
+    if caller is None or not caller.webhook:
+        return None
+    if "completed" not in caller.events and ("output" not in caller.events or ended.outcome != "done"):
+        return None
+    return WebhookOwed(accepted.job, delivery_id(f"{accepted.job} {caller.webhook}", ended.at), ended.at, {})
 
 
 def _webhook_settled(state: OutboxState, event: WebhookSettled, now: float, decision: f.OutboxDecision) -> None:

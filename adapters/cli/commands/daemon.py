@@ -17,10 +17,12 @@ from loguru import logger
 from wakestream.adapters.cli import flags
 from wakestream.adapters.cli.first_start import CLIENT, hub_and_code, is_first_start
 from wakestream.adapters.cli.i18n.catalog import in_chinese, t
+from wakestream.adapters.cli.render.job_text import event
 from wakestream.adapters.cli.replay import pipeline_option as pipelines
 from wakestream.adapters.cli.serve import announce, listening, serve_metrics
 from wakestream.adapters.cli.service import begin, run_program
 from wakestream.adapters.cli.setup.roles import Joined, join
+from wakestream.adapters.config.addresses import is_loopback
 from wakestream.adapters.config.settings import SettingsError
 from wakestream.adapters.daemon.api import requests
 from wakestream.adapters.daemon.api.auth import ApiError, Doors
@@ -29,9 +31,10 @@ from wakestream.adapters.daemon.console.sessions import address, in_browser, sho
 from wakestream.adapters.daemon.console.static_files import Page
 from wakestream.adapters.daemon.discovery import folder
 from wakestream.adapters.daemon.metrics import DaemonMetrics, JobWatch
-from wakestream.adapters.daemon.program import DaemonConfig, OwnPipeline, running_daemon
+from wakestream.adapters.daemon.program import ApiConfig, DaemonConfig, OwnPipeline, running_daemon
 from wakestream.adapters.disk.state_folder import prepare_state
 from wakestream.adapters.net.silent_callers import MOST
+from wakestream.adapters.net.tls import server_tls
 from wakestream.adapters.runtime.printing import say
 from wakestream.adapters.runtime.rlimits import connections_allowed
 from wakestream.adapters.runtime.tasks import first_of
@@ -41,7 +44,7 @@ from wakestream.streams.recording.recording import untapped
 
 EXAMPLES = (
     "daemon --hub http://hub.example:8765 --key-file client.key",
-    "daemon --open --max-uploads 4",
+    "daemon --open --api 127.0.0.1:8399",
     "daemon --watch ~/Videos/incoming",
     "daemon --webhook https://shop.example/hooks/video --log-file daemon.log",
 )
@@ -70,11 +73,36 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         parser.add_argument(f"--max-{name}", metavar="N", type=flags.whole(1, 10_000), help=help_text)
     text = "notify this address when a job is done or failed (WAKESTREAM_WEBHOOK_URL, WAKESTREAM_WEBHOOK_SECRET)"
     flags.add(parser, "--webhook URL", text, dest="webhook_url")
+    _api(parser)
     flags.connection(parser)
     flags.probe(parser)
     flags.trace(parser)
     flags.waits(parser)
     flags.program(parser)
+
+
+def _api(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("the API for programs")
+    text = "serve an API that clients of Replicate speak, such as 127.0.0.1:8399; `wakestream token add` makes tokens"
+    flags.add(group, "--api HOST:PORT", text, type=flags.address)
+    flags.add(
+        group, "--api-tls FILE", "serve it with TLS: the certificate (chain) and its key in one PEM file", type=Path
+    )
+    flags.add(group, "--api-insecure", "serve it without TLS also where other machines can reach it")
+    text = "a host in the local network that it may call as a webhook; may be repeated"
+    flags.add(group, "--api-webhook-host HOST", text, action="append", default=[])
+
+
+def _served_api(args: argparse.Namespace) -> ApiConfig | None:
+    """What the flags say of the API. `SettingsError` if other machines could read what it says."""
+    if args.api is None:
+        return None
+    host, port = args.api
+    tls = server_tls(args.api_tls, args.api_tls)
+    if tls is None and not is_loopback(host) and not args.api_insecure:
+        why = f"--api: {host} can be reached from other machines, which could read tokens and files"
+        raise SettingsError(f"{why}; give --api-tls FILE, or --api-insecure if a proxy with TLS is in front")
+    return ApiConfig(host, port, event, tls, tuple(args.api_webhook_host))
 
 
 def _size(text: str) -> int:
@@ -94,7 +122,8 @@ def run(args: argparse.Namespace) -> int:
     lanes, own = LaneLimits(**given), _own(args.pipeline)
     watch = None if args.watch is None else args.watch.expanduser().absolute()
     connections_allowed(2 * MOST)  # of jobs and pages, each with a file
-    config = DaemonConfig(folder(args.state), host, port, lanes, own=own, watch=watch, **quota)
+    api = _served_api(args)
+    config = DaemonConfig(folder(args.state), host, port, lanes, own=own, watch=watch, api=api, **quota)
 
     async def main(stop: asyncio.Event) -> None:
         found = settings
@@ -112,6 +141,8 @@ def run(args: argparse.Namespace) -> int:
             if found.metrics is not None and watch is not None:
                 await serve_metrics(stack, found.metrics, DaemonMetrics(daemon, watch, config.state))
             announce("daemon", daemon.url)
+            if daemon.api_url:
+                say(t("api.listening", url=daemon.api_url))
             stack.enter_context(shown(config.state, daemon.url, daemon.console.sessions.new_link, browser=args.open))
             await stop.wait()
 

@@ -23,7 +23,7 @@ from wakestream.adapters.disk.result_names import next_free, same_path
 from wakestream.adapters.net import http_server
 from wakestream.operators.model.errors import FileError, WrongInput
 from wakestream.operators.model.events import MAX_PRIORITY, Job
-from wakestream.streams.outbox.facts import FileStat, JobAccepted, Submitting
+from wakestream.streams.outbox.facts import Caller, FileStat, JobAccepted, Submitting
 from wakestream.streams.outbox.state import Entry
 from wakestream.streams.placement.requirements import MAX_REQUIREMENTS, all_of
 from wakestream.streams.protocol import wire
@@ -167,6 +167,7 @@ class Wanted:
         version: The fingerprint of the kind.
         if_exists: What happens where the file of a result exists.
         batch: A name that it has in common with the jobs started together with it.
+        caller: The program that asked for it by the API for programs.
     """
 
     job: Job
@@ -180,6 +181,7 @@ class Wanted:
     version: str = ""
     if_exists: IfExists = "number"
     batch: str = ""
+    caller: Caller | None = None
 
     def changed(self, **fields: Any) -> Wanted:
         """The same with other fields of the job."""
@@ -326,7 +328,7 @@ def looked_at(asked: Wanted, retry_of: str = "", taken: Container[str] | None = 
     except OSError as error:
         raise ApiError(400, "file_unusable", f"the files cannot be read: {error.strerror or error}") from None
     _check_apart(job.outputs)
-    more = {"after": asked.after, "sources": asked.sources, "version": asked.version, "batch": asked.batch}
+    more = {name: getattr(asked, name) for name in ("after", "sources", "version", "batch", "caller")}
     return Submitting(0, JobAccepted.of(job, files, asked.priority, retry_of=retry_of, **more))
 
 

@@ -185,12 +185,12 @@ class Console:
         self.costs = Costs(lambda: ask(link, query, m.HubStatus, COSTS_WITHIN), cards, folder)
         outbox.on_released = self._released
         outbox.on_moved = self._moved
-        self._calls = JobCalls(outbox, self.holdings, cards, self.sessions, self._live.tell, self._tell_rest, kinds)
+        self.calls = JobCalls(outbox, self.holdings, cards, self.sessions, self._live.tell, self._tell_rest, kinds)
 
     @property
     def waiting_params(self) -> list[dict[str, Any]]:
         """The parameters of the jobs that wait for their files."""
-        return [job.started.params for job in self._calls.waiting.jobs.values()]
+        return [job.started.params for job in self.calls.waiting.jobs.values()]
 
     def is_open(self, request: web.Request) -> bool:
         """Whether a call needs no session: the page has no secrets, and other calls check links and tickets."""
@@ -214,7 +214,7 @@ class Console:
             web.get("/console/costs", self.show_costs),
             *(web.post(f"/{at}/estimate", self.costs.estimate) for at in ("api", "console")),
             web.post("/console/gpus", self.order_gpu),
-            *self._calls.routes(),
+            *self.calls.routes(),
         ]
 
     async def begin(self, request: web.Request) -> web.Response:
@@ -255,7 +255,8 @@ class Console:
             return
         made, here = results_of(entry), [one for one in self.cards.outputs(entry) if one["here"]]
         results = {one["name"]: (made[one["name"]][0], one["file"]) for one in here}
-        mark, folder = mark_of(Path(entry.accepted.output)), self.preferences.output_folder
+        folder = "" if entry.accepted.caller is not None else self.preferences.output_folder  # its program gets them
+        mark = mark_of(Path(entry.accepted.output))
         try:
             with suppress(Interrupted):
                 await finish_despite_cancel(asyncio.to_thread(deliver, mark, results, folder, self._stopping.is_set))
@@ -307,7 +308,7 @@ class Console:
 
     async def go_on(self) -> None:
         """Go on with the jobs that waited for their files when an earlier run ended; the outbox takes jobs now."""
-        await self._calls.go_on()
+        await self.calls.go_on()
 
     @asynccontextmanager
     async def serving(self) -> AsyncIterator[None]:
@@ -318,8 +319,8 @@ class Console:
         await self._kept.load()
         async with AsyncExitStack() as stack:
             stack.push_async_callback(self.costs.close)
-            stack.push_async_callback(self._calls.waiting.clear)
-            stack.push_async_callback(self._calls.copies.close)
+            stack.push_async_callback(self.calls.waiting.clear)
+            stack.push_async_callback(self.calls.copies.close)
             stack.push_async_callback(self._kept.write)
             tasks = await stack.enter_async_context(supervised("the console"))
             tasks.keeps("the copy of results", self.holdings.react)
@@ -332,7 +333,7 @@ class Console:
             yield
 
     def _all(self) -> dict[str, Any]:
-        return {**self._rest(), "waiting": self._calls.waiting.all_plain()}
+        return {**self._rest(), "waiting": self.calls.waiting.all_plain()}
 
     def _rest(self) -> dict[str, Any]:
         state = self._outbox.state

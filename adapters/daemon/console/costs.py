@@ -82,11 +82,12 @@ class Costs:
         self._asked_at = float("-inf")
         self._news, self._seen, self._sent = 0, 0, 0
         self._asking: asyncio.Task[None] | None = None
+        self.always = False  # whether somebody asks for the costs of single jobs
 
     def outdate(self) -> None:
         """The hub has booked a job, or it came or went: what is known is out of date."""
         self._news += 1
-        if self._news - self._seen >= UNSEEN:
+        if self.always or self._news - self._seen >= UNSEEN:
             self._start()
 
     async def present(self) -> dict[str, Any]:

@@ -41,7 +41,7 @@ HISTORY_MOST: Final = 1000
 ACT_MOST: Final = 1000
 
 
-class _Start(Started, kw_only=True):
+class Start(Started, kw_only=True):
     """A call that starts a job, with its uploads by input."""
 
     inputs: dict[str, Any] = {}  # noqa: RUF012 - msgspec copies it
@@ -148,10 +148,16 @@ class JobCalls:
         `inputs` are uploads by input, `outputs` the file endings by output. Without `kind` it is a lip-sync job of
         the uploads `video` and `audio`. While a file is still copied, the answer is 202, and the job starts later.
         """
-        said = requests.fields(_Start, await requests.json_object(request))
+        said = requests.fields(Start, await requests.json_object(request))
         if not said.kind:
             said.kind, said.outputs = LIPSYNC, {"video": ".mp4"}
             said.inputs = {"video": said.video, "audio": said.audio}
+        answer = await self.begin(said)
+        return plain_answer({"id": answer.job}, status=answer.status)
+
+    async def begin(self, said: Start, caller: f.Caller | None = None) -> f.Answer:
+        """Start a job, for `caller` if it is not a page's; its status is 202 while a file is still copied."""
+        said.caller = caller
         # The input `video` comes first: lip-sync jobs of old hubs have this order.
         inputs = sorted(said.inputs.items(), key=lambda each: each[0] != "video")
         files = {name: self.holdings.uploads.get(each, complete=False) for name, each in inputs}
@@ -161,19 +167,20 @@ class JobCalls:
         waiting = Waiting(said, asked.changed(params=said.params), files, time.time())
         if not waiting.is_ready and said.id not in self.outbox.state.jobs:
             await self.waiting.add(waiting)
-            return plain_answer({"id": said.id}, status=202)
+            return f.Answer(0, 202, said.id)
         answer = await self._begin(waiting)
         await self.waiting.drop(said.id)
         self.changed()
-        return plain_answer({"id": answer.job}, status=answer.status)
+        return answer
 
     def _wanted(self, started: Started, files: Mapping[str, Upload]) -> requests.Wanted:
         key = upload_rules.file_name(started.id)
-        return requests.wanted({
+        asked = requests.wanted({
             "id": started.id, "kind": started.kind, "params": started.params, "gpus": started.gpus,
             "batch": started.batch, "inputs": {name: str(upload.path) for name, upload in files.items()},
             "outputs": self._results(key, started.outputs),
         })  # fmt: skip
+        return replace(asked, caller=started.caller)
 
     def _results(self, key: str, endings: Mapping[str, str]) -> dict[str, str]:
         """The paths of a job's results by output."""
@@ -235,12 +242,12 @@ class JobCalls:
 
     async def stop_waiting(self, request: web.Request) -> web.Response:
         """Drop a job that waits for its files, with the files that no other job needs."""
-        if not await self._stop_waiting(requests.job_name(request.match_info["job"])):
+        if not await self.drop_waiting(requests.job_name(request.match_info["job"])):
             raise ApiError(404, "not_waiting", "this job does not wait for its files any more; cancel it")
         self.changed()
         return plain_answer({})
 
-    async def _stop_waiting(self, job: str) -> bool:
+    async def drop_waiting(self, job: str) -> bool:
         """Drop a job that waits for its files; False if it does not wait."""
         await self.waiting.settled(job)
         dropped = await self.waiting.drop(job)
@@ -269,7 +276,7 @@ class JobCalls:
         return plain_answer({"refused": refused})
 
     async def _cancel(self, job: str) -> None:
-        if not await self._stop_waiting(job):
+        if not await self.drop_waiting(job):
             accepted(await self.outbox.cancel(job))
 
     async def ids(self, request: web.Request) -> web.Response:

@@ -259,7 +259,7 @@ class Storage:
 
     def plain(self) -> dict[str, Any]:
         """The unused uploads, and the used space and its limit, for the page."""
-        idle = [upload.plain() for upload in self.uploads.idle(self.referred())]
+        idle = [upload.plain() for upload in self.uploads.idle(self.referred()) if not upload.more]
         return {"uploads": idle, "used": self.uploads.used, "quota": self.uploads.quota}
 
     def _results_size(self) -> int:

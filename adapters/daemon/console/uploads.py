@@ -48,7 +48,8 @@ class Upload:
     """One file. `name` is the user's, `size` was announced, `at` is UNIX seconds, `seconds` its length or 0.
 
     `slot` is the place in the form that it was chosen for, `accepts` what fits there. The daemon copies it from
-    `source`, a path or a URL, if there is one; the `size` of a URL is 0 until it is opened.
+    `source`, a path or a URL, if there is one; the `size` of a URL is 0 until it is opened. `more` is what the API for
+    programs keeps of its own files.
     """
 
     id: str
@@ -62,6 +63,7 @@ class Upload:
     slot: str = ""
     accepts: tuple[str, ...] = ()
     source: str = ""
+    more: dict[str, Any] = field(default_factory=dict)
     busy: bool = field(default=False, repr=False)
     sent: int = field(default=0, repr=False)
 
@@ -140,6 +142,10 @@ class Uploads:
         """Complete files that no job uses."""
         return [one for one in self._known.values() if one.complete and str(one.path) not in referred]
 
+    def of_programs(self) -> list[Upload]:
+        """The complete files of the API for programs."""
+        return [one for one in self._known.values() if one.complete and one.more]
+
     def knows(self, upload: Upload) -> bool:
         """Whether this upload is here or still expected."""
         return self._known.get(upload.id) is upload
@@ -151,7 +157,9 @@ class Uploads:
             raise ApiError(404, "unknown_upload", "this file is gone; choose it again")
         return upload
 
-    def announce(self, asked: Announced, referred: Collection[str], source: str = "") -> Upload:
+    def announce(
+        self, asked: Announced, referred: Collection[str], source: str = "", more: dict[str, Any] | None = None
+    ) -> Upload:
         """Reserve space for a file before it is sent. Raises `ApiError` when it cannot be accepted.
 
         A file whose `source` is not open yet may have the size 0, and gets its space by `measure`.
@@ -164,7 +172,7 @@ class Uploads:
             ending = likely_ending(asked)
         upload = Upload(
             secrets.token_hex(8), asked.kind, asked.name, asked.size, self._now(), Path(),
-            slot=asked.slot, accepts=asked.accepts, source=source,
+            slot=asked.slot, accepts=asked.accepts, source=source, more=more or {},
         )  # fmt: skip
         upload.path = self._folder / upload.id / f"{asked.kind}{ending}"
         self._know(upload)
@@ -244,14 +252,14 @@ class Uploads:
             if str(upload.path) not in expected:
                 self.remove(upload)
 
-    async def receive(self, id_: str, chunks: AsyncIterator[bytes]) -> Upload:
-        """Receive the bytes of an announced file. After an error the file is removed."""
+    async def receive(self, id_: str, chunks: AsyncIterator[bytes], *, exact: bool = True) -> Upload:
+        """Receive the bytes of an announced file, at most as many, or `exact` so many. An error removes the file."""
         upload = self._known.get(id_)
         if upload is None or upload.complete or upload.busy:
             raise ApiError(404, "unknown_upload", "this upload was not announced, or started too late; try again")
         upload.busy = True
         try:
-            await self._write(upload, chunks)
+            await self._write(upload, chunks, exact=exact)
         except BaseException as error:
             await asyncio.shield(self.discard(upload))
             if isinstance(error, ConnectionError | TimeoutError):
@@ -265,7 +273,7 @@ class Uploads:
         self._moved = self._now()
         return upload
 
-    async def _write(self, upload: Upload, chunks: AsyncIterator[bytes]) -> None:
+    async def _write(self, upload: Upload, chunks: AsyncIterator[bytes], *, exact: bool) -> None:
         folder = upload.path.parent
         folder.mkdir(mode=0o700)
         written, waiting = 0, bytearray()
@@ -284,8 +292,9 @@ class Uploads:
                     block, waiting = waiting, bytearray()
                     await asyncio.to_thread(_write_all, file, block)
             await asyncio.to_thread(_write_all, file, waiting)
-        if written != upload.size:
+        if exact and written != upload.size:
             raise ApiError(400, "other_size", "the file did not arrive completely; choose it again")
+        upload.size = written
         if upload.kind != "file":
             upload.seconds = await self._look(upload.path, upload.kind) or 0.0
         (folder / "about.json").write_bytes(orjson.dumps(about(upload)))
@@ -308,7 +317,8 @@ class Uploads:
 def about(upload: Upload) -> dict[str, Any]:
     """An upload as it is stored."""
     names = ("id", "kind", "name", "size", "at", "seconds", "slot", "accepts", "source")
-    return {**{name: getattr(upload, name) for name in names}, "file": upload.path.name}
+    more = {"more": upload.more} if upload.more else {}  # earlier versions know no such field
+    return {**{name: getattr(upload, name) for name in names}, **more, "file": upload.path.name}
 
 
 def _write_all(file: Any, block: bytearray) -> None:

@@ -24,6 +24,7 @@ from wakestream.adapters.daemon.console.uploads import Upload, Uploads, about, o
 from wakestream.adapters.disk.atomic import retry_in_use, sync_folder, write_atomic
 from wakestream.adapters.runtime.tasks import finish_despite_cancel
 from wakestream.operators.model.errors import WrongInput
+from wakestream.streams.outbox.facts import Caller
 
 MOST: Final = 2000
 """Jobs that may wait."""
@@ -41,6 +42,7 @@ class Started(msgspec.Struct, kw_only=True):
     outputs: dict[str, Any] = {}
     gpus: tuple[str, ...] = ()
     batch: str = ""
+    caller: Caller | None = None
 
 
 @dataclass(slots=True)
@@ -104,6 +106,7 @@ class WaitingJobs:
         begin: Submits a job.
         tell: Sends an event to all pages.
         shown: The parameters of a job of a kind without its secrets.
+        refuse: Called with a job of a program that cannot be submitted any more, and the reason.
     """
 
     folder: Path
@@ -111,6 +114,7 @@ class WaitingJobs:
     begin: Callable[[Waiting], Awaitable[object]]
     tell: Callable[[str, object], None]
     shown: Callable[[str, Mapping[str, Any]], Mapping[str, Any]] = lambda _, params: params
+    refuse: Callable[[Waiting, Mapping[str, Any]], object] = lambda *_: None
     jobs: dict[str, Waiting] = field(default_factory=dict)
     _writing: asyncio.Lock = field(default_factory=asyncio.Lock)
     _gone: set[Path] = field(default_factory=set)  # the records of jobs that do not wait any more
@@ -184,7 +188,12 @@ class WaitingJobs:
     def _path(self, job: Waiting) -> Path:
         return self.folder / f"{job.key}.json"
 
-    async def _changed(self, job: Waiting) -> None:
+    async def _changed(self, job: Waiting, why: Mapping[str, Any]) -> None:
+        """Keep a job with the fault `why`, which a page can mend; a program has to ask again."""
+        if job.started.caller is not None:
+            if await self.drop(job.id) is not None:
+                self.refuse(job, why)
+            return
         try:
             await self._store(job)
         except ApiError as error:
@@ -227,7 +236,7 @@ class WaitingJobs:
             if isinstance(error, ApiError) and error.status == STOPPING:
                 return
             job.refused = plain_error(error)
-            await self._changed(job)
+            await self._changed(job, job.refused)
         else:
             await self.drop(job.id)
         finally:
@@ -241,7 +250,7 @@ class WaitingJobs:
                 self.tell("wait", self.plain(job))
             else:
                 job.failed[upload.id] = why
-                await self._changed(job)
+                await self._changed(job, why)
 
     def _of(self, upload: Upload) -> Iterator[Waiting]:
         return (job for job in list(self.jobs.values()) if any(one is upload for one in job.files.values()))

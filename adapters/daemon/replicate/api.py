@@ -1,0 +1,345 @@
+"""An HTTP API that clients of Replicate speak: predictions are jobs, models are kinds."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import uuid
+from bisect import bisect_right
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import Any, Final
+
+from aiohttp import hdrs, web
+from msgspec.structs import replace
+
+from wakestream.adapters.daemon import event_feed as sse
+from wakestream.adapters.daemon.api import requests
+from wakestream.adapters.daemon.api.auth import ApiError, json_answer
+from wakestream.adapters.daemon.api.routes import FOLLOWERS, accepted
+from wakestream.adapters.daemon.console.app import Console
+from wakestream.adapters.daemon.console.results import RESULT, disposition, gone
+from wakestream.adapters.daemon.console.routes import Start
+from wakestream.adapters.daemon.console.waiting import Waiting
+from wakestream.adapters.daemon.event_feed import Item, Listener
+from wakestream.adapters.daemon.outbox import Outbox
+from wakestream.adapters.daemon.replicate.files import Files
+from wakestream.adapters.daemon.replicate.hooks import EVENTS, USUAL, Hooks
+from wakestream.adapters.daemon.replicate.http import TOKEN, deadline_of, end_of, event, origin, page, wait_of
+from wakestream.adapters.daemon.replicate.models import Model, kind_name, models
+from wakestream.adapters.daemon.replicate.predictions import Predictions, caller_of, iso, place
+from wakestream.adapters.daemon.replicate.tokens import Token, Tokens
+from wakestream.adapters.daemon.result_reuse import results_of
+from wakestream.adapters.disk.media_types import media_type
+from wakestream.operators.model.engine import Slot, numbered
+from wakestream.operators.model.errors import UnknownKind, WrongInput
+from wakestream.streams.outbox import facts as f
+from wakestream.streams.outbox.outbox import webhook_of_caller
+from wakestream.streams.outbox.state import Entry
+from wakestream.streams.protocol.kinds import usual_ext
+from wakestream.streams.recording.event_json import OUTCOME_KINDS
+
+PAGE: Final = 100
+"""Predictions on a page of the list."""
+
+CANCEL_WAITS: Final = 5.0
+"""Seconds in which a cancelled prediction usually ends; the answer to the cancel waits for it."""
+
+_FIELDS: Final = ("input", "version", "stream", "webhook", "webhook_completed", "webhook_events_filter")
+
+
+class Api:
+    """A method for each call."""
+
+    def __init__(
+        self, outbox: Outbox, console: Console, predictions: Predictions, tokens: Tokens, hooks: Hooks
+    ) -> None:
+        self._outbox, self._console, self._predictions = outbox, console, predictions
+        self._tokens, self.hooks = tokens, hooks
+        self._files = Files(console.holdings, console.calls.copies)
+        self._began = iso(time.time()) or ""
+        self._late: asyncio.Queue[str] = asyncio.Queue()
+        console.calls.waiting.refuse = self._refused
+
+    def routes(self) -> list[web.RouteDef]:
+        """The routes."""
+        model = "/v1/models/{owner}/{name}"
+        return [
+            web.get("/v1/account", self.account),
+            web.get("/v1/models", self.list_models),
+            web.route("QUERY", "/v1/models", self.list_models),
+            web.get(model, self.get_model),
+            web.get(f"{model}/versions", self.list_versions),
+            web.get(f"{model}/versions/{{id}}", self.get_version),
+            web.post(f"{model}/predictions", self.create),
+            web.post("/v1/predictions", self.create),
+            web.get("/v1/predictions", self.list_predictions),
+            web.get("/v1/predictions/{id}", self.get),
+            web.post("/v1/predictions/{id}/cancel", self.cancel),
+            *(web.get(f"/v1/{at}", self.stream) for at in ("stream/{id}", "files/{id}/stream")),
+            web.get("/v1/outputs/{id}/{name}", self.output),
+            web.post("/v1/files", self.upload),
+            web.get("/v1/files", self.list_files),
+            web.get("/v1/files/{id}", self.get_file),
+            web.delete("/v1/files/{id}", self.remove_file),
+            web.get("/v1/webhooks/default/secret", self.webhook_secret),
+        ]
+
+    async def account(self, request: web.Request) -> web.Response:
+        """The program."""
+        name = request[TOKEN].name
+        return json_answer({"type": "user", "username": name, "name": name, "github_url": None})
+
+    async def webhook_secret(self, request: web.Request) -> web.Response:
+        """What signs the webhooks for this program."""
+        return json_answer({"key": request[TOKEN].secret})
+
+    # Models
+
+    async def _models(self, request: web.Request) -> list[Model]:
+        token = request[TOKEN]
+        return [each for each in models(await self._console.kinds.present()) if token.allows(each.kind.name)]
+
+    async def _of_name(self, request: web.Request) -> list[Model]:
+        name = kind_name(request.match_info["name"])
+        if found := [each for each in await self._models(request) if each.kind.name == name]:
+            return found
+        raise ApiError(404, "unknown_kind", f"there is no model {name[:40]!r}, or this token may not use it")
+
+    async def list_models(self, request: web.Request) -> web.Response:
+        """The models; of a search, those with its text."""
+        text = (await request.text()).strip().strip('"').casefold() if request.method == "QUERY" else ""
+        found: dict[str, Model] = {}
+        for model in await self._models(request):
+            if text in f"{model.kind.name} {model.kind.title} {model.kind.help}".casefold():
+                found.setdefault(model.kind.name, model)
+        return page([model.plain(origin(request), self._began) for model in found.values()])
+
+    async def get_model(self, request: web.Request) -> web.Response:
+        """One model."""
+        return json_answer((await self._of_name(request))[0].plain(origin(request), self._began))
+
+    async def list_versions(self, request: web.Request) -> web.Response:
+        """The versions of a model: GPUs may have kinds of one name that differ."""
+        return page([model.plain_version(self._began) for model in await self._of_name(request)])
+
+    async def get_version(self, request: web.Request) -> web.Response:
+        """One version of a model."""
+        wanted = request.match_info["id"]
+        for model in await self._of_name(request):
+            if model.version == wanted:
+                return json_answer(model.plain_version(self._began))
+        raise ApiError(404, "unknown_version", f"there is no version {wanted[:40]!r} of this model any more")
+
+    # Predictions
+
+    async def create(self, request: web.Request) -> web.Response:
+        """Start a prediction: 201; with `Prefer: wait` when it has ended, or 202 if that takes longer."""
+        body = await requests.json_object(request)
+        if unknown := body.keys() - {*_FIELDS}:
+            name = min(unknown)[:40]
+            raise WrongInput(name, f"there is no field {name!r}; known: {', '.join(_FIELDS)}")
+        model, given, job = await self._wanted(request, body), body.get("input"), f"ws-{uuid.uuid4().hex[:16]}"
+        if not isinstance(given, dict):
+            raise WrongInput("input", "input must be an object")
+        caller = await self._caller(request, model, body)
+        token, within = request[TOKEN], wait_of(request)
+        with self._outbox.feed.follow(job, lambda: None) as listener:
+            if not self._tokens.take(token):
+                raise ApiError(429, "day_spent", f"this token may start {token.per_day} predictions a day")
+            try:
+                await self._start(job, token, model, given, caller)
+            except WrongInput as error:
+                await self._tokens.give_back(token)
+                raise WrongInput(model.field_of(error.field), str(error)) from None
+            except BaseException:
+                await self._tokens.give_back(token)
+                raise
+            await self._tokens.keep()
+            ended = within > 0 and await self._ended(job, listener, within)
+        plain = await self._predictions.plain(self._found(job), starting=within > 0)
+        return json_answer(plain, status=202 if within and not ended else 201)
+
+    async def _wanted(self, request: web.Request, body: Mapping[str, Any]) -> Model:
+        """The model of a call: that in its path, else that of its version, or of the name in its place."""
+        if "name" in request.match_info:
+            return (await self._of_name(request))[0]
+        wanted = str(body.get("version", ""))
+        name, _, version = wanted.rpartition("/")[2].partition(":")
+        for model in await self._models(request):
+            if (version or name) == model.version or (not version and kind_name(name) == model.kind.name):
+                return model
+        raise UnknownKind("version", f"there is no version {wanted[:80]!r}, or this token may not use it")
+
+    async def _caller(self, request: web.Request, model: Model, body: Mapping[str, Any]) -> f.Caller:
+        webhook = body.get("webhook") or body.get("webhook_completed") or ""
+        events = body.get("webhook_events_filter") or (USUAL if body.get("webhook") else EVENTS[-1:])
+        if not isinstance(events, list | tuple) or not {*events} <= {*EVENTS}:
+            raise WrongInput("webhook_events_filter", f"webhook_events_filter must be a list of {', '.join(EVENTS)}")
+        if webhook:
+            await self.hooks.check(str(webhook))
+        return f.Caller(
+            request[TOKEN].name, origin(request), model.version, shape=model.shape, webhook=str(webhook),
+            events=tuple(events), until=deadline_of(request),
+        )  # fmt: skip
+
+    async def _start(self, job: str, token: Token, model: Model, given: Mapping[str, Any], caller: f.Caller) -> None:
+        """Start the job of a prediction, whose files may come later."""
+        files, params = model.split(given)
+        uploads: dict[str, Any] = {}
+        urls: dict[str, Any] = {}
+        for field, (slot, values) in files.items():
+            found = [await self._files.given(token.name, caller.url, field, slot, value) for value in values]
+            uploads |= {numbered(slot.name, number): file.id for number, (file, _) in enumerate(found, 1)}
+            urls[field] = [url for _, url in found] if slot.many else next((url for _, url in found), None)
+        shown = self._console.kinds.shown(model.kind.name, params)
+        fields = {of: field for field, of in model.fields.items() if not isinstance(of, Slot)}
+        caller = replace(caller, input={**urls, **{fields[name]: value for name, value in shown.items()}})
+        outputs = {slot.name: usual_ext(slot, params) for slot in model.kind.outputs}
+        said = Start(id=job, kind=model.kind.name, inputs=uploads, params=params, outputs=outputs, gpus=model.gpus)
+        await self._console.calls.begin(said, caller)
+        self._keep_deadline(job, caller)
+
+    async def _ended(self, job: str, listener: Listener, within: float) -> bool:
+        """Whether a prediction ends in this time."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(within):
+                while self._found(job).ended is None:
+                    if await listener.next() is None:
+                        break
+        return self._found(job).ended is not None
+
+    def _found(self, job: str, token: Token | None = None) -> Entry:
+        """A prediction, which must be one of `token` if that is given."""
+        entry = self._predictions.find(job)
+        if entry is None or (token is not None and caller_of(entry).token != token.name):
+            raise ApiError(404, "unknown_prediction", f"there is no prediction {job[:40]!r}")
+        return entry
+
+    async def list_predictions(self, request: web.Request) -> web.Response:
+        """The program's predictions, the newest first, `PAGE` at a time."""
+        found, after = self._predictions.of(request[TOKEN].name), request.query.get("cursor", "")
+        start = 0
+        if after:
+            since, _, job = after.partition("_")
+            try:
+                start = bisect_right(found, (-float(since), job), key=place)
+            except ValueError:
+                raise ApiError(422, "bad_request", "cursor must be that of a page of this list") from None
+        shown = [await self._predictions.plain(one, inline=False) for one in found[start : start + PAGE]]
+
+        def at(first: int) -> str | None:
+            last = None if first <= 0 else found[first - 1].accepted
+            cursor = "" if last is None else f"?cursor={last.at!r}_{last.job}"
+            return f"{origin(request)}/v1/predictions{cursor}"
+
+        further = at(start + PAGE) if start + PAGE < len(found) else None
+        return page(shown, next=further, previous=at(start - PAGE) if start else None)
+
+    async def get(self, request: web.Request) -> web.Response:
+        """One prediction."""
+        return json_answer(await self._predictions.plain(self._found(request.match_info["id"], request[TOKEN])))
+
+    async def cancel(self, request: web.Request) -> web.Response:
+        """Cancel a prediction; the answer waits a moment for its end. One that has ended stays as it is."""
+        job = self._found(request.match_info["id"], request[TOKEN]).accepted.job
+        with self._outbox.feed.follow(job, lambda: None) as listener:
+            await self._cancel(job, "cancelled by the program")
+            await self._ended(job, listener, CANCEL_WAITS)
+        return json_answer(await self._predictions.plain(self._found(job)))
+
+    async def _cancel(self, job: str, why: str) -> None:
+        waiting = self._console.calls.waiting.jobs.get(job)
+        if await self._console.calls.drop_waiting(job):
+            if waiting is not None:
+                self._over(waiting, "cancelled", why)
+        elif (entry := self._predictions.find(job)) is not None and entry.ended is None:
+            accepted(await self._outbox.cancel(job))
+
+    def _refused(self, job: Waiting, why: Mapping[str, Any]) -> None:
+        """A prediction could not begin: a file did not come, or the job does not fit."""
+        self._over(job, "failed", str(why["error"]), str(why["code"]))
+
+    def _over(self, job: Waiting, outcome: str, why: str, code: str = "") -> None:
+        entry = self._predictions.end(job, outcome, why, code)
+        if entry.ended is not None and (owed := webhook_of_caller(entry.accepted, entry.ended)) is not None:
+            self.hooks.webhooks.tell(owed)
+
+    # Deadlines
+
+    def _keep_deadline(self, job: str, caller: f.Caller) -> None:
+        if caller.until:
+            later = max(0.0, caller.until - time.time())
+            asyncio.get_running_loop().call_later(later, self._late.put_nowait, job)
+
+    async def keep_deadlines(self) -> None:
+        """Cancel predictions at their `Cancel-After`."""
+        waiting = ((job.id, job.started.caller) for job in self._console.calls.waiting.jobs.values())
+        open_ = ((job, self._outbox.state.jobs[job].accepted.caller) for job in self._outbox.state.queue)
+        for job, caller in [*waiting, *open_]:
+            if caller is not None:
+                self._keep_deadline(job, caller)
+        while True:
+            with suppress(ApiError):
+                await self._cancel(await self._late.get(), "not done before its Cancel-After")
+
+    # Streams and files
+
+    def _signed(self, request: web.Request, purpose: str) -> Entry:
+        """The prediction of a signed address."""
+        job = request.match_info["id"]
+        if not self._console.sessions.opens(f"{job} {purpose}", request.query.get("ticket", "")):
+            raise ApiError(401, "no_ticket", "this address has expired; get the prediction again for a new one")
+        return self._found(job)
+
+    async def stream(self, request: web.Request) -> web.StreamResponse:
+        """The log as it grows, then the output, as server-sent events."""
+        entry, feed = self._signed(request, "stream"), self._outbox.feed
+        if feed.followers >= FOLLOWERS:
+            raise ApiError(429, "too_many_followers", f"{FOLLOWERS} event streams are open; try again later")
+        job = entry.accepted.job
+
+        def text(item: Item) -> bytes:
+            line = self._predictions.line(item)
+            return event(f"{feed.boot}-{item.number}", "logs", line) if line else b""
+
+        with feed.follow(job, sse.cutting(request)) as listener:
+            first = b"".join(map(text, feed.of_job(job, feed.after(request.headers.get("Last-Event-ID", "")) or 0)))
+            more = None if entry.ended is not None else listener
+            response = await sse.stream(request, first, more, text, last=lambda item: item.kind in OUTCOME_KINDS)
+        plain = await self._predictions.plain(self._found(job))
+        with suppress(ConnectionError):
+            await response.write(end_of(plain))
+        return response
+
+    async def output(self, request: web.Request) -> web.StreamResponse:
+        """A file of a prediction's output."""
+        name = request.match_info["name"]
+        entry = self._signed(request, f"output {name}")
+        path = results_of(entry).get(name, (None, 0))[0]
+        if path is None or not path.is_file():
+            raise gone()
+        kind = media_type(path)
+        headers = {**RESULT, hdrs.CONTENT_TYPE: kind.content}
+        if not kind.shown:
+            headers[hdrs.CONTENT_DISPOSITION] = disposition(f"{name}{path.suffix}")
+        return web.FileResponse(path, headers=headers)
+
+    async def upload(self, request: web.Request) -> web.Response:
+        """Store a file, which predictions of this program may use."""
+        upload = await self._files.receive(request[TOKEN].name, request)
+        return json_answer(self._files.plain(upload, origin(request)), status=201)
+
+    async def list_files(self, request: web.Request) -> web.Response:
+        """The program's files."""
+        return page([self._files.plain(each, origin(request)) for each in self._files.of(request[TOKEN].name)])
+
+    async def get_file(self, request: web.Request) -> web.Response:
+        """What is known of a file."""
+        upload = self._files.get(request[TOKEN].name, request.match_info["id"])
+        return json_answer(self._files.plain(upload, origin(request)))
+
+    async def remove_file(self, request: web.Request) -> web.Response:
+        """Remove a file."""
+        await self._files.discard(self._files.get(request[TOKEN].name, request.match_info["id"]))
+        return web.Response(status=204)

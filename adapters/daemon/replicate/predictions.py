@@ -1,0 +1,222 @@
+"""Jobs of programs as predictions of Replicate: their status, output, log and metrics."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import mimetypes
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import quote
+
+import orjson
+from msgspec.structs import replace
+
+from wakestream.adapters.daemon.console.app import Console
+from wakestream.adapters.daemon.console.waiting import Waiting
+from wakestream.adapters.daemon.event_feed import Item
+from wakestream.adapters.daemon.outbox import Outbox
+from wakestream.adapters.daemon.replicate.models import OWNER
+from wakestream.adapters.daemon.result_reuse import results_of
+from wakestream.adapters.disk.media_types import media_type
+from wakestream.adapters.runtime.recent import Recent
+from wakestream.operators.model import events as e
+from wakestream.operators.model.engine import files_of
+from wakestream.streams.outbox import facts as f
+from wakestream.streams.outbox.state import Entry
+from wakestream.streams.recording.event_json import event_from
+
+INLINE: Final = 8 * 1000 * 1000
+"""Bytes of all outputs of a prediction that it holds itself, as data URLs; the others are addresses."""
+
+GONE_KEPT: Final = 500
+"""Predictions that ended before their job began, and that are still shown."""
+
+STATUSES: Final = {"done": "succeeded", "failed": "failed", "timed_out": "failed", "cancelled": "canceled"}
+_BAR: Final = 20
+
+Events = list[tuple[float, e.JobEvent]]
+
+
+class Predictions:
+    """What programs see of their jobs.
+
+    Args:
+        outbox: The jobs.
+        console: The files of jobs, and what waits for them.
+        text: The line of an event, for people.
+    """
+
+    def __init__(self, outbox: Outbox, console: Console, text: Callable[[e.JobEvent], str]) -> None:
+        self._outbox, self._console, self._text = outbox, console, text
+        self._gone: Recent[str, Entry] = Recent(GONE_KEPT)
+
+    def find(self, job: str) -> Entry | None:
+        """The prediction with this id."""
+        if (entry := self._outbox.state.jobs.get(job)) is not None:
+            return entry if entry.accepted.caller is not None else None
+        waiting = self._console.calls.waiting.jobs.get(job)
+        return self._gone.get(job) if waiting is None else _entry_of(waiting)
+
+    def of(self, token: str) -> list[Entry]:
+        """The predictions of a program, the newest first."""
+        waiting = map(_entry_of, self._console.calls.waiting.jobs.values())
+        every = {one.accepted.job: one for one in (*self._gone.values(), *waiting, *self._outbox.state.jobs.values())}
+        mine = (one for one in every.values() if one.accepted.caller and one.accepted.caller.token == token)
+        return sorted(mine, key=place)
+
+    def end(self, job: Waiting, outcome: str, why: str, code: str = "") -> Entry:
+        """Keep a prediction that ended before its job began, and publish its end."""
+        at = time.time()
+        ended = f.JobEnded(job.id, outcome, at, why=why, code=code)
+        entry = self._gone[job.id] = replace(_entry_of(job), ended=ended)
+        self._outbox.feed.publish(job.id, {"event": outcome, "at": at, "why": why, "code": code})
+        return entry
+
+    async def plain(self, entry: Entry, *, inline: bool = True, starting: bool = False) -> dict[str, Any]:
+        """A prediction as JSON.
+
+        Args:
+            entry: The job.
+            inline: Whether small outputs are in it, and not only their addresses.
+            starting: Give this status to one that has not ended: clients take any other one as its end after a
+                `Prefer: wait`.
+        """
+        a, ended, caller = entry.accepted, entry.ended, caller_of(entry)
+        events = self._events(a.job)
+        began, made = _work_times(events)
+        status = STATUSES[ended.outcome] if ended else "starting" if starting or not began else "processing"
+        output = await asyncio.to_thread(self.output, entry, inline=inline) if status == "succeeded" else None
+        at = f"{caller.url}/v1/predictions/{a.job}"
+        return {
+            "id": a.job, "model": f"{OWNER}/{a.kind}", "version": caller.version, "input": caller.input,
+            "output": output, "logs": self.log(events), "error": _error(ended), "status": status, "source": "api",
+            "data_removed": status == "succeeded" and output is None,
+            "created_at": iso(a.at), "started_at": iso(began), "completed_at": iso(ended.at if ended else None),
+            "metrics": await self._metrics(entry, began, made),
+            "urls": {"get": at, "cancel": f"{at}/cancel", "stream": self._stream(a.job, caller)},
+        }  # fmt: skip
+
+    def _stream(self, job: str, caller: f.Caller) -> str:
+        """The address of the event stream. Clients make files of its outputs if its path is that of a file."""
+        where = f"stream/{job}" if "text" in caller.shape.values() else f"files/{job}/stream"
+        return f"{caller.url}/v1/{where}?ticket={self._console.sessions.ticket(f'{job} stream')}"
+
+    def _events(self, job: str) -> Events:
+        found: Events = []
+        for item in self._outbox.feed.of_job(job):
+            plain = orjson.loads(item.data)
+            with suppress(ValueError):  # an event without the fields of its kind: it is not ours
+                if (event := event_from(plain)) is not None:
+                    found.append((float(plain.get("at", 0.0)), event))
+        return found
+
+    def line(self, item: Item) -> str:
+        """The line in the log for an event, with its end; empty if it has none."""
+        with suppress(ValueError):
+            if (event := event_from(orjson.loads(item.data))) is not None:
+                return self._line(event)
+        return ""
+
+    def log(self, events: Events) -> str:
+        """The lines of all events."""
+        return "".join(self._line(event) for _, event in events)
+
+    def _line(self, event: e.JobEvent) -> str:
+        if isinstance(event, e.Done):  # its text has paths of this machine
+            return ""
+        return f"{self._text_of(event)}\n"
+
+    def _text_of(self, event: e.JobEvent) -> str:
+        """The text of an event. Clients read progress from the form that tqdm gives it."""
+        if not isinstance(event, e.Running) or event.status == "queued":
+            return self._text(event)
+        done, of = (event.frame, event.frames) if event.frame is not None and event.frames else (event.percent, 100)
+        bar = "#" * int(event.percent * _BAR / 100)
+        return f"{event.percent:.0f}%|{bar:<{_BAR}}| {done:.0f}/{of}"
+
+    async def _metrics(self, entry: Entry, began: float, made: float) -> dict[str, Any]:
+        if (ended := entry.ended) is None:
+            return {}
+        costs = await self._console.costs.by_job(wait=False)
+        cost = costs["jobs"].get(ended.job)
+        work = (made or ended.at) - began if began else 0.0 if ended.reused else None
+        return {
+            **({} if work is None else {"predict_time": round(work, 3)}),
+            "total_time": round(ended.at - entry.accepted.at, 3),
+            **({} if cost is None else {"cost": cost, "currency": costs["currency"]}),
+        }
+
+    def output(self, entry: Entry, *, inline: bool = True) -> Any:
+        """The output of a prediction that has succeeded; None if it was removed. It reads files."""
+        made, shape = results_of(entry), caller_of(entry).shape
+        left, found = INLINE if inline else 0, dict[str, Any]()
+        for name, form in shape.items():
+            values: list[Any] = []
+            for each in files_of(name, made):
+                path, size = made[each]
+                if path.is_file():
+                    fits = size <= left
+                    left -= size if fits else 0
+                    values.append(_content(path, form) if fits else self._address(entry, each))
+            found[name] = values if form == "files" and values else next(iter(values), None)
+        return found if len(found) > 1 and any(found.values()) else next(iter(found.values()), None)
+
+    def _address(self, entry: Entry, name: str) -> str:
+        job = entry.accepted.job
+        ticket = self._console.sessions.ticket(f"{job} output {name}")
+        return f"{caller_of(entry).url}/v1/outputs/{quote(job)}/{name}?ticket={ticket}"
+
+
+def caller_of(entry: Entry) -> f.Caller:
+    """The program that asked for a job; each prediction has one."""
+    assert entry.accepted.caller is not None  # noqa: S101 - see `Predictions.find`
+    return entry.accepted.caller
+
+
+def place(entry: Entry) -> tuple[float, str]:
+    """The place of a prediction in a list."""
+    return -entry.accepted.at, entry.accepted.job
+
+
+def iso(at: float | None) -> str | None:
+    """A time in UNIX seconds as JSON has it; None for none."""
+    return datetime.fromtimestamp(at, UTC).isoformat().replace("+00:00", "Z") if at else None
+
+
+def _entry_of(job: Waiting) -> Entry:
+    """A job that waits for its files."""
+    return Entry(replace(f.JobAccepted.of(job.asked.job, {}, caller=job.started.caller), at=job.at))
+
+
+def _error(ended: f.JobEnded | None) -> str | None:
+    if ended is None or ended.outcome in ("done", "cancelled"):
+        return None
+    return ended.why or f"{ended.stage}: nothing within {ended.seconds:g} s"
+
+
+def _work_times(events: Events) -> tuple[float, float]:
+    """When the work of a job began and ended at the GPU; 0 if it did not."""
+    began = made = 0.0
+    for at, event in events:
+        works = isinstance(event, e.Running) and event.status != "queued"
+        works |= isinstance(event, e.Remote) and event.step in ("render", "deliver")
+        ended = isinstance(event, e.Rendered | e.Delivered | e.Downloading)
+        began = began or (at if works or ended else 0.0)
+        made = made or (at if ended else 0.0)
+    return began, made
+
+
+def _content(path: Path, form: str) -> Any:
+    data = path.read_bytes()
+    if form == "text":
+        return data.decode(errors="replace")
+    if form == "json":
+        with suppress(orjson.JSONDecodeError):
+            return orjson.loads(data)
+    content = mimetypes.guess_type(path.name)[0] or media_type(path).content.replace(" ", "")
+    return f"data:{content};base64,{base64.b64encode(data).decode()}"

@@ -1,0 +1,267 @@
+"""The daemon's API for programs: what it refuses, whom it lets in, and what outlives a restart."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp import FormData, web
+
+from tests.acceptance.test_console_sources import PUBLIC, served
+from tests.acceptance.test_console_sources import internet as internet
+from tests.support.programs.any_kind_scene import KINDS, Scene
+from tests.support.programs.client_scene import User
+from tests.support.programs.daemon_scene import daemon, state_of
+from tests.support.programs.our_peers import Place, gpu_online, until
+from tests.support.programs.replicate_scene import Programs, programs
+from tests.support.programs.webhook_scene import Shop
+from wakestream.adapters.daemon.replicate import api as replicate_api
+from wakestream.operators.model.engine import Kind, Slot
+
+ABC = {"first": "data:,abc"}
+SECRET = Kind(
+    "secret", (Slot("first"),), (Slot("whole", (".bin",)),),
+    {"properties": {"password": {"type": "string", "format": "password"}}},
+)  # fmt: skip
+
+
+@pytest.fixture
+def scene(tmp_path: Path, user: User) -> Scene:
+    return Scene(tmp_path, Place(tmp_path, user))
+
+
+@pytest.fixture
+async def api(scene: Scene) -> AsyncIterator[Programs]:
+    """The API of a daemon whose GPU is on."""
+    scene.engine.kinds = [*KINDS, SECRET]
+    async with scene.place.hub() as hub, scene.worker():
+        await gpu_online(hub)
+        async with programs(scene) as found:
+            yield found
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        ({"version": "0123456789abcdef", "input": {}}, "version"),
+        ({"input": {}}, "version"),
+        ({"version": "join"}, "input"),
+        ({"version": "join", "input": {}}, "input.first"),
+        ({"version": "join", "input": {"first": "data:,a", "times": "two"}}, "input.times"),
+        ({"version": "join", "input": {"first": "data:,a", "times": 10}}, "input.times"),
+        ({"version": "join", "input": {"first": "data:,a", "speed": 1}}, "input.speed"),
+        ({"version": "join", "input": {"first": "/etc/passwd"}}, "input.first"),
+        ({"version": "join", "input": {"first": "file:///etc/passwd"}}, "input.first"),
+        ({"version": "join", "input": {"first": "data:image/png;base64,%"}}, "input.first"),
+        ({"version": "join", "input": {"first": ["data:,a", "data:,b"]}}, "input.first"),
+        ({"version": "join", "inptu": {}}, "inptu"),
+        ({"version": "join", "input": {}, "webhook": "ftp://shop.example"}, "webhook"),
+        ({"version": "join", "input": {}, "webhook": "http://localhost:9/"}, "webhook"),
+        ({"version": "join", "input": {}, "webhook": "http://169.254.169.254/"}, "webhook"),
+        ({"version": "join", "input": {}, "webhook_events_filter": ["end"]}, "webhook_events_filter"),
+    ],
+)
+async def test_wrong_input_is_refused_with_its_field(api: Programs, body: dict[str, Any], field: str) -> None:
+    status, plain = await api.ask("POST", "/v1/predictions", body)
+    assert (status, [each["field"] for each in plain["invalid_fields"]]) == (422, [field]), plain
+    assert (await api.ask("GET", "/v1/predictions"))[1]["results"] == []
+    assert api.scene.engine.works == []
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1/a.png", "http://[::1]:8399/v1/files/a"])
+async def test_a_file_at_an_inner_address_is_refused(api: Programs, url: str) -> None:
+    status, plain = await api.ask("POST", "/v1/predictions", {"version": "join", "input": {"first": url}})
+    assert (status, plain["code"]) == (422, "source_not_public")
+
+
+async def test_a_file_of_the_internet_is_copied_before_the_job_begins(api: Programs, internet: None) -> None:
+    go_on = asyncio.Event()
+
+    async def answer(_: web.Request) -> web.Response:
+        await go_on.wait()
+        return web.Response(body=b"far away", content_type="text/plain")
+
+    async with served(answer) as url:
+        made = await api.create(input={"first": f"{url}/a.txt"})
+        assert (made["status"], made["input"]) == ("starting", {"first": f"{url}/a.txt"})
+        go_on.set()
+        ended = await api.ended(made["id"])
+    assert ended["output"]["log"] == "join of first"
+    assert ended["output"]["whole"].startswith("data:application/octet-stream;base64,")
+
+
+async def test_a_file_that_does_not_come_is_a_failure_with_a_webhook(scene: Scene, internet: None) -> None:
+    async def answer(_: web.Request) -> web.Response:
+        return web.Response(status=404)
+
+    async with scene.place.hub() as hub, scene.worker(), Shop().open() as shop, served(answer) as url:
+        await gpu_online(hub)
+        async with programs(scene, webhook_hosts=("127.0.0.1",)) as api:
+            made = await api.create(input={"first": f"{url}/a.txt"}, webhook=shop.url)
+            ended, told = await api.ended(made["id"]), await shop.hears()
+            assert (ended["status"], ended["error"], ended["started_at"]) == ("failed", told.news["error"], None)
+            assert "404" in ended["error"]
+            assert api.daemon.console.calls.waiting.jobs == {}
+            assert PUBLIC in url
+
+
+async def test_a_token_opens_only_what_is_its_own(api: Programs) -> None:
+    made = await api.create(input=ABC)
+    file = made["input"]["first"]
+    other = api.tokens.add("other", ("reverse",))
+    assert (await api.ask("GET", "/v1/predictions", token="wst_wrong"))[0] == 401
+    assert (await api.ask("GET", f"/v1/predictions/{made['id']}", token=other))[0] == 404
+    assert (await api.ask("POST", f"/v1/predictions/{made['id']}/cancel", token=other))[0] == 404
+    assert (await api.ask("GET", file, token=other))[0] == 404
+    assert (await api.ask("GET", "/v1/predictions", token=other))[1]["results"] == []
+    assert [each["name"] for each in (await api.ask("GET", "/v1/models", token=other))[1]["results"]] == ["reverse"]
+    assert (await api.ask("POST", "/v1/models/a/join/predictions", {"input": ABC}, token=other))[0] == 404
+    assert (await api.ask("POST", "/v1/predictions", {"version": "join", "input": ABC}, token=other))[0] == 422
+    status, _ = await api.ask("POST", "/v1/predictions", {"version": "reverse", "input": {"first": file}}, token=other)
+    assert status == 404
+    api.tokens.remove("other")
+    assert (await api.ask("GET", "/v1/models", token=other))[0] == 401
+
+
+async def test_a_token_starts_as_many_predictions_a_day_as_it_may(api: Programs) -> None:
+    few = api.tokens.add("few", per_day=1)
+    assert (await api.ask("POST", "/v1/predictions", {"version": "join", "input": {}}, token=few))[0] == 422
+    assert (await api.ask("POST", "/v1/predictions", {"version": "join", "input": ABC}, token=few))[0] == 201
+    status, plain = await api.ask("POST", "/v1/predictions", {"version": "join", "input": ABC}, token=few)
+    assert (status, plain["code"]) == (429, "day_spent")
+
+
+async def test_a_file_beyond_the_quota_is_refused(api: Programs) -> None:
+    api.daemon.console.holdings.uploads.quota = 1000
+    form = FormData()
+    form.add_field("content", b"x" * 2000, filename="a.bin")
+    async with api.session.post(
+        f"{api.url}/v1/files", data=form, headers={"Authorization": f"Bearer {api.token}"}
+    ) as response:
+        assert response.status == 413
+    large = {"first": f"data:,{'x' * 2000}"}
+    assert (await api.ask("POST", "/v1/predictions", {"version": "join", "input": large}))[0] == 413
+
+
+async def test_an_address_of_an_output_works_only_with_its_own_signature(
+    api: Programs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("wakestream.adapters.daemon.replicate.predictions.INLINE", 0)
+    made = await api.create(input=ABC)
+    output = (await api.ended(made["id"]))["output"]
+    status, content = await api.ask("GET", output["whole"], token="none")
+    assert (status, content) == (200, "abc")
+    for url in (output["whole"].partition("?")[0], output["whole"].replace("/whole?", "/log?")):
+        assert (await api.ask("GET", url))[0] == 401
+    stream = made["urls"]["stream"].partition("?")
+    assert (await api.ask("GET", f"{stream[0]}?{output['whole'].partition('?')[2]}"))[0] == 401
+
+
+async def test_a_wait_that_runs_out_says_starting(api: Programs) -> None:
+    api.scene.engine.go_on.clear()
+    body = {"version": "join", "input": ABC}
+    waiting = asyncio.create_task(api.ask("POST", "/v1/predictions", body, Prefer="wait=1"))
+    await api.scene.engine.began.wait()
+    status, plain = await waiting
+    assert (status, plain["status"], plain["output"]) == (202, "starting", None)
+    assert (await api.ask("GET", f"/v1/predictions/{plain['id']}"))[1]["status"] in ("starting", "processing")
+
+
+async def test_a_prediction_is_cancelled_at_its_deadline(api: Programs) -> None:
+    api.scene.engine.go_on.clear()
+    body = {"version": "join", "input": ABC}
+    status, plain = await api.ask("POST", "/v1/predictions", body, **{"Cancel-After": "0.05s"})
+    assert status == 201
+    assert (await api.ended(plain["id"]))["status"] == "canceled"
+    assert (await api.ask("POST", "/v1/predictions", body, **{"Cancel-After": "soon"}))[0] == 422
+
+
+async def test_a_secret_is_not_shown(api: Programs) -> None:
+    made = await api.create(version="secret", input={**ABC, "password": "marked-secret"})
+    ended = await api.ended(made["id"])
+    assert ended["status"] == "succeeded"
+    assert "marked-secret" not in str(made) + str(ended)
+
+
+async def test_the_list_has_pages(api: Programs, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(replicate_api, "PAGE", 2)
+    api.scene.engine.go_on.clear()
+    made = [(await api.create(input=ABC))["id"] for _ in range(5)][::-1]
+    pages, url = [], "/v1/predictions"
+    while url:
+        _, plain = await api.ask("GET", url)
+        pages.append(plain)
+        url = plain["next"]
+    assert [[each["id"] for each in page["results"]] for page in pages] == [made[:2], made[2:4], made[4:]]
+    _, before = await api.ask("GET", pages[2]["previous"])
+    assert [each["id"] for each in before["results"]] == made[2:4]
+    assert pages[0]["previous"] is None
+
+
+async def test_webhooks_tell_the_start_the_log_and_the_end(scene: Scene) -> None:
+    async with scene.place.hub() as hub, scene.worker(), Shop().open() as shop:
+        await gpu_online(hub)
+        async with programs(scene, webhook_hosts=("127.0.0.1",)) as api:
+            every = ["start", "logs", "output", "completed"]
+            await api.create(input=ABC, webhook=shop.url, webhook_events_filter=every)
+            async with asyncio.timeout(20):
+                while not any(call.news["status"] == "succeeded" and call.news["output"] for call in shop.calls):
+                    await shop.hears(len(shop.calls) + 1)
+            said = [call.news for call in shop.calls]
+    assert {each["status"] for each in said} >= {"starting", "succeeded"}
+    assert any(each["logs"] for each in said)
+
+
+async def test_predictions_and_their_webhooks_outlive_a_restart(scene: Scene) -> None:
+    shop = Shop()
+    async with scene.place.hub() as hub, scene.worker():
+        await gpu_online(hub)
+        async with shop.open():
+            url = shop.url
+        async with programs(scene, webhook_hosts=("127.0.0.1",)) as api:
+            made = await api.create(input=ABC, webhook=url)
+            await api.ended(made["id"])
+            assert len(api.daemon.outbox.state.pending) == 1
+            token = api.token
+        async with shop.open(), programs(scene, token=token, webhook_hosts=("127.0.0.1",)) as api:
+            told = await shop.hears()
+            again = await api.ended(made["id"])
+            await until(lambda: not api.daemon.outbox.state.pending)
+    assert (told.news["id"], told.news["status"]) == (made["id"], "succeeded")
+    assert (again["output"], again["input"]) == (told.news["output"], made["input"])
+
+
+async def test_the_command_line_makes_tokens_and_serves_the_api(user: User, place: Place) -> None:
+    async with place.hub(), daemon(user, "--api", "127.0.0.1:0") as running:
+        url = await running.running.address()
+        made = await user.run("token", "add", "shop", "--kinds", "lipsync", "--max-per-day", "3")
+        token = made.out.strip()
+        assert made.code == 0
+        headers = {"Authorization": f"Bearer {token}"}
+        async with running.session.get(f"{url}/v1/account", headers=headers) as response:
+            assert (response.status, (await response.json())["username"]) == (200, "shop")
+        listed = await user.run("token", "list", "--json")
+        assert listed.last == {
+            "name": "shop",
+            "made": listed.last["made"],
+            "kinds": ["lipsync"],
+            "max_per_day": 3,
+            "today": 0,
+        }
+        assert token not in (state_of(user) / "tokens.json").read_text()
+        assert (await user.run("token", "add", "shop")).code == 2
+        assert (await user.run("token", "rm", "shop")).code == 0
+        async with running.session.get(f"{url}/v1/account", headers=headers) as response:
+            assert response.status == 401
+
+
+@pytest.mark.parametrize("address", ["0.0.0.0:0", "192.0.2.7:0"])
+async def test_other_addresses_need_tls_or_a_flag(user: User, place: Place, address: str) -> None:
+    async with place.hub():
+        refused = await user.run("daemon", "--api", address)
+    assert refused.code == 2
+    assert "--api-tls" in refused.err
+    assert "--api-insecure" in refused.err
