@@ -62,7 +62,7 @@ class OfflineReply:
 
     `until`: in the phase `budget`, when the job can go on (UNIX seconds). `retry_in`: in the phase `no_capacity`,
     seconds until the provider is asked for a machine again. `reason`: why no GPU that can do this job can be started.
-    In the phase `queued` a GPU is on, and `position - 1` jobs come before this one.
+    In the phase `queued` a GPU is on, and `position - 1` jobs come before this one. `depot`: the hub has a depot.
     """
 
     phase: str = "booting"
@@ -71,6 +71,7 @@ class OfflineReply:
     until: float | None = None
     reason: str = ""
     retry_in: float | None = None
+    depot: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -113,8 +113,9 @@ class _Beside:
     def again(self, _: LinkUp) -> None:
         self.begun = self.begun and d.FEATURE in self.wait.excuses
 
-    def begin(self, _: OfflineReply) -> Observable[JobEvent] | None:
-        if self.begun or self.wait.link is None or d.FEATURE not in self.wait.link.features:
+    def begin(self, reply: OfflineReply) -> Observable[JobEvent] | None:
+        link = self.wait.link
+        if self.begun or link is None or not (reply.depot or d.FEATURE in link.features):
             return None
         self.begun = True
         self.wait.excuse(d.FEATURE, excused=True)
@@ -365,6 +366,8 @@ def fetch(job: Job, hub: Hub, depot: d.Depot | None) -> Effect[JobEvent]:
             def note(done: d.InDepotDone | d.Places) -> None:
                 if isinstance(done, d.Places):
                     raise DepotError(done.reason or "the hub has no results of this job in the depot", code=done.code)
+                if done.code:
+                    raise TaskFailed(done.reason or "the results are no longer in the depot", code=done.code)
                 links.update({place.file.name: place for place in done.places})
 
             return asked(hub, job, lambda: hub.depot(job, "query"), d.InDepotDone, d.Places).pipe(ops.do_action(note))

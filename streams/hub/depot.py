@@ -159,8 +159,37 @@ def says(
         # While it is not back yet, its answer to `open` follows.
         if not depot_files.too_fast(state, peer, id_, now, decision) and (state.depot_up or not _awaited(state, now)):
             decision.command(f.AskDepot("check", job.owner, id_, peer.fd, job.depot.files))
-    elif job is not None or not _told(state, peer, id_, decision):
+    elif job is not None or not (_looks(state, peer, message, now, decision) or _told(state, peer, id_, decision)):
         _unknown(peer, id_, decision)
+
+
+def _looks(
+    state: HubState, peer: Connection, message: d.DepotStored | d.DepotWithdraw | d.DepotQuery, now: float,
+    decision: HubDecision,
+) -> bool:  # fmt: skip
+    """Have the depot say whether the results are there, before a client gets links again; whether it is asked."""
+    record = _record(state, peer, message.request_id)
+    if record is None or not (record.files and state.depot_up and isinstance(message, d.DepotQuery)):
+        return False
+    if not depot_files.too_fast(state, peer, record.id, now, decision):
+        decision.command(f.AskDepot("check", record.owner, record.id, peer.fd, record.files))
+    return True
+
+
+def _results_kept(
+    state: HubState, record: f.JobDelivered, event: f.DepotAnswered, now: float, decision: HubDecision
+) -> None:
+    """Send the links, or say that results are gone, which the job's owner may have removed by hand."""
+    fd = _asker(state, event.asked, event.asked.fd)
+    to = [fd] if fd is not None and record.owner == event.asked.owner else []
+    if event.code or all(_is_there(file, event) for file in record.files):
+        _send_results(record, to, decision)
+        return
+    lost = [file for file in record.files if not _is_there(file, event)]
+    decision.fact(f.DeliveriesGone((record.id,)))
+    decision.fact(f.DepotRemoved(record.owner, tuple(file.blake3 for file in lost), now))
+    why = f"the result {lost[0].name!r} was removed from the depot before it was fetched; run the job again"
+    decision.send(to, d.DepotDelivered(request_id=record.id, gpu=record.gpu or None, code="lost", reason=why))
 
 
 def _direct(state: HubState, job: HubJob, now: float, decision: HubDecision) -> None:
@@ -254,7 +283,9 @@ def answered(state: HubState, event: f.DepotAnswered, now: float, decision: HubD
     asked, job = event.asked, state.jobs.get(event.asked.request_id)
     job = job if job is not None and job.owner == asked.owner else None  # else it is another one of that id
     if asked.ask == "remove":
-        depot_files.removed(state, event, decision)
+        depot_files.removed(state, event, now, decision)
+    elif job is None and not asked.gpu and (record := state.delivered.get(asked.request_id)) is not None:
+        _results_kept(state, record, event, now, decision)
     elif job is None and depot_files.is_probe(asked.files) and _asker(state, asked, asked.fd) is not None:
         depot_files.probed(event, decision)
     elif asked.gpu:

@@ -21,6 +21,12 @@ EVERY: Final = 60.0
 LINK: Final = 1000
 """The most bytes of a link to a bucket."""
 
+LATE: Final = 3700.0
+"""Seconds after which no link for an upload is valid any more."""
+
+TRIED: Final = 600.0
+"""Seconds for which the file of a try stays at the most, if its client does not remove it."""
+
 Refusal = tuple[str, str]
 """A code and a sentence."""
 
@@ -63,7 +69,7 @@ def probe(state: HubState, peer: Connection, message: d.DepotOffer, now: float, 
     if refused is not None:
         decision.send(peer.fd, d.DepotPlaces(request_id=message.request_id, code=refused[0], reason=refused[1]))
         return True
-    decision.fact(f.DepotUsed(owner, message.files, now))
+    decision.fact(f.DepotUsed(owner, message.files, now - state.limits.depot_keep + TRIED))
     decision.command(f.AskDepot("open", owner, message.request_id, peer.fd, message.files))
     return True
 
@@ -122,10 +128,14 @@ def take_out(
     """Have the depot remove files of a license."""
     kept = state.in_depot.get(owner, {})
     known = ((blake3, kept[blake3]) for blake3 in out if blake3 in kept)
-    files = tuple(d.DepotFile(name=blake3, blake3=blake3, ext=ext, size=size) for blake3, (size, _, ext) in known)
+    files = [d.DepotFile(name=blake3, blake3=blake3, ext=ext, size=size) for blake3, (size, _, ext) in known]
+    _ask_to_remove(owner, files, decision, id_, fd)
+
+
+def _ask_to_remove(owner: str, files: Sequence[d.DepotFile], decision: HubDecision, id_: str = "", fd: int = 0) -> None:
     if files:
         decision.fact(f.DepotLeaves(owner, tuple(file.blake3 for file in files)))
-        decision.command(f.AskDepot("remove", owner, id_, fd, files))
+        decision.command(f.AskDepot("remove", owner, id_, fd, tuple(files)))
 
 
 def take_unneeded(state: HubState, owner: str, files: Sequence[d.DepotFile], decision: HubDecision) -> None:
@@ -134,12 +144,13 @@ def take_unneeded(state: HubState, owner: str, files: Sequence[d.DepotFile], dec
     take_out(state, owner, [file.blake3 for file in files if file.blake3 not in needed], decision)
 
 
-def removed(state: HubState, event: f.DepotAnswered, decision: HubDecision) -> None:
+def removed(state: HubState, event: f.DepotAnswered, now: float, decision: HubDecision) -> None:
     owner, peer = event.asked.owner, state.connections.get(event.asked.fd)
     decision.fact(f.DepotLeaves(owner, tuple(file.blake3 for file in event.asked.files), ended=True))
     if not event.code:
         needed = _needed(state, owner)  # such a file is on its way again
-        decision.fact(f.DepotRemoved(owner, tuple(b for file in event.asked.files if (b := file.blake3) not in needed)))
+        out = tuple(blake3 for file in event.asked.files if (blake3 := file.blake3) not in needed)
+        decision.fact(f.DepotRemoved(owner, out, now))
     if peer is not None and event.code:
         decision.refuse(peer.fd, event.code, event.reason, event.asked.request_id)
     elif peer is not None:
@@ -159,13 +170,13 @@ def take_results(state: HubState, record: f.JobDelivered, decision: HubDecision)
 def _needed(state: HubState, owner: str) -> set[str]:
     """The files of a license that open jobs need, or that are results which no client has fetched."""
     jobs = (state.jobs[id_] for id_ in state.jobs_of.get(owner, ()))
-    results = (record.files for record in state.delivered.values() if record.owner == owner)
+    results = (state.delivered[id_].files for id_ in state.delivered_of.get(owner, ()))
     return {file.blake3 for files in (*map(files_of, jobs), *results) for file in files}
 
 
 def sweep(state: HubState, now: float, decision: HubDecision) -> list[HubJob]:
     """Once a minute: remove what is too old, and tell owners a day before. Returns the stored jobs that no GPU did."""
-    if not (state.in_depot or state.delivered or state.stored) or now - state.swept < EVERY:
+    if not (state.in_depot or state.delivered or state.stored or state.removed) or now - state.swept < EVERY:
         return []
     keep = state.limits.depot_keep
     old = [*takewhile(lambda record: now - record.at > keep, state.delivered.values())]
@@ -183,6 +194,9 @@ def sweep(state: HubState, now: float, decision: HubDecision) -> list[HubJob]:
     decision.fact(f.DepotSwept(tuple(record.id for records in told.values() for record in records), now))
     for owner in state.in_depot if state.depot_up else ():
         _sweep_files(state, owner, now, decision)
+    for owner, out in state.removed.items():
+        late = [blake3 for blake3, at in out.items() if now - at > LATE and (owner, blake3) not in state.leaving]
+        _ask_to_remove(owner, [d.DepotFile(name=blake3, blake3=blake3) for blake3 in late[: d.MOST_FILES]], decision)
     kept = ((state.jobs[id_], state.jobs[id_].depot) for id_ in state.stored)
     return [job for job, files in kept if job.gpu is None and files is not None and now - (files.stored or now) > keep]
 
@@ -201,7 +215,7 @@ def _sweep_files(state: HubState, owner: str, now: float, decision: HubDecision)
 
 def revoke(state: HubState, owner: str, decision: HubDecision) -> None:
     """The results of a revoked license are fetched by no one, and its files are removed by the next sweeps."""
-    if ids := tuple(record.id for record in state.delivered.values() if record.owner == owner):
+    if ids := tuple(state.delivered_of.get(owner, ())):
         decision.fact(f.DeliveriesGone(ids))
     if owner in state.in_depot:
         decision.fact(f.DepotUnused(owner))

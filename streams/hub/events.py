@@ -299,6 +299,7 @@ class DepotRemoved(_Durable, frozen=True):
 
     owner: str
     files: tuple[str, ...]
+    at: float = 0.0
 
 
 class DepotHeld(_Durable, frozen=True):

@@ -180,7 +180,8 @@ def _upload_seen(state: HubState, fact: f.UploadSeen) -> None:
     state.uploads[fact.id] = fact.left, fact.rate, fact.at
     job = state.jobs.get(fact.id)
     if fact.rate and job is not None:
-        state.rates[job.owner] = fact.rate
+        state.rates.pop(job.owner, None)
+        _remember(state.rates, job.owner, fact.rate)
 
 
 def _leave_depot(state: HubState, id_: str) -> None:
@@ -192,21 +193,27 @@ def _leave_depot(state: HubState, id_: str) -> None:
 def _use(state: HubState, owner: str, files: Iterable[d.DepotFile], at: float) -> None:
     """Note files of a license in the depot, and that they are used now."""
     kept = state.in_depot.setdefault(owner, {})
+    last = next(reversed(kept.values()), (0, NEVER, ""))[1]
     for file in files:
         kept.pop(file.blake3, None)
         kept[file.blake3] = file.size, at, file.ext
+        state.removed.get(owner, {}).pop(file.blake3, None)
+    if at < last:
+        state.in_depot[owner] = dict(sorted(kept.items(), key=lambda entry: entry[1][1]))
 
 
 def _job_delivered(state: HubState, fact: f.JobDelivered) -> None:
     state.delivered.pop(fact.id, None)
     state.delivered[fact.id] = fact
+    state.delivered_of.setdefault(fact.owner, {})[fact.id] = None
     _use(state, fact.owner, fact.files, fact.at)
 
 
 def _deliveries_gone(state: HubState, fact: f.DeliveriesGone) -> None:
     for id_ in fact.ids:
-        state.delivered.pop(id_, None)
         state.expiry_told.pop(id_, None)
+        if (record := state.delivered.pop(id_, None)) is not None:
+            _forget_of(state.delivered_of, record.owner, id_)
 
 
 def _depot_unused(state: HubState, fact: f.DepotUnused) -> None:
@@ -215,11 +222,20 @@ def _depot_unused(state: HubState, fact: f.DepotUnused) -> None:
 
 
 def _depot_removed(state: HubState, fact: f.DepotRemoved) -> None:
-    kept = state.in_depot.get(fact.owner, {})
     for blake3 in fact.files:
-        kept.pop(blake3, None)
-    if not kept:
-        state.in_depot.pop(fact.owner, None)
+        was, late = _forget_of(state.in_depot, fact.owner, blake3), _forget_of(state.removed, fact.owner, blake3)
+        if was and not late and state.limits.depot:
+            state.removed.setdefault(fact.owner, {})[blake3] = fact.at
+
+
+def _forget_of(known: dict[str, dict[str, Any]], owner: str, key: str) -> bool:
+    """Remove the entry of an owner, and the owner with the last one; returns whether it was there."""
+    mine = known.get(owner, {})
+    was = key in mine
+    mine.pop(key, None)
+    if not mine:
+        known.pop(owner, None)
+    return was
 
 
 def _swept(state: HubState, fact: f.DepotSwept) -> None:
@@ -694,6 +710,8 @@ def reindex(state: HubState) -> None:
         else:
             state.jobs_of.setdefault(job.owner, {})[job.id] = None
             state.gpus[job.gpu].leases[job.id] = None
+    for record in state.delivered.values():
+        state.delivered_of.setdefault(record.owner, {})[record.id] = None
     state.kinds_bytes = sum(weight((gpu.kinds or {}).values()) for gpu in state.gpus.values())
     accounts = {gpu.host: gpu.account for gpu in state.gpus.values() if gpu.host}
     for gpu in state.gpus.values():

@@ -12,6 +12,8 @@ from collections.abc import Collection, Iterable, Mapping
 from itertools import islice
 from typing import Final, NamedTuple
 
+from msgspec.structs import replace
+
 from wakestream.streams.hub import answers, keep_warm, placement
 from wakestream.streams.hub import events as f
 from wakestream.streams.hub.events import HubDecision
@@ -21,6 +23,7 @@ from wakestream.streams.hub.needs import STORING, Need
 from wakestream.streams.hub.state import NOT_COMING, RESTARTED, UNANSWERED, Connection, Gpu, HubJob, HubState, Shape
 from wakestream.streams.placement import place as p
 from wakestream.streams.placement.waiting import Line
+from wakestream.streams.protocol import depot_messages as d
 from wakestream.streams.protocol import messages as m
 
 FEATURE: Final = m.JobQueued.FEATURE
@@ -396,8 +399,14 @@ def outlook_of(state: HubState, line: Line | None, job: HubJob, now: float) -> L
     return LineOutlook(on, coming, expect, above, beside, starts)
 
 
-def answer(state: HubState, job: HubJob, now: float, known: LineOutlook | None = None) -> m.Message:
+def answer(state: HubState, job: HubJob, now: float, known: LineOutlook | None = None) -> m.Offline | m.JobQueued:
     """What a waiting job can expect now."""
+    said, peer = _answer(state, job, now, known), state.connections.get(job.fd or 0)
+    may = state.depot_up and not job.direct and peer is not None and d.FEATURE in peer.features
+    return replace(said, depot=True) if may else said
+
+
+def _answer(state: HubState, job: HubJob, now: float, known: LineOutlook | None) -> m.Offline | m.JobQueued:
     line = state.lines.get(job.shape)
     if line is None or job.id not in line:
         return answers.offline(job.submit, state.position(job), now, answers.outlook(state, state.need_of(job), now))

@@ -455,7 +455,8 @@ class Durable:
     of its last use. `reached` has the last report about each budget, by GPU and period. `news` are the webhooks that
     are pending. `usage` is what jobs and licenses used. `delivered` are the jobs whose results are in the depot, the
     oldest first, until their clients have them. `in_depot` has the files of each license by BLAKE3: bytes, last use and
-    ending, the one that was not used for longest first. `depot_of` is the license of our own depot, and since when.
+    ending, the one that was not used for longest first. `removed` has those that left a bucket, and when: a link that
+    was given before may put one there again. `depot_of` is the license of our own depot, and since when.
     `depot_saved` are the seconds of uploads to the depot while no GPU was on, by the first day of the month.
     """
 
@@ -473,6 +474,7 @@ class Durable:
     usage: Usage = field(default_factory=Usage)
     delivered: dict[str, JobDelivered] = field(default_factory=dict)
     in_depot: dict[str, dict[str, tuple[int, Moment, str]]] = field(default_factory=dict)
+    removed: dict[str, dict[str, Moment]] = field(default_factory=dict)
     depot_of: tuple[str, Moment] | None = None
     depot_saved: dict[int, float] = field(default_factory=dict)
 
@@ -485,7 +487,8 @@ class HubState(Durable):
     they need. `lines` has those that are placed late and whose client is here, `early` those that are not placed late,
     `absent` those whose client is away, the one that is away for longest first.
     `jobs_of` has the jobs of each license, `kinds_bytes` is the size of
-    all descriptions of kinds. `stored` are the jobs that the hub does.
+    all descriptions of kinds. `stored` are the jobs that the hub does, `delivered_of` the
+    delivered ones of each license.
 
     Of this process: `undone` are the workers whose described kinds are not yet those of their GPU. `capabilities` has
     the expiry of each job's capability, the earliest first; `revoked` when each license was revoked. `cancelled` has
@@ -527,6 +530,7 @@ class HubState(Durable):
     unpaid: frozenset[str] = frozenset()
     unpaid_until: float = 0.0
     stored: dict[str, None] = field(default_factory=dict)
+    delivered_of: dict[str, dict[str, None]] = field(default_factory=dict)
     depot: int | None = None
     uploads: dict[str, tuple[int, float, Moment]] = field(default_factory=dict)
     saving: dict[str, float] = field(default_factory=dict)

@@ -176,6 +176,8 @@ class HubClient:
         answer = reply_to(event, grants=self._grants)
         if answer is not None:
             reply, request_id = answer
+            if isinstance(reply, ports.OfflineReply) and reply.depot and isinstance(self._link, LinkUp):
+                self._link = replace(self._link, features=self._link.features | {d.FEATURE})  # it came after the link
             if self._local and isinstance(reply, InDepot | AtGpu):
                 reply = replace(reply, local=True)
             if request_id in self._submitted and isinstance(reply, ports.Accepted):

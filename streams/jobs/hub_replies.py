@@ -33,11 +33,13 @@ def reply_to(message: m.Message, *, grants: bool) -> _Answer | None:
         case m.Offline():
             phase, why = message.phase or "booting", message.why or ""
             position, retry_in = message.position, message.retry_in
-            offline = ports.OfflineReply(phase, position, _eta(message), message.until, why, retry_in)
+            has = message.depot or False
+            offline = ports.OfflineReply(phase, position, _eta(message), message.until, why, retry_in, has)
             return offline, message.request_id
         case m.JobQueued():
             eta = None if message.eta_s is None else Eta(message.eta_s, message.eta_s)
-            in_line = ports.OfflineReply("queued", message.position, eta, reason=message.reason or "")
+            has, why = message.depot or False, message.reason or ""
+            in_line = ports.OfflineReply("queued", message.position, eta, reason=why, depot=has)
             return in_line, message.request_id
         case m.Online():
             return None if grants else (ports.OnlineNotice(message.gpu, message.url), None)

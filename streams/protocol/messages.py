@@ -162,7 +162,8 @@ class Offline(_News, frozen=True, kw_only=True):
 
     `until`: in the phase `budget`, when the job can go on (UNIX seconds). `retry_in`: in the phase `no_capacity`,
     seconds until the provider is asked again. `why` (ours, to clients that announced `kinds`): why no GPU that can do
-    this job can be started.
+    this job can be started. `depot` (ours, to clients that announced it): the hub has a depot; one may have come after
+    the client connected.
     """
 
     TYPE: ClassVar[str] = "gpu.power.offline"
@@ -177,6 +178,7 @@ class Offline(_News, frozen=True, kw_only=True):
     until: Data[int | None] = None
     retry_in: Data[int | None] = None
     why: Data[str | None] = None
+    depot: Data[bool | None] = None
 
 
 class Online(_News, frozen=True, kw_only=True):
@@ -454,7 +456,8 @@ class JobReleased(_WithId, frozen=True, kw_only=True):
 class JobQueued(_WithId, frozen=True, kw_only=True):
     """hub -> client that announced `queue`, ours: a GPU is on, and the job waits for its turn.
 
-    `position` is 1 for the next one, `eta_s` the seconds until it starts if that is known, `reason` a sentence.
+    `position` is 1 for the next one, `eta_s` the seconds until it starts if that is known, `reason` a sentence. `depot`
+    is as in `Offline`.
     """
 
     TYPE: ClassVar[str] = "gpu.job.queued"
@@ -462,6 +465,7 @@ class JobQueued(_WithId, frozen=True, kw_only=True):
     position: int
     eta_s: float | None = None
     reason: str | None = None
+    depot: bool | None = None
 
 
 class JobOrder(Message, frozen=True, kw_only=True):

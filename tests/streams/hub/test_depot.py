@@ -866,6 +866,51 @@ def test_a_result_goes_after_its_time_and_its_owner_is_told_a_day_before() -> No
     assert not net.files
 
 
+def test_a_result_that_was_removed_by_hand_is_told_once_and_its_job_ends() -> None:
+    net = Store()
+    one, ann = worker(net), client(net)
+    net.submit(ann, "other")  # at work
+    net.submit(ann, "other too")
+    store(net, ann)
+    net.say(ann, m.JobDone(request_id="other"))
+    net.say(ann, m.JobDone(request_id="other too"))
+    deliver(net, one)
+    net.say(ann, d.DepotQuery(request_id="j1"))
+    assert [each.code for each in net.heard(ann, d.DepotDelivered)] == [None, None]
+    net.fault = "down"
+    net.say(ann, d.DepotQuery(request_id="j1"))
+    net.fault = ""
+    net.files.clear()
+    net.say(ann, d.DepotQuery(request_id="j1"))
+    assert [each.code for each in net.heard(ann, d.DepotDelivered)] == [None, None, None, "lost"]
+    assert "run the job again" in (net.heard(ann, d.DepotDelivered)[-1].reason or "")
+    assert RESULT.blake3 not in net.state.in_depot["ann"]
+    net.say(ann, d.DepotQuery(request_id="j1"))
+    assert codes(net, ann)[-1] == "unknown_job"
+
+
+def test_a_file_that_a_late_link_puts_after_its_removal_is_removed_again() -> None:
+    net = Store()
+    off(net)
+    ann = client(net)
+    offer(net, ann)
+    net.put("ann", *FILES)
+    net.say(ann, m.Cancel(request_id="j1"))
+    net.say(ann, d.DepotRemove(request_id="r", files=(VIDEO.blake3, AUDIO.blake3)))
+    assert not net.files
+    net.put("ann", *FILES)
+    offer(net, ann, "j2", (AUDIO,))  # this one is wanted again
+    net.pass_time(3600.0)
+    assert ("ann", VIDEO.blake3) in net.files
+    net.fault = "down"
+    net.pass_time(200.0)
+    net.fault = ""
+    net.pass_time(120.0)
+    assert [*net.files] == [("ann", AUDIO.blake3)]
+    assert not net.state.removed
+    assert VIDEO.blake3 not in net.state.in_depot["ann"]
+
+
 def test_a_stored_job_that_no_gpu_does_is_given_up_after_the_time_that_files_are_kept() -> None:
     net = Store(depot_keep=3 * DAY)
     off(net)
@@ -1064,6 +1109,20 @@ def test_uploads_whose_depot_stays_away_go_the_direct_way_some_at_a_time(monkeyp
         assert sum(job.direct for job in net.state.jobs.values()) == direct
 
 
+def test_a_client_that_came_before_the_first_depot_learns_of_it_by_the_answer_to_its_next_job() -> None:
+    net = Store(depot=False)
+    off(net)
+    ann, old = client(net), net.join("client", owner="bob", features=("queue",))
+    before = net.submit(ann, "j1")
+    own(net)
+    after, plain = net.submit(ann, "j2"), net.submit(old, "j3")
+    assert [each.depot for each in (before, after, plain) if isinstance(each, m.Offline)] == [None, True, None]
+    net.say(ann, d.DepotOffer(request_id="j2", files=FILES))
+    assert codes(net, ann) == [None]
+    net.say(ann, d.DepotWithdraw(request_id="j2"))
+    assert net.heard(ann, m.Offline)[-1].depot is None
+
+
 def test_a_hub_has_one_depot() -> None:
     net = Net()
     first = own(net)
@@ -1106,6 +1165,20 @@ def test_a_try_that_the_depot_refuses_says_why(files: int, code: str) -> None:
     ann = client(net)
     net.say(ann, d.DepotOffer(request_id="try", files=(PROBE,)))
     assert codes(net, ann) == [code]
+
+
+def test_the_file_of_a_try_goes_soon_if_its_client_does_not_remove_it() -> None:
+    net = Store()
+    ann = client(net)
+    off(net)
+    offer(net, ann)
+    net.put("ann", *FILES)
+    net.say(ann, d.DepotOffer(request_id="doctor", files=(PROBE,)))
+    net.put("ann", PROBE)
+    net.pass_time(500.0)
+    assert ("ann", PROBE.blake3) in net.files
+    net.pass_time(200.0)
+    assert {blake3 for _, blake3 in net.files} == {VIDEO.blake3, AUDIO.blake3}
 
 
 @pytest.mark.parametrize("more", [{"size": d.MOST_OF_PROBE + 1}, {"name": "video"}])

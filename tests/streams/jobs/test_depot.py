@@ -445,3 +445,23 @@ async def test_jobs_of_a_daemon_offer_their_files_at_once_and_upload_them_in_tur
     assert {type(done) for done in await asyncio.gather(*jobs)} == {e.Done}
     assert [house.first(n, e.Stored) for n in range(3)] == sorted(house.first(n, e.Stored) for n in range(3))
     assert house.worker.calls == []
+
+
+async def test_a_depot_that_came_after_the_connection_is_used_when_the_hub_names_it() -> None:
+    scene = DepotScene(OURS)
+    scene.answer = lambda submit: m.Offline(request_id=submit.request_id, phase="booting", position=1, depot=True)
+    scene.at(50.0, scene.finish)
+    assert isinstance(await scene.run(), e.Done)
+    assert said(scene.link, d.DepotProgress) == [
+        "job.submit", "depot.offer", "depot.stored", "depot.query", "job.done",
+    ]  # fmt: skip
+
+
+async def test_a_result_that_is_gone_when_it_is_fetched_ends_the_job(scene: DepotScene) -> None:
+    lost = {"files": (), "code": "lost", "reason": "the result was removed; run the job again"}
+    scene.at(50.0, scene.finish)
+    scene.depot.failures["download"] = [DepotError("the depot has no such file any more", code="lost")]
+    scene.at(50.1, setattr, scene.town, "result", lost)
+    failed = await scene.run()
+    assert isinstance(failed, e.Failed)
+    assert (failed.code, failed.why) == ("lost", "the result was removed; run the job again")
