@@ -74,6 +74,7 @@ async def running_hub(config: HubConfig, term: Term | None = None) -> AsyncItera
         server = await stack.enter_async_context(open_hub(config, journal, None if term is None else term.state))
         role.took = None if role.read is None else time.monotonic() - role.read
         journal.on_broken = server.lose
+        server.on_stopped = journal.close  # the next leader need not wait for peers that do not answer
         _warn(config)  # now that the port is ours: another hub there would be the greater trouble
         stack.enter_context(few_collections(*SERVER))
         yield RunningHub(server, journal)

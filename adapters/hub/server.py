@@ -7,7 +7,7 @@ import contextlib
 import itertools
 import math
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
 from loguru import logger
 from websockets.asyncio.server import Server, ServerConnection
@@ -61,7 +61,8 @@ _OLD_SUBMIT = f'"{m.Submit.OLD}"'.encode()
 class HubServer:
     """A running hub. `url` is its address, `refused` counts refusals by reason. Created by `open_hub`.
 
-    `on_fact` is called with each fact, `on_news` with each webhook that is to be sent.
+    `on_fact` is called with each fact, `on_news` with each webhook that is to be sent, `on_stopped` when nothing is
+    decided any more and the connections are still open.
     """
 
     def __init__(self, config: HubConfig, journal: Journal[f.Fact], state: HubState | None = None) -> None:
@@ -72,6 +73,7 @@ class HubServer:
         self.on_fact: Callable[[f.Fact], None] | None = None
         self.webhooks: Webhooks | None = None
         self.on_news: Callable[[f.PowerNews], object] = lambda _: None
+        self.on_stopped: Callable[[], Awaitable[None]] | None = None
         self._sockets: dict[int, GuardedConnection] = {}
         own = BuiltinDepot(self._depot, config.signer, config.ca, config.clock)
         self.depot = DepotDesk(config.bucket or own, self.happen, config.clock)
@@ -298,6 +300,8 @@ class HubServer:
         finally:
             await self.depot.close()
             await self.runner.close()
+            if self.on_stopped is not None:
+                await self.on_stopped()
             self._gate.cut_handshakes()
             for server in servers:
                 server.close()

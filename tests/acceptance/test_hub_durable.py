@@ -11,6 +11,9 @@ import pytest
 
 from tests.support.programs.hub_scene import ONLINE, Peer, Place
 from wakestream.adapters.disk.journal import open_journal
+from wakestream.adapters.hub.config import HubConfig
+from wakestream.adapters.hub.licenses import LicenseBook
+from wakestream.adapters.hub.program import JOURNAL, running_hub
 from wakestream.adapters.telemetry.recorder import recording
 from wakestream.adapters.testing.memory_journal import FakeJournal
 from wakestream.operators.model.errors import NoSpace
@@ -195,3 +198,25 @@ async def test_a_nearly_full_disk_refuses_only_new_jobs(tmp_path: Path, stack: c
     low = False
     running.look_at_disk()
     assert (await client.ask(**SUBMIT, request_id="new"))["type"] == "gpu.power.offline"
+
+
+async def test_a_hub_that_stops_releases_its_journal_before_it_waits_for_its_peers(tmp_path: Path) -> None:
+    open_then: list[int] = []
+    async with running_hub(HubConfig(LicenseBook(tmp_path))) as hub:
+        reader, writer = await asyncio.open_connection("127.0.0.1", hub.server.port)
+        writer.write(
+            b"GET /dsp HTTP/1.1\r\nHost: hub\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+            b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
+        )
+        await reader.readuntil(b"connected")  # this peer answers no close frame
+        release = hub.server.on_stopped
+        assert release is not None
+
+        async def stopped() -> None:
+            await release()
+            async with open_journal(tmp_path / JOURNAL, f.Fact, program="hub"):
+                open_then.append(hub.server.connections)
+            writer.close()
+
+        hub.server.on_stopped = stopped
+    assert open_then == [1]

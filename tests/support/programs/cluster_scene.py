@@ -2,13 +2,16 @@
 
 import asyncio
 import contextlib
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 
+import aiohttp
 from websockets.exceptions import ConnectionClosed, InvalidMessage, InvalidStatus
 
 from tests.support.ports import free_port
 from tests.support.programs.client_scene import Running, User
 from tests.support.programs.hub_scene import ONLINE, Peer, Place
+from tests.support.programs.mixed_versions import OURS, House
 
 SUBMIT = {"type": "gpu.job.submit", "task_type": "heygem_submit", "payload": {"video_hash": "a", "video_ext": ".mp4"}}
 
@@ -54,6 +57,75 @@ class Cluster:
     async def peer(self, url: str, role: str) -> Peer:
         self.place.url = url
         return await getattr(self.place, role)()  # type: ignore[no-any-return]
+
+
+class HouseOfTwo(House):
+    """Programs of a house with two hubs, `hub` and `hub-b`; those of a release know the one name in front of both."""
+
+    def __init__(self, address: str, folder: Path, pythons: Mapping[str, Path]) -> None:
+        from wakestream.adapters.disk.postgres_documents import PostgresDocuments
+
+        super().__init__(folder, {"hub-b": OURS, **pythons}, PostgresDocuments(address))
+        self._address = address
+        self._hubs = {"hub": self._ports["hub"], "hub-b": free_port()}
+        self._front = free_port()
+
+    def _words(self, name: str) -> tuple[str, ...]:
+        if name in self._hubs:
+            state = ("--state", str(self.folder / name))
+            return ("hub", "--listen", f"127.0.0.1:{self._hubs[name]}", *state, "--journal", self._address)
+        words = list(super()._words(name))
+        ours = [f"http://127.0.0.1:{port}" for port in self._hubs.values()]
+        words[words.index("--hub") + 1] = (
+            ",".join(ours) if self.pythons[name] == OURS else f"http://127.0.0.1:{self._front}"
+        )
+        return tuple(words)
+
+    async def start(self, name: str) -> None:
+        """Start a program; of a hub, return when it leads or says that it stands by."""
+        if name not in self._hubs:
+            return await super().start(name)
+        self.running[name] = await self._spawn(name)
+        await self._answers(name, 200, 503)
+        return None
+
+    async def leads(self, name: str) -> None:
+        """Returns when this hub leads."""
+        await self._answers(name, 200)
+
+    async def _answers(self, name: str, *statuses: int) -> None:
+        async with asyncio.timeout(60):
+            while await self._status(self._hubs[name]) not in statuses:  # noqa: ASYNC110 - it is another process
+                await asyncio.sleep(0.02)
+
+    async def _status(self, port: int) -> int | None:
+        with contextlib.suppress(OSError, aiohttp.ClientError):
+            async with aiohttp.ClientSession() as session, session.get(f"http://127.0.0.1:{port}/") as response:
+                return response.status
+        return None
+
+    @contextlib.asynccontextmanager
+    async def open(self) -> AsyncIterator["HouseOfTwo"]:
+        """See `House.open`; `hub` leads and `hub-b` stands by."""
+        async with await asyncio.start_server(self._carry, "127.0.0.1", self._front), super().open():
+            await self.start("hub-b")
+            yield self
+
+    async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Carry a connection to the hub that leads, as a load balancer does."""
+        with contextlib.suppress(OSError, StopAsyncIteration):
+            port = await anext(port for port in self._hubs.values() if await self._status(port) == 200)
+            there, here = await asyncio.open_connection("127.0.0.1", port)
+            await asyncio.gather(_copied(reader, here), _copied(there, writer))
+        writer.close()
+
+
+async def _copied(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    with contextlib.suppress(OSError):
+        while data := await reader.read(65536):
+            writer.write(data)
+            await writer.drain()
+    writer.close()
 
 
 async def has_jobs(cluster: Cluster, url: str, count: int) -> None:

@@ -23,6 +23,7 @@ import orjson
 from tests.support.ports import free_port
 from tests.support.programs.client_scene import QUICK, Running, User, clean_environment
 from tests.support.programs.state_folders import put
+from wakestream.adapters.disk.documents import Documents
 from wakestream.adapters.hub.licenses import LicenseBook
 
 ROOT = Path(__file__).parents[3]
@@ -45,7 +46,7 @@ WITHIN = 40.0
 class House:
     """The four programs in `folder`. `pythons` names the interpreter that each runs with when it starts next."""
 
-    def __init__(self, folder: Path, pythons: Mapping[str, Path]) -> None:
+    def __init__(self, folder: Path, pythons: Mapping[str, Path], documents: Documents | None = None) -> None:
         self.folder, self.pythons = folder, dict(pythons)
         self.hold = folder / "hold"
         self.words = 1000
@@ -55,7 +56,7 @@ class House:
         self._ports = {name: free_port() for name in ("hub", "worker")}
         self._secret = {"HEYGEM_API_SECRET": "swordfish-0123456789"}
         self._switching = asyncio.Lock()
-        book = LicenseBook(folder / "hub")
+        book = LicenseBook(documents or folder / "hub")
         for role in ("client", "worker", "monitor"):
             key = folder / f"{role}.key"
             key.touch(mode=0o600)
