@@ -9,7 +9,7 @@ import math
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from http import HTTPStatus
 from importlib.metadata import version
-from typing import Any
+from typing import Any, Protocol
 
 from loguru import logger
 from websockets.asyncio.server import Server, ServerConnection, serve
@@ -17,7 +17,7 @@ from websockets.http11 import Request, Response
 from websockets.protocol import State
 
 from wakestream.adapters.config.addresses import HUB_PATH
-from wakestream.adapters.hub.config import HubConfig, Leadership
+from wakestream.adapters.hub.config import Leadership
 from wakestream.adapters.hub.operator.operator import FOLDER
 from wakestream.adapters.net import status_page
 from wakestream.adapters.net.acceptor import Acceptor
@@ -32,6 +32,9 @@ from wakestream.streams.protocol import wire
 _LIBRARY_LIMIT = 4 * wire.MAX_FRAME
 
 _OPEN_WITHIN = 10.0
+
+FRONTS = "/front/"
+"""The path of the connections of fronts; the number of their protocol follows."""
 
 MAX_BUFFER = 1024 * 1024
 """Bytes that may wait for one slow connection before it is cut; the work that a worker is given does not count."""
@@ -51,6 +54,13 @@ BUSY = HTTPStatus.TOO_MANY_REQUESTS
 _BROKEN: Mapping[int, str] = {1002: "bad_frame", 1007: "bad_frame", 1009: "huge_frame", 1011: "no_pong"}
 """Reasons for refusals, by the close codes of the library."""
 
+_OF_JUDGE: Mapping[str, tuple[HTTPStatus, float]] = {
+    "unauthorized": (HTTPStatus.UNAUTHORIZED, 0.0),
+    "front_version": (HTTPStatus.UPGRADE_REQUIRED, 0.0),
+    "wrong_path": (HTTPStatus.NOT_FOUND, 0.0),
+}
+"""Status and pause of refused handshakes, by the reason."""
+
 _OF_OPERATOR: Mapping[int, str] = {
     HTTPStatus.FORBIDDEN: "foreign_origin",
     HTTPStatus.NOT_FOUND: "wrong_path",
@@ -58,6 +68,18 @@ _OF_OPERATOR: Mapping[int, str] = {
     HTTPStatus.MISDIRECTED_REQUEST: "foreign_host",
 }
 """Reasons for refusals, by the status of an answer below the operator's page."""
+
+
+class Caller(Protocol):
+    """What is known of a connection's other end."""
+
+    @property
+    def request(self) -> Request | None:
+        """Its handshake."""
+
+    @property
+    def remote_address(self) -> Any:
+        """Its address, first in a tuple."""
 
 
 class Admission:
@@ -105,7 +127,7 @@ class Admission:
         if socket.place is not None:
             self._limits.let_in(socket.place)
 
-    def wrong_key(self, socket: ServerConnection) -> float:
+    def wrong_key(self, socket: Caller) -> float:
         """Count an unknown key; return the seconds that its address must wait before the next try."""
         assert socket.request is not None  # noqa: S101 - its handshake has ended
         address = self._caller(socket, socket.request)
@@ -120,7 +142,7 @@ class Admission:
         assert isinstance(socket, GuardedConnection)  # noqa: S101 - made here
         path = path_of(request)
         for_operator = is_for_operator(path)
-        if path not in (HUB_PATH, PATH, "/") and not for_operator:
+        if path not in (HUB_PATH, PATH, "/") and not for_operator and not path.startswith(FRONTS):
             return self._refuse(socket, "wrong_path", HTTPStatus.NOT_FOUND, f"this hub is at {HUB_PATH}")
         address = self._caller(socket, request)
         if socket.place is not None:
@@ -137,7 +159,7 @@ class Admission:
         if refused is None and path == "/":
             return self._page(socket.respond(HTTPStatus.OK, ""), request)
         if refused is None and refusal is not None:
-            status, after = (HTTPStatus.UNAUTHORIZED, 0.0) if refusal[0] == "unauthorized" else (BUSY, 5.0)
+            status, after = _OF_JUDGE.get(refusal[0], (BUSY, 5.0))
             refused = self._refuse(socket, refusal[0], status, refusal[1], after)
         if ours and refused is None:
             self.registered(socket)
@@ -186,11 +208,11 @@ class Admission:
             response.headers["Retry-After"] = str(seconds)
         return response
 
-    def address_of(self, socket: ServerConnection | None) -> str:
+    def address_of(self, socket: Caller | None) -> str:
         """The address of the peer; empty if it is unknown."""
         return self._caller(socket, socket.request) if socket is not None and socket.request is not None else ""
 
-    def _caller(self, socket: ServerConnection, request: Request) -> str:
+    def _caller(self, socket: Caller, request: Request) -> str:
         forwarded = ",".join(request.headers.get_all("X-Forwarded-For"))
         return self._limits.proxies.caller(str((socket.remote_address or ("",))[0]), forwarded)
 
@@ -203,14 +225,14 @@ class Admission:
 
 @contextlib.asynccontextmanager
 async def listening_at(
-    config: HubConfig, gate: Admission, handle: Callable[[ServerConnection], Awaitable[None]]
+    host: str, port: int, tls: ServerTls | None, gate: Admission, handle: Callable[[ServerConnection], Awaitable[None]]
 ) -> AsyncIterator[Sequence[Server]]:
-    """Listen at the hub's addresses until the block ends; `handle` serves the connections that `gate` lets in."""
+    """Listen at the addresses of `host` until the block ends; `handle` serves the connections that `gate` lets in."""
     async with contextlib.AsyncExitStack() as stack:
         servers: list[Server] = []
-        for bound in await gate.acceptor.bind(config.host, config.port):
+        for bound in await gate.acceptor.bind(host, port):
             stack.callback(bound.close)
-            served = serve(handle, sock=bound, **_options(gate, config.tls))
+            served = serve(handle, sock=bound, **_options(gate, tls))
             servers.append(await stack.enter_async_context(served))
         yield servers
 
@@ -247,7 +269,7 @@ class GuardedConnection(ServerConnection):
     """A connection that is cut if its peer does not read what the hub sends, such as answers to pings.
 
     `given` are the unsent bytes of assigned jobs. They do not count: all jobs that wait for a GPU are sent at once, and
-    the worker needs time to read them.
+    the worker needs time to read them. `most` are the bytes that may wait.
     """
 
     def __init__(self, admission: Admission, *arguments: Any, **options: Any) -> None:
@@ -256,7 +278,7 @@ class GuardedConnection(ServerConnection):
         self._counted = False
         self.turned_away = False
         self.place: Place | None = None
-        self.given = 0
+        self.given, self.most = 0, MAX_BUFFER
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """See `asyncio.Protocol`."""
@@ -296,7 +318,7 @@ def cut_if_slow(socket: GuardedConnection, refused: Refusals) -> None:
     transport = socket.transport
     waits = transport.get_write_buffer_size()
     socket.given = min(socket.given, waits)
-    if waits - socket.given > MAX_BUFFER and not transport.is_closing():
+    if waits - socket.given > socket.most and not transport.is_closing():
         logger.warning("a connection does not read what it is sent; it is cut")
         refused.count("slow_reader")
         transport.abort()

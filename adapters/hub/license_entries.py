@@ -12,7 +12,7 @@ import msgspec
 from wakestream.operators.model.errors import WakestreamError
 from wakestream.streams.protocol.printable import LONGEST_NAME, is_name, printable
 
-ROLES = ("client", "worker", "monitor", "depot", "admin")
+ROLES = ("client", "worker", "monitor", "depot", "front", "admin")
 TIED_ROLES = ("worker", "monitor")
 """The roles whose licenses may be limited to certain GPUs."""
 MAX_NOTE = 200

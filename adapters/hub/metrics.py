@@ -94,6 +94,7 @@ class HubMetrics:
         }
         text = "The median and the 90th percentile of the GPU's last 100 boots, as told to those who wait."
         yield ff.gauges("wakestream_hub_boot_eta_seconds", text, ("gpu", "percentile"), percentiles)
+        yield ff.gauge("wakestream_hub_fronts", "Connected fronts.", len(hub.fronts.open))
         yield ff.refusals("hub", hub.refused)
         yield from ff.journal("hub", journal)
 

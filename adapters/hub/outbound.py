@@ -1,4 +1,7 @@
-"""Send frames from the hub: a frame is built once for all receivers, and a connection's frames are written at once."""
+"""Send frames from the hub: a frame is built once for all receivers, and a connection's frames are written at once.
+
+A connection of a front gets its frames through the front, which gets a broadcast once for all of its connections.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,7 @@ from websockets.protocol import State
 
 from wakestream.adapters.hub.admission import GuardedConnection, cut_if_slow
 from wakestream.adapters.hub.config import HubConfig
+from wakestream.adapters.hub.fronts import Ended, Front, Fronted, ToFront
 from wakestream.adapters.net.connection_limits import Refusals
 from wakestream.adapters.runtime.tasks import background
 from wakestream.streams.hub import events as f
@@ -19,22 +23,61 @@ from wakestream.streams.protocol import messages as m
 from wakestream.streams.protocol import wire
 from wakestream.streams.recording.recording import untapped
 
-_TEXT = 0x81  # the last frame of a text message
+_TEXT, _BINARY = 0x81, 0x82  # the last frame of a message
 
 _TOGETHER = 64
 """The most frames that are written at once, so that a slow connection is noticed in time."""
 
 
-def text_frame(text: bytes) -> bytes:
+def text_frame(text: bytes, kind: int = _TEXT) -> bytes:
     """A whole message of a server (RFC 6455, section 5.2): one unmasked frame."""
     size = len(text)
     if size < 126:
-        return bytes((_TEXT, size)) + text
+        return bytes((kind, size)) + text
     width, code = (2, 126) if size < 1 << 16 else (8, 127)
-    return bytes((_TEXT, code)) + size.to_bytes(width, "big") + text
+    return bytes((kind, code)) + size.to_bytes(width, "big") + text
 
 
-class Outbound:
+class Writer:
+    """Writes frames to connections and closes them.
+
+    Args:
+        refused: Counts slow connections, which are cut.
+    """
+
+    def __init__(self, refused: Refusals) -> None:
+        self._refused = refused
+        self._waiting: dict[GuardedConnection, list[bytes]] = {}
+        self._closing: set[asyncio.Task[None]] = set()
+
+    def put(self, socket: GuardedConnection, frame: bytes, given: int = 0) -> None:
+        """Send a frame; it is written by the next `flush`. `given`: see `GuardedConnection`."""
+        socket.given += given
+        frames = self._waiting.setdefault(socket, [])
+        frames.append(frame)
+        if len(frames) == _TOGETHER:
+            self._write(socket, self._waiting.pop(socket))
+
+    def end(self, socket: GuardedConnection, code: int, reason: str) -> None:
+        """Close a connection after what was sent to it before."""
+        # A close frame's reason has 123 bytes at most.
+        task = background("the end of a connection", socket.close(code, reason[:120]))
+        self._closing.add(task)
+        task.add_done_callback(self._closing.discard)
+
+    def flush(self) -> None:
+        """Write all collected frames. Closing connections get nothing, slow ones are cut."""
+        waiting, self._waiting = self._waiting, {}
+        for socket, frames in waiting.items():
+            self._write(socket, frames)
+
+    def _write(self, socket: GuardedConnection, frames: list[bytes]) -> None:
+        if socket.protocol.state is State.OPEN:
+            socket.transport.write(frames[0] if len(frames) == 1 else b"".join(frames))
+            cut_if_slow(socket, self._refused)
+
+
+class Outbound(Writer):
     """Executes the commands of the hub's decider: it sends frames and closes connections.
 
     Args:
@@ -46,17 +89,16 @@ class Outbound:
 
     def __init__(
         self,
-        sockets: Mapping[int, GuardedConnection],
+        sockets: Mapping[int, GuardedConnection | Fronted],
         refused: Refusals,
         config: HubConfig,
         with_links: Callable[[m.Message, f.Links], m.Message],
     ) -> None:
-        self._with_links = with_links
-        self._sockets, self._refused = sockets, refused
+        super().__init__(refused)
+        self._with_links, self._sockets = with_links, sockets
         self._tap, self._signer, self._clock = config.tap, config.signer, config.clock
         self._leadership = config.leadership
-        self._waiting: dict[GuardedConnection, list[bytes]] = {}
-        self._closing: set[asyncio.Task[None]] = set()
+        self._fronts: dict[Front, None] = {}
 
     def execute(self, command: f.Command) -> None:
         """Execute a command. Its frames are written by the next `flush`."""
@@ -82,10 +124,7 @@ class Outbound:
             message = self._with_links(message, seal)
         sockets = [socket for fd in to if (socket := self._sockets.get(fd)) is not None]
         text = wire.octets(message)
-        if isinstance(message, m.DispatchBatch):
-            for socket in sockets:
-                socket.given += len(text)
-        self._put(sockets, message, text)
+        self._put(sockets, message, text, len(text) if isinstance(message, m.DispatchBatch) else 0)
         if old and (alias := wire.encode_old(message)) is not None:
             self._put(sockets, message, alias.encode())
 
@@ -97,33 +136,37 @@ class Outbound:
             return replace(message, leader={"name": role.leader, "epoch": role.epoch})
         return message
 
-    def _put(self, sockets: Iterable[GuardedConnection], message: m.Message, text: bytes) -> None:
+    def _put(
+        self, sockets: Iterable[GuardedConnection | Fronted], message: m.Message, text: bytes, given: int = 0
+    ) -> None:
         if len(text) > wire.MAX_FRAME:  # the receiver would close the connection
             logger.warning("a {} was not forwarded: it is too large", message.TYPE)
             return
-        frame, waiting = text_frame(text), self._waiting
+        frame = text_frame(text)
         for socket in sockets:
-            frames = waiting.setdefault(socket, [])
-            frames.append(frame)
-            if len(frames) == _TOGETHER:
-                self._write(socket, waiting.pop(socket))
+            if isinstance(socket, Fronted):
+                socket.front.send(socket.number, frame, given)
+                self._fronts[socket.front] = None
+            else:
+                self.put(socket, frame, given)
+
+    def tell(self, front: Front, item: ToFront) -> None:
+        """Send this to a front with the next `flush`."""
+        front.items.append(item)
+        self._fronts[front] = None
 
     def close(self, command: f.Close) -> None:
         """Close a connection."""
         socket = self._sockets.get(command.fd)
-        if socket is not None:
-            # A close frame's reason has 123 bytes at most.
-            task = background("the end of a connection", socket.close(command.code, command.reason[:120]))
-            self._closing.add(task)
-            task.add_done_callback(self._closing.discard)
+        if isinstance(socket, Fronted):
+            self.tell(socket.front, Ended(socket.number, command.code, command.reason[:120]))
+        elif socket is not None:
+            self.end(socket, command.code, command.reason)
 
     def flush(self) -> None:
-        """Write all collected frames. Closing connections get nothing, slow ones are cut."""
-        waiting, self._waiting = self._waiting, {}
-        for socket, frames in waiting.items():
-            self._write(socket, frames)
-
-    def _write(self, socket: GuardedConnection, frames: list[bytes]) -> None:
-        if socket.protocol.state is State.OPEN:
-            socket.transport.write(frames[0] if len(frames) == 1 else b"".join(frames))
-            cut_if_slow(socket, self._refused)
+        """See `Writer.flush`."""
+        fronts, self._fronts = self._fronts, {}
+        for front in fronts:
+            items, given = front.take()
+            self.put(front.socket, text_frame(items, _BINARY), given)
+        super().flush()

@@ -12,12 +12,22 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from loguru import logger
 from websockets.asyncio.server import Server, ServerConnection
 from websockets.exceptions import ConnectionClosed
+from websockets.http11 import Request
 
-from wakestream.adapters.config.addresses import HUB_PATH, at_port, host_of, is_loopback
+from wakestream.adapters.config.addresses import HUB_PATH, at_port
 from wakestream.adapters.depot.builtin import BuiltinDepot
-from wakestream.adapters.hub.admission import Admission, GuardedConnection, is_for_operator, listening_at, path_of
+from wakestream.adapters.hub.admission import (
+    FRONTS,
+    Admission,
+    GuardedConnection,
+    is_for_operator,
+    listening_at,
+    path_of,
+)
 from wakestream.adapters.hub.config import HubConfig
 from wakestream.adapters.hub.depot_desk import DepotDesk
+from wakestream.adapters.hub.fact_log import log_fact
+from wakestream.adapters.hub.fronts import FrontDesk, Fronted, Known
 from wakestream.adapters.hub.invites import Invites
 from wakestream.adapters.hub.license_watch import LicenseWatch, bearer
 from wakestream.adapters.hub.operator.actions import Actions
@@ -39,7 +49,6 @@ from wakestream.operators.model.ports import Journal
 from wakestream.streams.decider import Decision
 from wakestream.streams.hub import depot, hub, relays
 from wakestream.streams.hub import events as f
-from wakestream.streams.hub.local_time import UTC, time_text
 from wakestream.streams.hub.rows import event_row
 from wakestream.streams.hub.state import HubState
 from wakestream.streams.protocol import messages as m
@@ -74,7 +83,7 @@ class HubServer:
         self.webhooks: Webhooks | None = None
         self.on_news: Callable[[f.PowerNews], object] = lambda _: None
         self.on_stopped: Callable[[], Awaitable[None]] | None = None
-        self._sockets: dict[int, GuardedConnection] = {}
+        self._sockets: dict[int, GuardedConnection | Fronted] = {}
         own = BuiltinDepot(self._depot, config.signer, config.ca, config.clock)
         self.depot = DepotDesk(config.bucket or own, self.happen, config.clock)
         self._outbound = Outbound(self._sockets, self.refused, config, self.depot.with_links)
@@ -104,7 +113,8 @@ class HubServer:
             Gate(self.licenses.look, lambda socket: self._gate.wrong_key(socket), self._let_in, self.refused.count),
             places.proxies,
         )
-        self._gate = Admission(places, self.licenses.judge, self.page, self._operator.answer, config.leadership)
+        self._gate = Admission(places, self._judge, self.page, self._operator.answer, config.leadership)
+        self.fronts = FrontDesk(self._opened, self._frame, self._closed, self._close, self.runner.room)
         self._fds = itertools.count(1)
 
     @property
@@ -151,19 +161,14 @@ class HubServer:
             self._config.tap.row(*event_row(event, now))
 
     def _note(self, fact: f.Fact) -> None:
-        log_fact(fact, self.state.limits.zone)
+        log_fact(fact, self.state, self._config.host)
         if isinstance(fact, f.ConnectionRegistered):
             socket = self._sockets.get(fact.fd)
             self.licenses.note_registered(fact, self._gate.address_of(socket))
-            if socket is not None:
+            if isinstance(socket, Fronted):
+                self._outbound.tell(socket.front, Known(socket.number))
+            elif socket is not None:
                 self._gate.registered(socket)
-            if fact.role == "monitor":
-                warn_of_twins(self.state, fact)
-            elif fact.role == "depot" and is_loopback(host_of(fact.url or "")) and not is_loopback(self._config.host):
-                logger.warning(
-                    "the address of the depot, {}, leads other machines to themselves; start it with --public-url",
-                    fact.url, stage="hub",
-                )  # fmt: skip
         elif isinstance(fact, f.ConnectionClosed):
             self.licenses.note_closed(fact.fd)
         if self.on_fact is not None:
@@ -181,9 +186,13 @@ class HubServer:
         if is_for_operator(path):
             await self._operator.serve(socket)
             return
-        fd = next(self._fds)
-        self._sockets[fd] = socket
-        self.happen(f.Opened(fd))
+        if path.startswith(FRONTS):
+            key = bearer(socket.request) or ""
+            if (known := self.licenses.known(key)) is not None:
+                self._let_in(socket, known.id)
+                await self.fronts.serve(socket, key)
+            return
+        fd = self._opened(socket)
         try:
             while True:
                 data = await socket.recv(decode=False)
@@ -196,20 +205,39 @@ class HubServer:
             logger.exception("internal error on connection {}; it is closed", fd)
             raise
         finally:
-            del self._sockets[fd]
-            self.happen(f.Closed(fd))
+            self._closed(fd)
+
+    def _judge(self, request: Request) -> tuple[bool, tuple[str, str] | None]:
+        path = path_of(request)
+        if path.startswith(FRONTS):
+            return self.fronts.judge(path, self.licenses.known(bearer(request)))
+        return self.licenses.judge(request)
+
+    def _opened(self, socket: GuardedConnection | Fronted) -> int:
+        fd = next(self._fds)
+        self._sockets[fd] = socket
+        self.happen(f.Opened(fd))
+        return fd
+
+    def _closed(self, fd: int) -> None:
+        del self._sockets[fd]
+        self.happen(f.Closed(fd))
+
+    def _close(self, command: f.Close) -> None:
+        self._outbound.close(command)
+        self._outbound.flush()
 
     def _let_in(self, socket: ServerConnection, license_: str) -> None:
-        """A page of the operator has shown a valid key or session of this license."""
+        """A page of the operator, or a front, has shown a valid key or session of this license."""
         assert isinstance(socket, GuardedConnection)  # noqa: S101 - the gate made it
         self._gate.registered(socket)
         self.licenses.note_page(license_, self._gate.address_of(socket))
 
-    def _frame(self, fd: int, socket: GuardedConnection, data: bytes) -> None:
+    def _frame(self, fd: int, socket: GuardedConnection | Fronted, data: bytes, size: int = 0) -> None:
         if socket.turned_away:  # sent before the close frame arrived
             return
-        if len(data) > wire.MAX_FRAME:
-            why = f"a frame may have {wire.MAX_FRAME} bytes at most, this one has {len(data)}"
+        if max(size, len(data)) > wire.MAX_FRAME:
+            why = f"a frame may have {wire.MAX_FRAME} bytes at most, this one has {max(size, len(data))}"
             self.happen(f.Unreadable(fd, why, "too_large"))
             return
         try:
@@ -224,7 +252,7 @@ class HubServer:
                 message = self.licenses.with_license(message)
             self.happen(f.Received(fd, message, old=_OLD_SUBMIT in data))
 
-    def _register(self, fd: int, socket: GuardedConnection, message: m.Register) -> None:
+    def _register(self, fd: int, socket: GuardedConnection | Fronted, message: m.Register) -> None:
         credential = message.token or message.key or bearer(socket.request)
         self.licenses.look()
         known = self.licenses.known(credential)
@@ -232,7 +260,7 @@ class HubServer:
             if known is None and (wait := self._gate.wrong_key(socket)) > 0:
                 why = f"too many wrong keys came from this address: try again in {math.ceil(wait)} s"
                 socket.turned_away = True
-                self._outbound.close(f.Close(fd, hub.UNAUTHORIZED, why))
+                self._close(f.Close(fd, hub.UNAUTHORIZED, why))
                 return
             self.licenses.shown(fd, credential)
         self.happen(f.Registering(fd, message, credential, known))
@@ -245,6 +273,7 @@ class HubServer:
             await asyncio.sleep(1)
             self.licenses.look()
             self.licenses.end_replaced_keys()
+            self.fronts.end_invalid(lambda mark: self._config.book.is_valid(mark, self._config.clock()))
             self.look_at_disk()
             self.happen(f.Tick())
             await self.licenses.keep_uses()
@@ -272,7 +301,7 @@ class HubServer:
         tls = self._config.tls
         async with contextlib.AsyncExitStack() as stack:
             stack.enter_context(self._operator.logging())
-            listening = listening_at(self._config, self._gate, self.serve_connection)
+            listening = listening_at(self._config.host, self._config.port, tls, self._gate, self.serve_connection)
             servers = await stack.enter_async_context(listening)
             at, self.port = servers[0].sockets[0].getsockname()[:2]
             self.url = f"{'wss' if tls else 'ws'}://{at_port(at, self.port)}{HUB_PATH}"
@@ -334,54 +363,3 @@ async def open_hub(
             running.on_news = running.webhooks.tell
         await stack.enter_async_context(running.serving())
         yield running
-
-
-# What the hub logs about its facts.
-
-
-def log_fact(fact: f.Fact, zone: str = UTC) -> None:
-    """Log what happens to jobs, connections, GPUs and money. `zone` is the hub's time zone."""
-    if isinstance(fact, f.BudgetReached | f.OrphanFound):
-        said = _budget(fact, zone) if isinstance(fact, f.BudgetReached) else f"{fact.gpu}: {fact.cause}"
-        logger.warning("{}", said, stage="hub")
-    match fact:
-        case f.JobQueued():
-            logger.debug("queued", job=fact.id, stage="hub")
-        case f.JobGranted():
-            logger.debug("granted {gpu}", gpu=fact.gpu, job=fact.id, stage="hub")
-        case f.JobRemoved():
-            logger.debug("released ({why})", why=fact.why, job=fact.id, stage="hub")
-        case f.ConnectionRegistered():
-            logger.info("connection {} is a {}", fact.fd, fact.role, stage="hub")
-        case f.GpuOnline():
-            logger.info("{} is online", fact.gpu, stage="hub")
-        case f.GpuPhase():
-            logger.info("{} is {}", fact.gpu, fact.phase, stage="hub")
-
-
-def _budget(fact: f.BudgetReached, zone: str) -> str:
-    of = f" of {fact.gpu}" if fact.gpu else ""
-    said = f"{fact.percent} % of the budget{of} for this {fact.period} is spent: {fact.spent} of {fact.limit}"
-    if fact.percent < 100:
-        return said
-    return f"{said}; no job wakes {fact.gpu or 'a GPU'} before {time_text(fact.until, zone)}"
-
-
-def warn_of_twins(state: HubState, monitor: f.ConnectionRegistered) -> None:
-    """Warn about two monitors of one GPU, and of one machine with different licenses: they contradict each other."""
-    for gpu in [state.gpus[name] for name in monitor.gpus if name in state.gpus]:
-        same = (other for other in state.gpus.values() if gpu.machine and other.machine == gpu.machine)
-        ours = gpu.host
-        if apart := [other.name for other in same if other.host != ours]:
-            logger.warning(
-                "the monitors of {} and {} have one --machine and different licenses, so each switches it off when its "
-                "own GPU is idle: give both one key, or start one monitor with both names", gpu.name, apart[0],
-                stage="hub",
-            )  # fmt: skip
-    for name in monitor.gpus:
-        for fd in state.monitors:
-            if fd != monitor.fd and name in state.connections[fd].gpus:
-                logger.warning(
-                    "connections {} and {} are monitors of one GPU, {}: if the first is no former one of the second, "
-                    "stop one of them", fd, monitor.fd, name, stage="hub",
-                )  # fmt: skip

@@ -10,10 +10,10 @@ import asyncio
 import contextlib
 import socket as sockets
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from random import Random
 from ssl import SSLContext
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 from urllib.parse import urlsplit
 from urllib.request import getproxies
 
@@ -40,6 +40,8 @@ from wakestream.streams.jobs.hub_client import HubNews
 from wakestream.streams.protocol import messages as m
 from wakestream.streams.protocol import wire
 from wakestream.streams.recording.recording import Tap, untapped
+
+T = TypeVar("T")
 
 
 class HubLink(Protocol):
@@ -164,26 +166,17 @@ class Link:
                 self._socket = None if self._socket is socket else self._socket
 
     async def _enter(self, stack: contextlib.AsyncExitStack) -> tuple[ClientConnection, m.Registered]:
-        """Connect to the first hub that registers us, beginning with the last one that did."""
-        failed: list[tuple[str, HubError]] = []
-        for url in tuple(self._urls):
-            hosts: list[str | None] = [None]
-            for host in hosts:
-                try:
-                    async with contextlib.AsyncExitStack() as attempt:
-                        within = OPEN_WITHIN if len(self._urls) == 1 else OPEN_ONE_WITHIN
-                        socket = await attempt.enter_async_context(_connected(url, self._ca, within, host))
-                        self._put(socket, self._register())
-                        registered = await self._registered(socket)
-                        self._check(registered.cluster)
-                        stack.push_async_exit(attempt.pop_all())
-                        return socket, registered
-                except HubError as error:
-                    failed.append((url, error))
-                    if host is None and _stands_by(error):
-                        hosts += await _hosts_of(url)
-            self._urls.rotate(-1)
-        raise _together(failed)
+
+        async def enter(
+            attempt: contextlib.AsyncExitStack, url: str, options: Mapping[str, Any]
+        ) -> tuple[ClientConnection, m.Registered]:
+            socket = await attempt.enter_async_context(connected(url, self._ca, options))
+            self._put(socket, self._register())
+            registered = await self._registered(socket)
+            self._check(registered.cluster)
+            return socket, registered
+
+        return await first_hub(self._urls, stack, enter)
 
     def _check(self, cluster: str | None) -> None:
         """Refuse a hub of another cluster than the one that registered us before, if there are several addresses."""
@@ -273,6 +266,42 @@ class _TellsWhy(ForwardingObserver[Event]):
         self.observer.on_error(error)
 
 
+async def first_hub(
+    urls: deque[str],
+    stack: contextlib.AsyncExitStack,
+    enter: Callable[[contextlib.AsyncExitStack, str, Mapping[str, Any]], Awaitable[T]],
+) -> T:
+    """Connect to the first hub that takes us, beginning with the last one that did.
+
+    Args:
+        urls: The addresses of the hubs; the one that took us comes first afterwards.
+        stack: Closes the connection.
+        enter: Connects to an address with these options of `connected`. Its contexts end if it raises.
+
+    Returns:
+        What `enter` returned.
+
+    Raises:
+        HubError: No hub takes us.
+    """
+    failed: list[tuple[str, HubError]] = []
+    for url in tuple(urls):
+        hosts: list[str | None] = [None]
+        for host in hosts:
+            options: dict[str, Any] = {"open_timeout": OPEN_WITHIN if len(urls) == 1 else OPEN_ONE_WITHIN}
+            try:
+                async with contextlib.AsyncExitStack() as attempt:
+                    entered = await enter(attempt, url, options if host is None else options | {"host": host})
+                    stack.push_async_exit(attempt.pop_all())
+                    return entered
+            except HubError as error:
+                failed.append((url, error))
+                if host is None and _stands_by(error):
+                    hosts += await _hosts_of(url)
+        urls.rotate(-1)
+    raise _together(failed)
+
+
 def _together(failed: Sequence[tuple[str, HubError]]) -> HubError:
     """Why no address can be used; the first one's is not named."""
     if len(failed) == 1:
@@ -312,23 +341,12 @@ class _ConnectHere(connect):
 
 
 @contextlib.asynccontextmanager
-async def _connected(
-    url: str, ca: SSLContext | None, within: float, host: str | None
-) -> AsyncIterator[ClientConnection]:
-    """A WebSocket, to this `host` of the name in `url`; errors of the library and the system become `HubError`."""
-    options: dict[str, Any] = {} if host is None else {"host": host}
+async def connected(url: str, ca: SSLContext | None, options: Mapping[str, Any]) -> AsyncIterator[ClientConnection]:
+    """A WebSocket; errors of the library and the system become `HubError`. `options` are those of `connect`."""
+    usual = {"compression": None, "max_size": wire.MAX_FRAME, "ping_interval": 20, "ping_timeout": 20}
+    tls = ca or True if url.startswith("wss:") else None
     try:
-        async with _ConnectHere(
-            url,
-            compression=None,
-            max_size=wire.MAX_FRAME,
-            ping_interval=20,
-            ping_timeout=20,
-            open_timeout=within,
-            close_timeout=2,
-            ssl=ca or True if url.startswith("wss:") else None,
-            **options,
-        ) as socket:
+        async with _ConnectHere(url, ssl=tls, close_timeout=2, **{**usual, **options}) as socket:
             try:
                 yield socket
             finally:
@@ -344,7 +362,7 @@ async def _connected(
         raise HubUnreachable(_no_hub(url, error)) from error
     except (OSError, TimeoutError) as error:
         ended = url.startswith("wss:") and isinstance(error, ConnectionResetError)
-        raise HubUnreachable(hung_up() if ended else _plain(error, within)) from error
+        raise HubUnreachable(hung_up() if ended else _plain(error, options["open_timeout"])) from error
     except WebSocketException as error:
         raise HubUnreachable(f"the connection broke ({error})") from error
 

@@ -25,10 +25,10 @@ from wakestream.streams.hub import events as f
 from wakestream.streams.hub import hub
 
 
-@pytest.fixture
-async def place(tmp_path: Path) -> AsyncIterator[Place]:
+@pytest.fixture(params=["hub", "front"])
+async def place(tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[Place]:
     async with contextlib.AsyncExitStack() as stack:
-        yield Place(tmp_path / "state", stack)
+        yield Place(tmp_path / "state", stack, fronted=request.param == "front")
 
 
 async def test_the_offline_branch_from_submit_to_result(place: Place) -> None:

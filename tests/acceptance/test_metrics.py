@@ -92,6 +92,7 @@ async def test_the_page_names_every_metric_and_no_other(user: User, place: Place
     async with receiver() as (webhook, _), house(user, place) as made:
         await all_at_work(made, Joining(), webhook)
         await made.begin_depot()
+        await made.begin_front()
         texts = [await made.scrape(program) for program in made.urls]
     assert set().union(*map(families, texts)) == set(told())
     for name, labels in {name: labels for text in texts for name, labels in labelled(text).items()}.items():

@@ -24,6 +24,7 @@ PAGES = (
     "setup.md", "keys.md", "security.md", "tls.md", "services.md", "power/command.md", "running.md", "daemon.md",
     "console.md", "gpus.md", "money.md", "logs.md", "webhooks.md", "upkeep.md", "connect.md", "reference.md",
     "metrics.md", "limits.md", "engines/comfyui.md", "depot.md", "messages.md", "batches.md", "api-replicate.md",
+    "fronts.md",
 )  # fmt: skip
 DOC = "\n".join((ROOT / "docs" / page).read_text(encoding="utf-8") for page in PAGES)
 FLAGS = re.compile(r"--[a-z][a-z-]+")

@@ -17,21 +17,24 @@ from wakestream.adapters.cli.serve import announce, listening, serve_metrics
 from wakestream.adapters.cli.service import begin, run_program
 from wakestream.adapters.cli.setup.files import folder_of, recorded
 from wakestream.adapters.config import addresses
-from wakestream.adapters.config.settings import SettingsError, load
+from wakestream.adapters.config.settings import Settings, SettingsError, flag_of, load
 from wakestream.adapters.depot.bucket import Bucket
 from wakestream.adapters.depot.probe import refuse_unsafe
 from wakestream.adapters.depot.s3 import S3Depot
 from wakestream.adapters.depot.store import DepotStore
 from wakestream.adapters.disk.documents import Documents
 from wakestream.adapters.disk.path_key import data_folder
-from wakestream.adapters.hub.config import HubConfig
+from wakestream.adapters.hub.config import MAX_CONNECTIONS, HubConfig
+from wakestream.adapters.hub.front import FrontConfig, open_front
 from wakestream.adapters.hub.licenses import LicenseBook
 from wakestream.adapters.hub.metrics import HubMetrics
 from wakestream.adapters.hub.program import running_hub
 from wakestream.adapters.hub.standby import Term, until_leading
-from wakestream.adapters.net.tls import client_context, server_tls
+from wakestream.adapters.net.connection_limits import STRANGERS, Room
+from wakestream.adapters.net.tls import client_context, server_tls, warn_unless_private
 from wakestream.adapters.net.webhooks import receiver
-from wakestream.adapters.runtime.gc_tuning import MANY_JOBS, few_collections
+from wakestream.adapters.runtime.gc_tuning import MANY_JOBS, SERVER, few_collections
+from wakestream.adapters.runtime.rlimits import connections_allowed
 from wakestream.operators.model.errors import Fenced
 from wakestream.streams.hub.hub import Limits
 from wakestream.streams.hub.keep_warm import parse
@@ -41,8 +44,8 @@ from wakestream.streams.placement.place import PlacePolicy
 
 EXAMPLES = (
     "hub --listen 127.0.0.1:8765 --state /var/lib/wakestream/hub",
-    "hub --listen 0.0.0.0:443 --tls-cert hub.pem --tls-key hub.key --price-per-hour 1.20",
-    "hub --price-per-hour 1.20 --budget-per-day 20 --budget-per-month 300 --time-zone Europe/Berlin --currency EUR",
+    "hub --listen 0.0.0.0:443 --tls-cert hub.pem --tls-key hub.key --price-per-hour 1.20 --budget-per-day 20",
+    "hub --front hub1.example:8765,hub2.example:8765 --key-file front.key --listen 0.0.0.0:8765",
     "hub --journal postgresql://wakestream@db.example/wakestream --metrics 127.0.0.1:9090",
 )
 DEFAULT_LISTEN = "127.0.0.1:8765"
@@ -69,6 +72,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     money(parser)
     placing(parser)
     depot(parser)
+    front(parser)
     flags.record(parser)
     flags.program(parser)
 
@@ -121,6 +125,15 @@ def depot(parser: argparse.ArgumentParser) -> None:
     flags.add(group, "--wake-when WHEN", text, choices=("ready", "submitted"), default=PlacePolicy().wake_when)
 
 
+def front(parser: argparse.ArgumentParser) -> None:
+    """`--front` and the flags beside it."""
+    group = parser.add_argument_group("a front")
+    text = "hold connections for the one of these hubs that leads; separated by commas. Keep no journal"
+    flags.add(group, "--front HUBS", text, type=_hubs)
+    flags.add(group, "--key-file FILE", "a file with the front's key (or WAKESTREAM_KEY)")
+    flags.add(group, "--ca FILE", "a certificate authority to trust for the hubs (PEM)")
+
+
 def _bucket(args: argparse.Namespace) -> DepotStore | None:
     if args.depot is None:
         if args.depot_endpoint is not None:
@@ -166,6 +179,13 @@ def folder_here(given: Path | None, base: Path | None = None) -> Path:
     usual, of_up = (LicenseBook(path).path for path in (folder(given), data_folder("up") / "hub"))
     found = given is None and setup is None and of_up.exists() and not usual.exists()
     return (of_up if found else usual).parent
+
+
+def _hubs(text: str) -> tuple[str, ...]:
+    try:
+        return tuple(addresses.hub_urls(text).split(","))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text[:60]!r} {error}") from None
 
 
 def _roles(text: str) -> frozenset[str]:
@@ -246,9 +266,45 @@ def _public(given: str | None) -> str:
         return ""
 
 
+_OF_HUB = (
+    "state", "journal", "open_roles", "price_per_hour", "budget_per_day", "budget_per_month", "gpu_budget",
+    "budget_per_license_day", "keep_warm", "power_webhook_url", "depot", "record",
+)  # fmt: skip
+"""Settings for which a front has no use, so that a user who gives one expects something else."""
+
+
+def _run_front(args: argparse.Namespace, settings: Settings) -> int:
+    """Serve as a front until the user stops it."""
+    if given := [flag_of(name) for name in _OF_HUB if getattr(args, name)]:
+        raise SettingsError(f"a front has no use for {', '.join(given)}; give that to the hubs, and not with --front")
+    host, port = flags.listen_on(settings, DEFAULT_LISTEN)
+    tls = server_tls(settings.tls_cert, settings.tls_key)
+    settings.check_sent("key")
+    room = Room.of(connections_allowed(MAX_CONNECTIONS + STRANGERS))
+    config = FrontConfig(
+        args.front, settings.needs_key(), args.per_address, room, host, port, tls,
+        tuple(args.behind_proxy), client_context(settings.ca),
+    )  # fmt: skip
+    warn_unless_private(host, tls)
+
+    async def serve(stop: asyncio.Event) -> None:
+        async with AsyncExitStack() as stack:
+            with listening(host, port):
+                running = await stack.enter_async_context(open_front(config))
+            if settings.metrics is not None:
+                await serve_metrics(stack, settings.metrics, running.metrics)
+            stack.enter_context(few_collections(*SERVER))
+            announce("hub", running.url)
+            await stop.wait()
+
+    return run_program(serve, exit_with_stdin=args.exit_with_stdin)
+
+
 def run(args: argparse.Namespace) -> int:
     """Serve until the user stops it."""
     settings = begin(args)
+    if args.front is not None:
+        return _run_front(args, settings)
     prices = Prices({name: price for name, price in args.price_per_hour if name is not None})
     found = dict(args.gpu_budget)
     if args.budget_per_day is not None or args.budget_per_month is not None:

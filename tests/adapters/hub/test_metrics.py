@@ -24,7 +24,7 @@ def net() -> Net:
 
 def read(net: Net) -> dict[str, dict[tuple[str, ...], float]]:
     """The samples about jobs and GPUs."""
-    program: Any = SimpleNamespace(state=net.state, on_fact=None, refused={})
+    program: Any = SimpleNamespace(state=net.state, on_fact=None, refused={}, fronts=SimpleNamespace(open=()))
     return samples(of_hub(program, net))
 
 
@@ -67,7 +67,7 @@ def test_gpus_in_one_machine_cost_it_once(net: Net) -> None:
 
 
 def test_the_depot_tells_what_each_license_has_and_what_became_of_its_jobs(net: Net) -> None:
-    program: Any = SimpleNamespace(state=net.state, on_fact=None, refused={})
+    program: Any = SimpleNamespace(state=net.state, on_fact=None, refused={}, fronts=SimpleNamespace(open=()))
     metrics = of_hub(program, net)
     file = d.DepotFile(name="video", blake3="a" * 64, size=30)
     delivered = f.JobDelivered("j1", "mine", "lab", (file,), net.now)

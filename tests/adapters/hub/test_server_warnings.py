@@ -2,7 +2,7 @@
 
 from tests.support.log_lines import logged
 from tests.support.streams.hub_net import Net
-from wakestream.adapters.hub.server import warn_of_twins
+from wakestream.adapters.hub.fact_log import warn_of_twins
 from wakestream.streams.hub import events as f
 
 

@@ -10,8 +10,10 @@ from websockets.asyncio.client import ClientConnection, connect
 
 from wakestream.adapters.disk.documents import Documents
 from wakestream.adapters.hub.config import HubConfig
+from wakestream.adapters.hub.front import Front, FrontConfig, open_front
 from wakestream.adapters.hub.licenses import LicenseBook
 from wakestream.adapters.hub.server import HubServer, open_hub
+from wakestream.adapters.net.connection_limits import Room
 from wakestream.adapters.testing.memory_journal import FakeJournal
 from wakestream.streams.hub import events as f
 
@@ -56,13 +58,14 @@ class Peer:
 
 
 class Place:
-    """A state folder with a key of each role, and the peers of one test."""
+    """A state folder with a key of each role, and the peers of one test, which come to a front if it is `fronted`."""
 
-    def __init__(self, state: Path | Documents, stack: contextlib.AsyncExitStack) -> None:
+    def __init__(self, state: Path | Documents, stack: contextlib.AsyncExitStack, *, fronted: bool = False) -> None:
         self.book = LicenseBook(state)
-        self.keys = {role: self.book.issue(role, "", 0.0)[1] for role in ("client", "worker", "monitor")}
+        self.keys = {role: self.book.issue(role, "", 0.0)[1] for role in ("client", "worker", "monitor", "front")}
         self.stack = stack
         self.url = ""
+        self.fronted = fronted
 
     async def hub(self, **options: Any) -> HubServer:
         journal = options.pop("journal", None) or FakeJournal[f.Fact]()
@@ -70,7 +73,19 @@ class Place:
             open_hub(HubConfig(LicenseBook(self.book.path.parent), port=options.pop("port", 0), **options), journal)
         )
         self.url = running.url
+        if self.fronted:
+            room = {"room": options["room"]} if "room" in options else {}
+            await self.front(running.url, per_address=running.state.limits.per_address, **room)
         return running
+
+    async def front(self, *hubs: str, key: str | None = None, **options: Any) -> Front:
+        """A front of these hubs, once it is connected; the peers then come to it."""
+        config = FrontConfig(hubs, key or self.keys["front"], **{"per_address": 500, "room": Room(1000, 500)} | options)
+        front = await self.stack.enter_async_context(open_front(config))
+        self.url = front.url
+        async with asyncio.timeout(WITHIN):
+            await front.connected.wait()
+        return front
 
     async def connect(self, url: str | None = None, **options: Any) -> Peer:
         options = {"compression": None, "max_size": None, "max_queue": None} | options

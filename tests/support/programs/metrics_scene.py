@@ -22,11 +22,13 @@ from wakestream.adapters.daemon.metrics import DaemonMetrics, JobWatch
 from wakestream.adapters.daemon.program import DaemonConfig, RunningDaemon, running_daemon
 from wakestream.adapters.disk.journal import open_journal
 from wakestream.adapters.hub.config import HubConfig, Leadership
+from wakestream.adapters.hub.front import FrontConfig, open_front
 from wakestream.adapters.hub.licenses import LicenseBook
 from wakestream.adapters.hub.metrics import HubMetrics
 from wakestream.adapters.hub.server import HubServer, open_hub
 from wakestream.adapters.monitor.program import MonitorMetrics, PowerWatch
 from wakestream.adapters.monitor.runner import MonitorProgram
+from wakestream.adapters.net.connection_limits import Room
 from wakestream.adapters.net.hub_link import open_link
 from wakestream.adapters.telemetry.link_metrics import LinkWatch
 from wakestream.adapters.telemetry.metrics_server import Collect, metrics_listener
@@ -127,6 +129,11 @@ class House:
         config = depot_scene.config(self.place.folder / "depot", key=Secret(key))
         running = running_worker(config, lambda register: open_link(url, register, tap=link))
         await self._served("depot", WorkerMetrics(await self._stack.enter_async_context(running), link))
+
+    async def begin_front(self) -> None:
+        key = self.place.book.issue("front", "", time.time())[1]
+        running = open_front(FrontConfig((self.hub.url,), key, 500, Room(10, 10)))
+        await self._served("front", (await self._stack.enter_async_context(running)).metrics)
 
     async def begin_monitor(self) -> None:
         path = self.place.folder / "monitor" / "gpu.sqlite3"

@@ -44,7 +44,10 @@ WITHIN = 40.0
 
 
 class House:
-    """The four programs in `folder`. `pythons` names the interpreter that each runs with when it starts next."""
+    """The four programs in `folder`. `pythons` names the interpreter that each runs with when it starts next.
+
+    With a `front` among them, the others connect to it.
+    """
 
     def __init__(self, folder: Path, pythons: Mapping[str, Path], documents: Documents | None = None) -> None:
         self.folder, self.pythons = folder, dict(pythons)
@@ -53,11 +56,12 @@ class House:
         """The length of the files of a job."""
         self.running: dict[str, Process] = {}
         self.user = User(_made(folder / "user"))
-        self._ports = {name: free_port() for name in ("hub", "worker")}
+        self._ports = {name: free_port() for name in ("hub", "worker", "front")}
         self._secret = {"HEYGEM_API_SECRET": "swordfish-0123456789"}
         self._switching = asyncio.Lock()
         book = LicenseBook(documents or folder / "hub")
-        for role in ("client", "worker", "monitor"):
+        fronts = ("front",) if "front" in pythons else ()  # an earlier hub does not know the role
+        for role in ("client", "worker", "monitor", *fronts):
             key = folder / f"{role}.key"
             key.touch(mode=0o600)
             key.write_text(book.issue(role, "", time.time())[1])
@@ -66,10 +70,15 @@ class House:
         self._state.write_text("stopped\n")
 
     def _words(self, name: str) -> tuple[str, ...]:
-        hub, worker = (f"127.0.0.1:{port}" for port in self._ports.values())
+        hub, worker, front = (f"127.0.0.1:{port}" for port in self._ports.values())
         state = ("--state", str(self.folder / name))
         if name == "hub":
             return ("hub", "--listen", hub, *state)
+        if name == "front":
+            key = ("--key-file", str(self.folder / "front.key"))
+            return ("hub", "--listen", front, "--front", f"http://127.0.0.1:9,http://{hub}", *key)
+        if "front" in self.pythons:
+            hub = front
         if name == "monitor":
             asks = [shlex.join(("sh", "-c", f"echo {word} > {self._asked}")) for word in ("start", "stop")]
             power = ("--power", "command", "--start", asks[0], "--stop", asks[1], "--inspect", f"cat {self._state}")
@@ -148,7 +157,9 @@ class House:
         loop.add_reader(asked, lambda: [words.put_nowait(word) for word in os.read(asked, 4096).decode().split()])
         machine = asyncio.create_task(self._machine(words))
         try:
-            await self.start("hub")
+            for name in ("hub", "front"):
+                if name in self.pythons:
+                    await self.start(name)
             await asyncio.gather(self.start("monitor"), self.start("daemon"))
             yield self
         finally:

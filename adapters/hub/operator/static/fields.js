@@ -3,7 +3,7 @@
 import { button, h, put, say, show } from "./dom.js";
 import { t } from "./words.js";
 
-export const ROLES = ["client", "worker", "monitor", "depot", "admin"];
+export const ROLES = ["client", "worker", "monitor", "depot", "front", "admin"];
 const TIED = ["worker", "monitor"];
 const LONGEST = 200;
 

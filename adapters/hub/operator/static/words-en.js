@@ -4,7 +4,8 @@ export const EN = {
   "skip": "Skip to the content", "hub": "hub", "leave": "Log out", "more": "Show more",
   "unit.d": "d", "unit.h": "h", "unit.min": "min", "unit.s": "s",
   "link.connecting": "Connecting…", "link.up": "Live", "link.down": "Reconnecting…", "link.locked": "Locked",
-  "role.client": "client", "role.worker": "worker", "role.monitor": "monitor", "role.depot": "depot", "role.admin": "admin",
+  "role.client": "client", "role.worker": "worker", "role.monitor": "monitor", "role.depot": "depot",
+  "role.front": "front", "role.admin": "admin",
 
   "door.title": "For the operator of this hub", "door.label": "Admin key", "door.open": "Log in", "door.command": "Command",
   "door.text": "Enter a key of role admin. It is sent to this hub only and is not stored; the session lasts 12 hours and stays in this tab.",

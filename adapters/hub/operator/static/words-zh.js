@@ -4,7 +4,8 @@ export const ZH = {
   "skip": "跳到正文", "hub": "服务器", "leave": "退出登录", "more": "显示更多",
   "unit.d": "天", "unit.h": "小时", "unit.min": "分钟", "unit.s": "秒",
   "link.connecting": "正在连接…", "link.up": "实时", "link.down": "正在重新连接…", "link.locked": "已锁定",
-  "role.client": "客户端", "role.worker": "工作机", "role.monitor": "监控", "role.depot": "文件仓库", "role.admin": "管理员",
+  "role.client": "客户端", "role.worker": "工作机", "role.monitor": "监控", "role.depot": "文件仓库",
+  "role.front": "前置服务器", "role.admin": "管理员",
 
   "door.title": "此页面供服务器管理者使用", "door.label": "管理员密钥", "door.open": "登录", "door.command": "命令",
   "door.text": "请输入角色为 admin 的密钥。它只发送给此服务器，不会保存；会话有效 12 小时，只在此标签页内有效。",
