@@ -15,7 +15,7 @@ PYTEST := $(BIN)/python -m pytest
 PARALLEL := --numprocesses auto --dist loadfile
 # Most of the slow tests wait for programs, so there are more of them than cores.
 WAITING := --numprocesses $(shell $(PYTHON) -c 'import os; print(3 * (os.cpu_count() or 2) // 2)') --dist loadfile --durations 20
-ENGINES := .venv/engines/cog/.ready .venv/engines/gradio/.ready .venv/engines/replicate/.ready
+ENGINES := $(addprefix .venv/engines/,$(addsuffix /.ready,cog gradio llama replicate))
 
 .PHONY: setup demo test test-rest test-all faults kills determinism mutants bench simulate check lint types imports peers browser engines clouds s3 released queues hashes audit release docs clean
 

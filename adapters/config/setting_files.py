@@ -23,7 +23,10 @@ SHORT = 16
 """A shorter secret or key causes a warning."""
 
 
-VARIABLES = frozenset({"WAKESTREAM_KEY", "HEYGEM_API_SECRET", "WAKESTREAM_WEBHOOK_SECRET", "WAKESTREAM_GRADIO_AUTH"})
+VARIABLES = frozenset({
+    "WAKESTREAM_KEY", "HEYGEM_API_SECRET", "WAKESTREAM_WEBHOOK_SECRET", "WAKESTREAM_GRADIO_AUTH",
+    "WAKESTREAM_OPENAI_KEY",
+})  # fmt: skip
 """Environment variables that hold a secret."""
 
 

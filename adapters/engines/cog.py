@@ -18,17 +18,16 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import unquote_to_bytes, urlsplit
+from urllib.parse import unquote_to_bytes
 
 import orjson
-from yarl import URL
 
 from wakestream.adapters.config.setting_files import SettingsError
 from wakestream.adapters.engines.cog_files import CogFiles, Prediction, ending_of
 from wakestream.adapters.engines.cog_schema import CogModel, model_of_schema
 from wakestream.adapters.engines.config import EngineConfig
-from wakestream.adapters.engines.http_engine import HttpEngine, NotMade, Waiting, ending, outputs_of
-from wakestream.adapters.engines.manifest import read_manifest
+from wakestream.adapters.engines.http_engine import HttpEngine, NotMade, Waiting, fetch_url, outputs_of
+from wakestream.adapters.engines.manifest import Keys, read_manifest
 from wakestream.adapters.engines.program_output import percent_in
 from wakestream.operators.model.engine import Engine, Frame, Kind, Line, Made, Readiness, Slot, Work, numbered
 from wakestream.operators.model.errors import EngineUnreachable, TaskFailed, WakestreamError, WrongInput
@@ -70,7 +69,7 @@ def create(config: EngineConfig) -> Cog:
         )
     name, model = options.get("kind") or "predict", None
     if manifest := options.get("manifest"):
-        entries = read_manifest(Path(manifest).expanduser(), own=(), needed=())
+        entries = read_manifest(Path(manifest).expanduser(), Keys())
         if len(entries) != 1:
             raise SettingsError(f"the manifest {manifest} describes {len(entries)} kinds; a Cog model is one kind")
         model = CogModel(entries[0].kind)
@@ -256,29 +255,11 @@ class Cog(Engine):
             return await asyncio.to_thread(_from_data_url, value, folder, name)
         if text and slot.accepts[:1] not in ((".txt",), (".json",)) and value.startswith(("http://", "https://")):
             # A file that Cog uploaded to another place than here: to itself, or to a server on the internet.
-            origin = _origin(value)
-            if origin is None:
-                raise TaskFailed(f"the model's output {name!r} has an unusable address: {value[:200]!r}")
-            target = folder / f"{name}{ending(urlsplit(value).path)}"
-            public = origin not in (_origin(self._http.url), _origin(self._files.address))
-            store = HttpEngine(value, "the model's file store", public=public)
-            try:
-                await store.fetch("", target)
-            finally:
-                await store.close()
-            return target
+            own = (self._http.url, self._files.address)
+            return await fetch_url(value, folder / name, "the model's file store", own)
         target = folder / (f"{name}.txt" if text else f"{name}.json")
         target.write_bytes(value.encode() if text else orjson.dumps(value))
         return target
-
-
-def _origin(url: str) -> str | None:
-    """Scheme, host and port of an address; None if it has none of them, or a user's name."""
-    try:
-        parts = URL(url)
-        return str(parts.origin()) if parts.user is None and parts.password is None else None
-    except ValueError:
-        return None
 
 
 def prediction_id(work: Work) -> str:

@@ -16,7 +16,7 @@ import orjson
 
 from wakestream.adapters.config.setting_files import SettingsError
 from wakestream.adapters.engines.http_engine import slot_name
-from wakestream.adapters.engines.manifest import Entry, content_of, read_manifest
+from wakestream.adapters.engines.manifest import Entry, Keys, content_of, read_manifest
 from wakestream.operators.model.engine import Kind
 from wakestream.streams.protocol.kinds import NAME, digest_of
 
@@ -81,7 +81,7 @@ class WorkflowKind:
 
 def load_kinds(manifest: Path) -> dict[str, WorkflowKind]:
     """Read a manifest and the workflows that it names. Raises `SettingsError`."""
-    entries = read_manifest(manifest, own=("workflow",), needed=("workflow",), node="node", many=True)
+    entries = read_manifest(manifest, Keys(("workflow",), ("workflow",), node="node", many=True))
     return {entry.kind.name: _kind(manifest, entry) for entry in entries}
 
 

@@ -18,7 +18,7 @@ from typing import Final
 from wakestream.adapters.config.setting_files import SettingsError
 from wakestream.adapters.engines.config import EngineConfig
 from wakestream.adapters.engines.http_engine import NotMade, outputs_of
-from wakestream.adapters.engines.manifest import Entry, read_manifest
+from wakestream.adapters.engines.manifest import Entry, Keys, read_manifest
 from wakestream.adapters.engines.program_output import ProgramOutput, Reader, reader_of
 from wakestream.adapters.engines.run_process import Box, run_program
 from wakestream.adapters.engines.template import Template, Values, template_of
@@ -172,8 +172,7 @@ def lipsync_program(words: Sequence[str]) -> Program:
 
 def programs_of(manifest: Path) -> list[Program]:
     """Read the programs of a manifest. Raises `SettingsError`; the message names the place in the file."""
-    own = ("command", "progress", "cwd")
-    entries = read_manifest(manifest, own=own, needed=("command",), output="search")
+    entries = read_manifest(manifest, Keys(("command", "progress", "cwd"), ("command",), output="search"))
     return [_program(manifest, entry) for entry in entries]
 
 

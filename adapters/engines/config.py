@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from wakestream.adapters.config.plugins import Plugins
+from wakestream.adapters.config.setting_files import Secret, SettingsError
 from wakestream.adapters.engines.run_process import Box
 from wakestream.operators.model.engine import Engine
 
@@ -43,6 +45,29 @@ class EngineConfig:
             SettingsError: An option is unknown or missing.
         """
         return ENGINES.known(self.options, engine, names, needed)
+
+    def secret(self, option: str, variable: str) -> Secret | None:
+        """Return the content of the file that an option names, else an environment variable; None without both.
+
+        Args:
+            option: The option. No message shows its value, which may be the secret itself, in the wrong place.
+            variable: The environment variable.
+
+        Raises:
+            SettingsError: The file cannot be read, or does not have one line of text.
+        """
+        text, file = os.environ.get(variable, ""), self.options.get(option)
+        if file is not None:
+            try:
+                text = Path(file).expanduser().read_text(encoding="utf-8")
+            except (OSError, ValueError) as error:
+                why = getattr(error, "strerror", None) or "not text in UTF-8"
+                raise SettingsError(
+                    f"--engine-option {option}: the file cannot be read: {why}; give the path of a file with it"
+                ) from None
+        if (text := text.strip()) and not text.isprintable():
+            raise SettingsError(f"--engine-option {option} or {variable}: it has more than one line; write one line")
+        return Secret(text) if text else None
 
 
 EngineFactory = Callable[[EngineConfig], Engine]

@@ -10,7 +10,7 @@ from math import ceil
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from wakestream.adapters.engines.manifest import read_manifest
+from wakestream.adapters.engines.manifest import Keys, read_manifest
 from wakestream.operators.model.engine import Kind
 from wakestream.operators.model.errors import WrongInput
 
@@ -191,6 +191,6 @@ _PLANS = {
 
 RECIPES: Final[Mapping[str, Recipe]] = {
     entry.kind.name: Recipe(replace(entry.kind, version=""), entry.own["reads"], _PLANS[entry.kind.name])
-    for entry in read_manifest(Path(__file__).with_name("ffmpeg.toml"), own=("reads",), needed=("reads",))
+    for entry in read_manifest(Path(__file__).with_name("ffmpeg.toml"), Keys(("reads",), ("reads",)))
 }
 """The kinds by name."""

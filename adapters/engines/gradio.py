@@ -10,7 +10,6 @@ plain function cannot be stopped: after a cancel it runs on to its end, and the 
 from __future__ import annotations
 
 import asyncio
-import os
 import uuid
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
@@ -25,7 +24,7 @@ import orjson
 from wakestream.adapters.config.setting_files import Secret, SettingsError
 from wakestream.adapters.engines.config import EngineConfig
 from wakestream.adapters.engines.gradio_schema import Endpoint, endpoints_of
-from wakestream.adapters.engines.http_engine import HttpEngine, NotMade, Waiting, ending, outputs_of
+from wakestream.adapters.engines.http_engine import HttpEngine, NotMade, Waiting, ending, event_of, lines_of, outputs_of
 from wakestream.operators.model.engine import Engine, Frame, Kind, Line, Made, Readiness, Slot, Work, numbered
 from wakestream.operators.model.errors import EngineUnreachable, TaskFailed, WakestreamError, WrongInput
 from wakestream.streams.protocol.kinds import fitting
@@ -41,33 +40,15 @@ AGAIN: Final = 1.0
 SILENCE: Final = 60.0
 """Seconds without a byte after which a stream counts as broken; Gradio sends a heartbeat every 15 s."""
 
-_MAX_EVENT: Final = 64 * 1024 * 1024
-
 
 def create(config: EngineConfig) -> Gradio:
     """The engine for a worker. Raises `SettingsError`."""
     options = config.known("gradio", ("url", "auth"))
-    return Gradio(options.get("url") or DEFAULT_URL, _auth(options.get("auth")))
-
-
-def _auth(file: str | None) -> Secret | None:
-    """The app's `USER:PASSWORD`. No message shows the option: it may be the password itself, in the wrong place."""
-    where, text = AUTH, os.environ.get(AUTH, "")
-    if file is not None:
-        where = "--engine-option auth"
-        try:
-            text = Path(file).expanduser().read_text(encoding="utf-8")
-        except (OSError, ValueError) as error:
-            why = getattr(error, "strerror", None) or "not text in UTF-8"
-            raise SettingsError(
-                f"{where}: the file cannot be read: {why}; give the path of a file with USER:PASSWORD"
-            ) from None
-    elif not text:
-        return None
-    user, separator, password = text.strip().partition(":")
-    if not (user and separator and password) or "\n" in password:
-        raise SettingsError(f"{where}: the content is not USER:PASSWORD; write both in one line")
-    return Secret(text.strip())
+    auth = config.secret("auth", AUTH)
+    user, separator, password = (auth or "user:password").partition(":")
+    if not (user and separator and password):
+        raise SettingsError(f"--engine-option auth or {AUTH}: the content is not USER:PASSWORD; write both in one line")
+    return Gradio(options.get("url") or DEFAULT_URL, auth)
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,10 +207,10 @@ class Gradio(Engine):
         path = "/gradio_api/queue/data"
         async with (
             self._http.exchange("GET", path, params={"session_hash": session}, timeout=timeout) as response,
-            aclosing(_lines(response.content)) as lines,
+            aclosing(lines_of(response.content)) as lines,
         ):
             async for line in lines:
-                event = _event(line)
+                event = event_of(line, "Gradio")
                 if not isinstance(event, dict):
                     continue
                 if event.get("msg") == "unexpected_error":
@@ -252,28 +233,6 @@ class Gradio(Engine):
                 target = folder / f"{name}{ending(str(found.get('orig_name') or path)) or ending(path) or '.bin'}"
                 await self._http.fetch(f"/gradio_api/file={quote(path)}", target)
             yield Made(slot.name, target, number)
-
-
-async def _lines(content: aiohttp.StreamReader) -> AsyncGenerator[bytes, None]:
-    """The lines of a stream; one may be large."""
-    parts, size = [], 0
-    async for block in content.iter_any():
-        first, *rest = block.split(b"\n")
-        parts.append(first)
-        size += len(first)
-        for part in rest:
-            yield b"".join(parts)
-            parts, size = [part], len(part)
-        if size > _MAX_EVENT:
-            raise TaskFailed(f"Gradio sent an event of more than {_MAX_EVENT} bytes; let the app return a file")
-
-
-def _event(line: bytes) -> Any:
-    """The event in a line of the stream, or None."""
-    try:
-        return orjson.loads(line[5:]) if line.startswith(b"data:") else None
-    except orjson.JSONDecodeError:
-        raise EngineUnreachable(f"Gradio sent an event that is not JSON: {line[:80]!r}") from None
 
 
 def _file_of(value: Any) -> Mapping[str, Any] | None:

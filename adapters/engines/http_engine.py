@@ -15,6 +15,7 @@ from typing import Any
 import aiohttp
 import orjson
 from aiohttp import hdrs
+from yarl import URL
 
 from wakestream.adapters.client.upload import FilePart
 from wakestream.adapters.disk.hashing_writer import HashingWriter
@@ -126,31 +127,40 @@ class HttpEngine:
     async def json(self, method: str, path: str, **options: Any) -> tuple[int, Any]:
         """Make a call; returns the status and the JSON of the answer, None for another answer."""
         async with self.exchange(method, path, **options) as response:
-            raw = await response.content.read(MAX_JSON) if response.content_length != 0 else b""
-            while not response.content.at_eof():
-                raw += await response.content.read(_BLOCK)
-                if len(raw) > MAX_JSON:
-                    raise TaskFailed(f"{self.name}: the answer to {path} has more than {MAX_JSON} bytes")
+            raw = await self.body(response)
         try:
             return response.status, orjson.loads(raw)
         except orjson.JSONDecodeError:
             return response.status, None
+
+    async def body(self, response: aiohttp.ClientResponse) -> bytes:
+        """The whole body of an answer. Raises `TaskFailed` if it is too large."""
+        raw = await response.content.read(MAX_JSON) if response.content_length != 0 else b""
+        while not response.content.at_eof():
+            raw += await response.content.read(_BLOCK)
+            if len(raw) > MAX_JSON:
+                raise TaskFailed(f"{self.name}: the answer to {response.url.path} has more than {MAX_JSON} bytes")
+        return raw
 
     async def fetch(self, path: str, target: Path, **options: Any) -> None:
         """Store the answer in `target`. Raises `TaskFailed` for another status than 200, `NoSpace`."""
         async with self.exchange("GET", path, **options) as response:
             if response.status != 200:
                 raise TaskFailed(f"{self.name} does not hand out the result: HTTP {response.status} for {path}")
-            transport = response.connection.transport if response.connection is not None else None
-            length = response.content_length or 0
-            try:
-                await write_body(response.content, transport, length, target, self.pool)
-            except (aiohttp.ClientError, ConnectionError, TimeoutError):  # `OSError`s, but not of the disk
-                raise EngineUnreachable(f"{self.name} broke off while it sent the result") from None
-            except OSError as error:
-                raise NoSpace(f"the result cannot be stored: {error.strerror or error}") from None
-            if length and length != target.stat().st_size:
-                raise EngineUnreachable(f"{self.name} broke off while it sent the result")
+            await self.store(response, target)
+
+    async def store(self, response: aiohttp.ClientResponse, target: Path) -> None:
+        """Store the body of an answer in `target`. Raises `NoSpace`, or `EngineUnreachable` if it breaks off."""
+        transport = response.connection.transport if response.connection is not None else None
+        length = response.content_length or 0
+        try:
+            await write_body(response.content, transport, length, target, self.pool)
+        except (aiohttp.ClientError, ConnectionError, TimeoutError):  # `OSError`s, but not of the disk
+            raise EngineUnreachable(f"{self.name} broke off while it sent the result") from None
+        except OSError as error:
+            raise NoSpace(f"the result cannot be stored: {error.strerror or error}") from None
+        if length and length != target.stat().st_size:
+            raise EngineUnreachable(f"{self.name} broke off while it sent the result")
 
     @contextmanager
     def sending(self, path: Path) -> Iterator[FilePart]:
@@ -198,6 +208,65 @@ def _check_room(size: int, room: int) -> None:
     if size > room:
         why = f"it has {size} bytes or more, and the worker's disk has room for {room}; free some space there"
         raise OSError(errno.ENOSPC, why)
+
+
+# Server-sent events, and files at an address that an engine names.
+
+
+async def lines_of(content: aiohttp.StreamReader) -> AsyncGenerator[bytes, None]:
+    """The lines of a stream; one may be large. Raises `TaskFailed` for one of more than `MAX_JSON` bytes."""
+    parts, size = [], 0
+    async for block in content.iter_any():
+        first, *rest = block.split(b"\n")
+        parts.append(first)
+        size += len(first)
+        for part in rest:
+            yield b"".join(parts)
+            parts, size = [part], len(part)
+        if size > MAX_JSON:
+            raise TaskFailed(f"the engine sent an event of more than {MAX_JSON} bytes; let it return a file")
+    if size:
+        yield b"".join(parts)
+
+
+def event_of(line: bytes, name: str) -> Any:
+    """The JSON of an event's line, or None. Raises `EngineUnreachable` if it is not JSON."""
+    try:
+        return orjson.loads(line[5:]) if line.startswith(b"data:") else None
+    except orjson.JSONDecodeError:
+        raise EngineUnreachable(f"{name} sent an event that is not JSON: {line[:80]!r}") from None
+
+
+async def fetch_url(url: str, target: Path, name: str, own: Iterable[str]) -> Path:
+    """Store the file at an address that an engine named; it gets the ending of the address.
+
+    Args:
+        url: The address. Only the `own` addresses may be of this machine or of a local network.
+        target: The file, without its ending.
+        name: What holds the file, for messages.
+        own: The addresses of servers that the user named.
+
+    Raises:
+        TaskFailed: The address is unusable, or the server does not hand out the file.
+    """
+    if (origin := _origin(url)) is None:
+        raise TaskFailed(f"{name} has an unusable address: {url[:200]!r}")
+    path = target.with_name(f"{target.name}{ending(URL(url).path)}")
+    store = HttpEngine(url, name, public=origin not in map(_origin, own))
+    try:
+        await store.fetch("", path)
+    finally:
+        await store.close()
+    return path
+
+
+def _origin(url: str) -> str | None:
+    """Scheme, host and port of an address; None if it has none of them, or a user's name."""
+    try:
+        parts = URL(url)
+        return str(parts.origin()) if parts.user is None and parts.password is None else None
+    except ValueError:
+        return None
 
 
 # Says at times that a work waits at an engine, so that neither people nor the watchdog take the wait for a hang.

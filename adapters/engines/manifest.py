@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -70,32 +70,32 @@ def content_of(path: Path, what: str) -> bytes:
 
 
 @dataclass(frozen=True, slots=True)
-class _Keys:
-    own: Collection[str]
-    needed: Collection[str]
-    node: str | None
-    output: str | None
-    many: bool
+class Keys:
+    """What an engine reads of a manifest.
+
+    Attributes:
+        own: The engine's own keys of a kind.
+        needed: Those that each kind must have.
+        node: The engine's own key that each input, parameter and output must have; None: no such key is known.
+        output: The engine's own key that an output may have; None: no such key is known.
+        many: Whether an output is a list if the file does not say it.
+        tasks: What a kind has by its key `task`, as tables of a manifest, unless the file says otherwise.
+    """
+
+    own: Collection[str] = ()
+    needed: Collection[str] = ()
+    node: str | None = None
+    output: str | None = None
+    many: bool = False
+    tasks: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
-def read_manifest(
-    path: Path,
-    own: Collection[str],
-    needed: Collection[str],
-    node: str | None = None,
-    output: str | None = None,
-    *,
-    many: bool = False,
-) -> list[Entry]:
+def read_manifest(path: Path, keys: Keys) -> list[Entry]:
     """Read a manifest.
 
     Args:
         path: The file.
-        own: The engine's own keys of a kind.
-        needed: Those that each kind must have.
-        node: The engine's own key that each input, parameter and output must have; by default no such key is known.
-        output: The engine's own key that an output may have; by default no such key is known.
-        many: Whether an output is a list if the file does not say it.
+        keys: What the engine reads of it.
 
     Returns:
         Its kinds, in the order of the file.
@@ -103,7 +103,11 @@ def read_manifest(
     Raises:
         SettingsError: The file is missing or not valid; the message names the place.
     """
-    keys = _Keys(own, needed, node, output, many)
+    return [entry_of(f"{path}: kinds.{name}", name, table, keys) for name, table in tables_of(path).items()]
+
+
+def tables_of(path: Path) -> dict[str, Any]:
+    """The tables of a manifest's kinds, by name. Raises `SettingsError`."""
     try:
         found = tomllib.loads(content_of(path, "manifest").decode("utf-8-sig"))  # some editors begin with a mark
     except RecursionError:
@@ -114,14 +118,17 @@ def read_manifest(
     kinds = found.get("kinds")
     if not isinstance(kinds, dict) or not kinds or len(found) > 1:
         raise SettingsError(f"the manifest {path} must have tables [kinds.NAME] and nothing else")
-    return [_entry(f"{path}: kinds.{name}", name, table, keys) for name, table in kinds.items()]
+    return kinds
 
 
-def _entry(at: str, name: str, table: object, keys: _Keys) -> Entry:
+def entry_of(at: str, name: str, table: object, keys: Keys) -> Entry:
+    """The kind `name` of a manifest's table; `at` is its place, for messages. Raises `SettingsError`."""
     fields = _table(at, table, ("title", "help", "inputs", "params", "outputs", *_IDENTITY, *keys.own))
     missing = [key for key in keys.needed if key not in fields]
     if missing:
         raise SettingsError(f'{at}: "{missing[0]}" is missing')
+    if keys.tasks:
+        fields = _of_task(at, fields, keys)
     of: dict[str, dict[str, str]] = {"inputs": {}, "params": {}, "outputs": {}}
     slots = {part: _slots(f"{at}.{part}", fields.get(part, {}), keys, of[part]) for part in ("inputs", "outputs")}
     plain: dict[str, Any] = {key: fields[key] for key in ("title", "help", *_IDENTITY) if key in fields}
@@ -137,6 +144,16 @@ def _entry(at: str, name: str, table: object, keys: _Keys) -> Entry:
     return Entry(kind, {key: fields[key] for key in keys.own if key in fields}, of)
 
 
+def _of_task(at: str, fields: Mapping[str, Any], keys: Keys) -> dict[str, Any]:
+    """The table with what its task has, parameter by parameter."""
+    if (task := keys.tasks.get(fields["task"]) if isinstance(fields["task"], str) else None) is None:
+        raise SettingsError(f'{at}: "task" is {fields["task"]!r}; use {", ".join(keys.tasks)}')
+    own = _table(f"{at}.params", fields.get("params", {}))
+    params = {name: {**task["params"].get(name, {}), **_table(f"{at}.params.{name}", own.get(name, {}))}
+              for name in (*task["params"], *own)}  # fmt: skip
+    return {**task, **fields, "params": params}
+
+
 def _check_lipsync(at: str, kind: Kind) -> None:
     """Deployed clients send a video and an audio file and get an MP4 file."""
     try:
@@ -148,7 +165,7 @@ def _check_lipsync(at: str, kind: Kind) -> None:
         raise SettingsError(f"{at}: this name is for jobs of a video and an audio file; take another name, or: {fault}")
 
 
-def _slots(at: str, table: object, keys: _Keys, of: dict[str, str]) -> list[dict[str, Any]]:
+def _slots(at: str, table: object, keys: Keys, of: dict[str, str]) -> list[dict[str, Any]]:
     slots = []
     for name, value in _table(at, table).items():
         fields = _without(f"{at}.{name}", value, keys.node, of, name)
@@ -159,7 +176,7 @@ def _slots(at: str, table: object, keys: _Keys, of: dict[str, str]) -> list[dict
     return slots
 
 
-def _params(at: str, table: object, keys: _Keys, of: dict[str, str]) -> dict[str, Any]:
+def _params(at: str, table: object, keys: Keys, of: dict[str, str]) -> dict[str, Any]:
     """The JSON Schema of all parameters; empty without parameters."""
     params: dict[str, Any] = {}
     required: list[str] = []

@@ -7,7 +7,7 @@ import pytest
 
 from wakestream.adapters.cli import main
 from wakestream.adapters.config.addresses import listen_address
-from wakestream.adapters.engines.manifest import read_manifest
+from wakestream.adapters.engines.manifest import Keys, read_manifest
 from wakestream.operators.model.errors import WakestreamError
 
 
@@ -63,7 +63,7 @@ def test_a_host_that_no_name_has_cannot_be_listened_on(text: str) -> None:
 def test_a_manifest_that_is_nested_too_deeply_is_refused(folder: Path) -> None:
     Path("kinds.toml").write_text("x=" + "[" * 5000)
     with pytest.raises(WakestreamError, match="nested too deeply"):
-        read_manifest(Path("kinds.toml"), (), ())
+        read_manifest(Path("kinds.toml"), Keys())
 
 
 def test_a_log_that_is_nested_deeply_is_redacted(folder: Path) -> None:

@@ -7,7 +7,7 @@ from wakestream.adapters.engines.config import EngineConfig, installed, make_eng
 
 
 def test_the_engines_of_the_package_are_entry_points() -> None:
-    assert {"cog", "comfyui", "command", "duix", "ffmpeg", "gradio"} <= installed().keys()
+    assert {"cog", "comfyui", "command", "duix", "ffmpeg", "gradio", "openai"} <= installed().keys()
 
 
 async def test_ffmpeg_is_the_default() -> None:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from wakestream.adapters.engines import gradio
 from wakestream.adapters.engines.comfyui_prompt import NodeTimes, PromptProgress
-from wakestream.adapters.engines.http_engine import Waiting
+from wakestream.adapters.engines.http_engine import Waiting, event_of
 from wakestream.operators.model.engine import Frame
 from wakestream.operators.model.errors import EngineUnreachable, TaskFailed
 
@@ -42,7 +42,7 @@ def test_a_result_of_gradio_that_is_no_list_is_a_failure_in_words(data: object) 
 @pytest.mark.parametrize("line", [b"data: {", b"data: \xff", b"data: " + b"[" * 5000])
 def test_an_event_of_gradio_that_is_not_json_is_a_fault_of_the_app(line: bytes) -> None:
     with pytest.raises(EngineUnreachable, match="not JSON"):
-        gradio._event(line)
+        event_of(line, "Gradio")
 
 
 KINDS = st.sampled_from(["execution_cached", "executing", "progress_state", "progress", "execution_success"])

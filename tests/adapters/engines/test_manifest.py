@@ -12,7 +12,7 @@ import pytest
 from wakestream.adapters.config.setting_files import SettingsError
 from wakestream.adapters.engines.comfyui_prompt import NodeTimes, PromptProgress
 from wakestream.adapters.engines.comfyui_workflow import Place, load_kinds, load_workflow, propose
-from wakestream.adapters.engines.manifest import read_manifest
+from wakestream.adapters.engines.manifest import Keys, read_manifest
 from wakestream.operators.model.engine import Frame, Kind, Slot
 
 WORKFLOW: dict[str, Any] = {
@@ -171,7 +171,7 @@ def test_a_manifest_of_an_engine_without_nodes_has_the_schema_as_written(tmp_pat
         '[kinds.say]\ncommand = ["say"]\n[kinds.say.params.text]\ntype = "string"\nrequired = true\n'
         '[kinds.say.outputs.audio]\naccepts = [".wav"]\n'
     )
-    (entry,) = read_manifest(path, own=("command",), needed=("command",))
+    (entry,) = read_manifest(path, Keys(("command",), ("command",)))
     assert entry.own == {"command": ["say"]}
     assert entry.kind.params == {"type": "object", "properties": {"text": {"type": "string"}}, "required": ["text"]}
 
@@ -210,7 +210,7 @@ accepts = [".mp4"]
 def test_a_kind_named_lipsync_must_do_what_deployed_clients_ask_for(tmp_path: Path) -> None:
     path = tmp_path / "kinds.toml"
     path.write_text(LIPSYNC)
-    (entry,) = read_manifest(path, own=(), needed=())
+    (entry,) = read_manifest(path, Keys())
     assert entry.kind.name == "lipsync"
     for change, words in (
         (("inputs.audio", "inputs.speech"), "kind lipsync has no input 'audio'"),
@@ -220,20 +220,20 @@ def test_a_kind_named_lipsync_must_do_what_deployed_clients_ask_for(tmp_path: Pa
     ):
         path.write_text(LIPSYNC.replace(*change))
         with pytest.raises(SettingsError, match=f"this name is for jobs of a video and an audio file; .*{words}"):
-            read_manifest(path, own=(), needed=())
+            read_manifest(path, Keys())
 
 
 def test_a_manifest_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
     path = tmp_path / "kinds.toml"
     path.write_bytes(b"\xef\xbb\xbf" + LIPSYNC.replace("\n", "\r\n").encode())
-    assert read_manifest(path, own=(), needed=())[0].kind.name == "lipsync"
+    assert read_manifest(path, Keys())[0].kind.name == "lipsync"
 
 
 def test_a_text_with_backslashes_in_double_quotes_is_refused_with_the_remedy(tmp_path: Path) -> None:
     path = tmp_path / "kinds.toml"
     path.write_text('[kinds.a]\nprogress = "step \\d+"\n')
     with pytest.raises(SettingsError, match=r"line 2, .*; write texts with backslashes in 'single quotes'"):
-        read_manifest(path, own=("progress",), needed=())
+        read_manifest(path, Keys(("progress",)))
 
 
 def test_a_changed_workflow_or_manifest_has_another_version_and_a_changed_title_has_not(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Real Cog and Gradio servers on loopback (`make engines`), with models that need no GPU and no weights."""
+"""Real servers of Cog, Gradio and llama.cpp on loopback (`make engines`), with models that need no GPU."""
 
 from __future__ import annotations
 
@@ -142,4 +142,12 @@ def gradio_server(folder: Path, app: str = "gradio_app.py", **env: str) -> Serve
         "GRADIO_SERVER_PORT": str(server.port), "GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_OFFLINE": "1",
         "GRADIO_TEMP_DIR": str(folder / "temp"), **env,
     }  # fmt: skip
+    return server
+
+
+def llama_server(folder: Path) -> Server:
+    """A llama.cpp server whose model it writes itself."""
+    folder.mkdir(exist_ok=True)
+    server = Server(folder, (), {})
+    server.command = (str(python_of("llama")), str(HERE / "llama_server.py"), "tiny.gguf", str(server.port))
     return server

@@ -6,6 +6,7 @@ import pytest
 
 from wakestream.adapters.cli.i18n.catalog import translated
 from wakestream.adapters.engines.ffmpeg_kinds import wrong_input
+from wakestream.adapters.engines.openai_answers import fault_of
 
 
 def of_ffmpeg(said: str) -> str:
@@ -47,6 +48,14 @@ def of_ffmpeg(said: str) -> str:
         (
             "GPU plug: Cog is not ready: the set-up of its model failed (SETUP_FAILED): no weights here",
             "GPU plug：Cog 未就绪：模型初始化失败。no weights here",
+        ),
+        (
+            "the engine cannot work: the model server is not ready: Loading model",
+            "引擎无法工作：模型服务器未就绪：Loading model",
+        ),
+        (
+            str(fault_of(404, {"error": "model 'x' not found"}, "/v1", None)),
+            "模型服务器没有此模型（HTTP 404: model 'x' not found）；请在那里加载，或改用别的模型",
         ),
         ("Gradio at http://127.0.0.1:9 does not answer: refused", "Gradio 没有响应（http://127.0.0.1:9）：refused"),
         (
