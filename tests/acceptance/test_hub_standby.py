@@ -68,7 +68,12 @@ async def test_people_and_prometheus_see_which_hub_leads(cluster: Cluster) -> No
         leads = await told(metrics[0])
         assert (leads["leader"], leads["epoch"], "journal_facts" in leads, len(leads)) == (1, 1, True, 3)
         standby = await told(metrics[1])
-        assert (standby["leader"], standby["epoch"], standby["standby_lag_seconds"] > 0, len(standby)) == (0, 1, True, 3)
+        assert (standby["leader"], standby["epoch"], standby["standby_lag_seconds"] > 0, len(standby)) == (
+            0,
+            1,
+            True,
+            3,
+        )
         first.process.kill()
         assert await second.address() == second_url
         leads = await told(metrics[1])
