@@ -33,7 +33,7 @@ from wakestream.operators.model.backoff import Backoff
 from wakestream.operators.model.depot import Place
 from wakestream.operators.model.events import Done, Downloading, FileRef, Fingerprint
 from wakestream.operators.model.ports import Output, Resumed
-from wakestream.streams.hub.depot import GONE
+from wakestream.streams.hub.depot import GONE, REFUSED
 from wakestream.streams.jobs.hub_replies import places_of
 from wakestream.streams.protocol import depot_messages as d
 from wakestream.streams.protocol import messages as m
@@ -55,6 +55,9 @@ AGAIN = Backoff(initial=1.0, max_delay=60.0)
 MOST_OFFERS = 12
 """How often results are offered to a depot that refuses them, before the job fails. One that is down is no refusal."""
 
+MOST_REFUSED = 4
+"""How often in a row fresh links may be refused; then the job is given back, and its client sends the files here."""
+
 _REFUSALS: Final = frozenset({"link_expired", "lost", "not_found", "task_lost", e.DAMAGED})
 """The depot does not give the file, or gave other bytes. The hub sends new links, unless its store lacks the file."""
 
@@ -73,6 +76,7 @@ class _Job:
         self.size, self.moved = 0, Counter[str]()  # bytes of this step, and those that are done, by BLAKE3
         self.short = ""
         self.gone: tuple[d.DepotPlace, ...] = ()
+        self.refusal: e.LinkExpired | None = None  # of the last links for results
         self.used: dict[Path, float] = {}
         self.news = asyncio.Event()
         self.running: asyncio.Task[None]
@@ -248,7 +252,7 @@ class DepotWork:
 
     async def _fetch(self, job: _Job, ref: FileRef) -> None:
         """Fetch a file unless it is here. Raises `DepotError` (`gone`) if other bytes came twice."""
-        failures = damaged = 0
+        failures = damaged = refusals = 0
         while True:
             fetch, before = job.fetch, job.moved[ref.hash]
             place = next((place for place in places_of(fetch) if place.file.blake3 == ref.hash), None)
@@ -263,6 +267,9 @@ class DepotWork:
                     raise
                 further = job.moved[ref.hash] > before and error.code != e.DAMAGED
                 failures = 1 if further else failures + 1
+                refusals = refusals + 1 if isinstance(error, e.LinkExpired) and not further else 0
+                if refusals > MOST_REFUSED:
+                    raise e.DepotError(str(error), code=REFUSED) from error
                 damaged += error.code == e.DAMAGED
                 if damaged > 1:
                     job.gone = tuple(file for file in fetch.files if file.blake3 == ref.hash)
@@ -321,7 +328,7 @@ class DepotWork:
         offer = d.DepotOffer(request_id=job.id, files=tuple(d.DepotFile(**asdict(made)) for made in task.outputs))
         files = tuple(d.DepotPlace(**asdict(made)) for made in task.outputs)
         delivered = d.DepotDelivered(request_id=job.id, task_id=task.id, files=files)
-        failures = best = 0
+        failures = best = refusals = 0
         while not job.stored:
             job.step, job.size, job.moved = "deliver", sum(output.size for output in task.outputs), Counter()
             await self._say(job, offer, lambda: job.stored or job.places is not None)
@@ -329,6 +336,9 @@ class DepotWork:
             if answer.code not in (None, "down") and failures >= MOST_OFFERS:
                 raise e.DepotError(answer.reason or "the depot does not take the results", code=answer.code)
             whole = answer.code is None and await self._put_all(job, answer, paths)
+            refusals = refusals + 1 if job.refusal is not None else 0
+            if refusals > MOST_REFUSED:
+                raise e.DepotError(str(job.refusal), code=REFUSED)
             if whole:
                 await self._say(job, delivered, lambda: job.stored or job.places is not None)
             best, further = max(best, job.moved.total()), job.moved.total() > best
@@ -341,6 +351,7 @@ class DepotWork:
         places = [place for place in places_of(answer) if not place.have and place.file.blake3 in paths]
         puts = (self._put(job, place, paths[place.file.blake3]) for place in places)
         ends = await asyncio.gather(*puts, return_exceptions=True)
+        job.refusal = next((error for error in ends if isinstance(error, e.LinkExpired)), None)
         for error in ends:
             if isinstance(error, e.WakestreamError):
                 job.log.warning("{}; the results are offered again", error)

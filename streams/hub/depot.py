@@ -28,6 +28,9 @@ NAME: Final = "depot"
 GONE: Final = "gone"
 """The code of a worker to which the depot gives other bytes than those of an input."""
 
+REFUSED: Final = "refused"
+"""The code of a worker to which the depot refuses each link: it gives the job back."""
+
 LONGEST_REASON: Final = 300
 """Characters that are kept of why a job failed."""
 
@@ -105,6 +108,8 @@ def _refused(
     """Why this job does not go through the depot, or None. Files that nothing needs make room for its own ones."""
     if job.gpu is not None:
         return "unknown_job", f"the GPU {job.gpu} has the job already"
+    if (why := state.refusals.get(job.id)) is not None:
+        return REFUSED, why
     if not state.has_depot:
         return "no_depot", "this hub has no depot"
     if not (state.depot_up or _awaited(state, now)):
@@ -401,6 +406,12 @@ def delivered(state: HubState, peer: Connection, message: d.DepotDelivered, now:
         lost = {file.blake3 for file in files} & {file.blake3 for file in files_of(job)}
         depot_files.take_out(state, job.owner, sorted(lost), decision)
         _store_again(state, job, now, decision)
+    elif job.gpu == gpu and message.code == REFUSED and job.fd is not None:
+        why = f"the GPU {gpu} cannot use the depot: {message.reason or 'its links are refused'}"[:LONGEST_REASON]
+        late_jobs.give_back(state, [job.id], now, decision)
+        decision.fact(f.JobDirect(job.id, why))
+        decision.send(job.fd, d.DepotPlaces(request_id=job.id, code=REFUSED, reason=why))
+        _direct(state, state.jobs[job.id], now, decision)
     elif job.gpu == gpu:
         reason = (message.reason or "")[:LONGEST_REASON]
         _end(state, job, f.JobDelivered(job.id, job.owner, gpu, (), now, message.code, reason), decision)

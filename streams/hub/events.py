@@ -260,7 +260,9 @@ class JobStored(_OfJob, frozen=True):
 
 
 class JobDirect(_OfJob, frozen=True):
-    """The client of this job sends its files to the worker itself."""
+    """The client of this job sends its files to the worker itself. `why`: a GPU cannot use the depot."""
+
+    why: str = ""
 
 
 class JobDelivered(_OfJob, frozen=True):

@@ -173,6 +173,8 @@ def _job_direct(state: HubState, fact: f.JobDirect) -> None:
     if job is not None:
         _leave_depot(state, job.id)
         _change(state, job, depot=None, direct=True)
+        if fact.why:
+            _remember(state.refusals, job.id, fact.why)
 
 
 def _upload_seen(state: HubState, fact: f.UploadSeen) -> None:

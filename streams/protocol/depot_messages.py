@@ -105,7 +105,7 @@ class DepotPlaces(_WithLinks, frozen=True, kw_only=True):
     """hub -> client, worker: where the offered files are put.
 
     With a `code` they cannot be put into the depot (`no_depot`, `down`, `full`, `quota`, `too_large`, `unsupported`,
-    `unknown_job`, `too_fast`), for the `reason`: the client sends them to the worker itself.
+    `unknown_job`, `too_fast`, `refused`), for the `reason`: the client sends them to the worker itself.
     """
 
     TYPE: ClassVar[str] = "gpu.depot.places"

@@ -266,22 +266,35 @@ async def test_other_bytes_than_named_are_fetched_once_more_and_then_the_file_is
         assert not here.queue.state.has(LICENSE, FILES["video"])
 
 
-@pytest.mark.parametrize("fault", ["gone", "forbidden"])
-async def test_a_file_that_the_depot_does_not_give_is_asked_for_as_long_as_the_hub_wants_the_job(
-    tmp_path: Path, bucket: NastyBucket, fault: str
+async def test_a_file_that_the_depot_lacks_is_asked_for_as_long_as_the_hub_wants_the_job(
+    tmp_path: Path, bucket: NastyBucket
 ) -> None:
     audio = FILES["audio"].hash
     async with desk(tmp_path, bucket) as here:
-        if fault == "gone":
-            del bucket.kept[audio]
-        else:
-            bucket.first = 1_000_000
+        del bucket.kept[audio]
         here.fetch()
         await here.until(lambda: len(here.asked("GET", audio)) > 5)
         assert len(here.link.of(d.DepotQuery)) > 4
         assert not here.queue.state.tasks
-        bucket.first, bucket.kept[audio] = 0, CONTENT["audio"]
+        bucket.kept[audio] = CONTENT["audio"]
         await here.delivered()
+
+
+@pytest.mark.parametrize("at", ["fetch", "deliver"])
+async def test_a_job_whose_fresh_links_are_all_refused_is_given_back(
+    tmp_path: Path, bucket: NastyBucket, at: str
+) -> None:
+    async with desk(tmp_path, bucket, gate=False) as here:
+        bucket.first = 1_000_000 if at == "fetch" else 1
+        here.fetch()
+        if at == "deliver":
+            await here.until(lambda: here.statuses() == ["running"])
+            bucket.first = 1_000_000
+            here.engine.gate.set()
+        end = await here.ended()
+        assert end.code == depot_work.REFUSED
+        assert "answered HTTP 403 AccessDenied" in (end.reason or "")
+        assert len(here.link.of(d.DepotOffer)) == (0 if at == "fetch" else depot_work.MOST_REFUSED + 1)
 
 
 async def test_a_restarted_worker_goes_on_with_a_file_that_it_has_in_part(tmp_path: Path, bucket: NastyBucket) -> None:

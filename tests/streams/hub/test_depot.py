@@ -546,6 +546,30 @@ def test_an_input_that_is_gone_or_spoiled_is_removed_and_asked_for_again() -> No
     assert len(net.heard(one, d.DepotFetch)) == 2
 
 
+@pytest.mark.parametrize("here", [True, False])
+def test_a_gpu_that_cannot_use_the_depot_gives_the_job_back_and_gets_the_files_from_the_client(here: bool) -> None:
+    net = Store()
+    monitor, ann = off(net)["studio"], client(net)
+    store(net, ann)
+    one = worker(net)
+    if not here:
+        net.leave(ann)
+    net.say(one, d.DepotDelivered(request_id="j1", code="refused", reason="HTTP 403"))
+    assert net.heard(one, d.DepotStored)
+    if not here:  # nobody else has the files: the job ends with the reason, and is run again from its PC
+        assert (net.state.delivered["j1"].code, net.state.delivered["j1"].reason) == ("refused", "HTTP 403")
+        return
+    assert net.heard(ann, d.DepotPlaces)[-1].code == "refused"
+    assert "the GPU studio cannot use the depot: HTTP 403" in (net.heard(ann, d.DepotPlaces)[-1].reason or "")
+    assert net.heard(ann, m.Ack)[-1].gpu == "studio"
+    assert len(net.heard(one, d.DepotFetch)) == 1
+    net.leave(one)
+    net.phase(monitor, "off", "studio")
+    net.pass_time(10.0)
+    net.say(ann, d.DepotOffer(request_id="j1", files=FILES))
+    assert codes(net, ann)[-1] == "refused"
+
+
 def test_the_store_says_which_files_a_worker_cannot_get_because_they_are_gone() -> None:
     net = Store()
     off(net)

@@ -465,3 +465,16 @@ async def test_a_result_that_is_gone_when_it_is_fetched_ends_the_job(scene: Depo
     failed = await scene.run()
     assert isinstance(failed, e.Failed)
     assert (failed.code, failed.why) == ("lost", "the result was removed; run the job again")
+
+
+async def test_a_job_that_its_gpu_gives_back_goes_the_direct_way_and_says_why(scene: DepotScene) -> None:
+    def give_back() -> None:
+        scene.town.stored.clear()
+        scene.answer = ack
+        scene.link.receive(d.DepotPlaces(request_id="job-1", code="refused", reason="the GPU cannot use the depot"))
+        scene.grant()
+
+    scene.at(50.0, give_back)
+    assert isinstance(await scene.run(), e.Done)
+    assert "the GPU cannot use the depot" in {each.why for each in scene.of(e.Retrying)}
+    assert scene.of(e.Uploaded)
