@@ -15,6 +15,7 @@ import many_jobs
 import online_to_first_byte
 import own_operators
 import placement
+import programs
 import receive_path
 import replay
 import several_gpus
@@ -44,6 +45,7 @@ if __name__ == "__main__":
         asyncio.run(depot.main()),
         asyncio.run(engines.main()),
         asyncio.run(console.main()),
+        asyncio.run(programs.main()),
         asyncio.run(hub.main()),
         standby.main(),
     ]
