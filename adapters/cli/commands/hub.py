@@ -300,18 +300,14 @@ def _run_front(args: argparse.Namespace, settings: Settings) -> int:
     return run_program(serve, exit_with_stdin=args.exit_with_stdin)
 
 
-def run(args: argparse.Namespace) -> int:
-    """Serve until the user stops it."""
-    settings = begin(args)
-    if args.front is not None:
-        return _run_front(args, settings)
+def _limits(args: argparse.Namespace, *, webhook: bool) -> Limits:
     prices = Prices({name: price for name, price in args.price_per_hour if name is not None})
     found = dict(args.gpu_budget)
     if args.budget_per_day is not None or args.budget_per_month is not None:
         found[ALL] = (args.budget_per_day, args.budget_per_month)
     if (found or args.budget_per_license_day is not None) and not args.price_per_hour:
         logger.warning("a budget needs a price: until a monitor reports its provider's, GPUs count as free")
-    limits = Limits(
+    return Limits(
         open_roles=args.open_roles,
         per_license=args.per_license,
         per_address=args.per_address,
@@ -322,18 +318,26 @@ def run(args: argparse.Namespace) -> int:
         license_budget=args.budget_per_license_day,
         keep_warm=_keep_warm(args.keep_warm),
         zone=args.time_zone or _system_zone(),
-        webhook=settings.power_webhook_url is not None,
+        webhook=webhook,
         place=PlacePolicy(args.patience, args.min_gain, args.surplus_after, args.ahead, args.wake_when),
         depot=args.depot is not None,
         depot_keep=args.depot_keep,
         depot_quota=args.depot_quota,
         depot_files=args.depot_files,
     )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Serve until the user stops it."""
+    settings = begin(args)
+    if args.front is not None:
+        return _run_front(args, settings)
     webhook = receiver("power_webhook_url", settings)
     tls = server_tls(settings.tls_cert, settings.tls_key)
     host, port = flags.listen_on(settings, DEFAULT_LISTEN)
     state = folder(args.state)
     book = LicenseBook(state if settings.journal is None else documents(settings.journal))
+    limits = _limits(args, webhook=webhook is not None)
     config = HubConfig(
         book, host, port, limits, tls, tuple(args.behind_proxy), settings.record, webhook,
         public=_public(args.public), bound=None if settings.journal is None else state / "hub.postgres",
