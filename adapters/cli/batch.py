@@ -18,7 +18,7 @@ from rich.live import Live
 from rich.text import Text
 
 from wakestream.adapters.cli import exit_codes
-from wakestream.adapters.cli.batch_plan import Item, Plan, names_of
+from wakestream.adapters.cli.batch_plan import Item, Plan
 from wakestream.adapters.cli.i18n import t
 from wakestream.adapters.cli.live_jobs import AGAIN_WITHIN, is_terminal
 from wakestream.adapters.cli.render import job_text as words
@@ -104,7 +104,8 @@ class Batch:
             item.id, item.said["job"], self._open[id_] = id_, id_, item
             try:
                 job, asked = replace(item.job, id=id_), item.asked
-                told = await self._client.submit(job, chain=asked.chain, if_exists=item.if_exists, batch=self.plan.name)
+                more: dict[str, Any] = {"batch": self.plan.name, "family": item.family, "sidecar": asked.sidecar}
+                told = await self._client.submit(job, chain=asked.chain, if_exists=item.if_exists, **more)
             except (api.DaemonRefused, FileError, WrongInput) as error:
                 del self._open[id_]
                 if error.code == "queue_full":
@@ -167,7 +168,7 @@ class Batch:
         event = event_from({**outcome}) if outcome else None
         said = words.outcome(event, str((outcome or {}).get("reused", ""))) if event else item.said["error"]
         if self._lines or event is None or item.state != "done":
-            self._say(t("batch.row", line=item.row.line, names=names_of(item.job), said=said))
+            self._say(t("batch.row", line=item.row.line, names=item.job.output.name, said=said))
 
     def _say(self, line: str) -> None:
         """A line; above the progress if there is one."""
@@ -198,10 +199,12 @@ class Batch:
     async def _write(self) -> None:
         """Write the table of results, with what the jobs have cost."""
         with contextlib.suppress(WakestreamError):
-            costs, currency = await self._client.costs()
+            spent = await self._client.spent()
             for item in self.plan.items:
-                if item.id in costs:
-                    item.said |= {"cost": round(costs[item.id], 4), "currency": currency}
+                used = spent.get(item.id, {})
+                item.said |= {"seconds" if name == "used_s" else name: value for name, value in used.items()}
+        if self.plan.results is None:
+            return
         try:
             await asyncio.to_thread(write_atomic, self.plan.results, self.plan.write(), mode=0o644)
         except OSError as error:  # such as a table that is open in a spreadsheet on Windows
@@ -212,7 +215,8 @@ class Batch:
         if self._stop.interrupted:
             say(t("batch.stopped" if self._stop.cancels else "batch.left"), error=True)
         if not self._how.as_json:
-            say(t("batch.ended", name=self.plan.name, counts=self._counts(), path=self.plan.results))
+            say(t("batch.ended", name=self.plan.name, counts=self._counts()))
+            say(*([t("batch.results", path=self.plan.results)] if self.plan.results is not None else []))
         if self._how.notify:
             notify("wakestream", self._counts())
         if self._stop.is_set():

@@ -10,12 +10,15 @@ import re
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import datetime
+from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
 import orjson
 
 from wakestream.adapters.cli.any_kind import Given
+from wakestream.adapters.cli.i18n import t
 from wakestream.adapters.cli.live_jobs import daemon_for, daemons_own
 from wakestream.adapters.cli.many_jobs import natural, one_of_many
 from wakestream.adapters.cli.submission import Submission, checked, submission_of
@@ -23,10 +26,11 @@ from wakestream.adapters.config.settings import Settings, SettingsError
 from wakestream.adapters.daemon.api_client import DaemonClient, DaemonRefused, open_daemon_client
 from wakestream.adapters.daemon.console.preferences import legal
 from wakestream.adapters.disk.path_key import path_key
+from wakestream.adapters.disk.result_names import numbered
 from wakestream.operators.model.engine import Kind, Slot
 from wakestream.operators.model.errors import FileError, FileUnusable, WrongInput
 from wakestream.operators.model.events import LIPSYNC, Job
-from wakestream.streams.jobs.rows import Fault, Row, Table, Uses, file_stem, filled, table_of, uses
+from wakestream.streams.jobs.rows import ROWS_MOST, Fault, Row, Table, Uses, file_stem, filled, table_of, uses
 from wakestream.streams.protocol.kinds import digest_of
 from wakestream.streams.protocol.known_kinds import KnownKinds
 
@@ -36,9 +40,10 @@ PROBED_MOST: Final = 200
 SHOWN_MOST: Final = 10
 """Faults that are shown."""
 
-OURS: Final = ("line", "state", "result", "job", "seconds", "cost", "currency", "error")
+OURS: Final = ("line", "state", "result", "job", "gpu", "seconds", "cost", "currency", "error")
 """Columns of the table of results."""
 
+_OTHERS: Final = ("video", "pairs", "job_id", "then", "foreground", "leave")
 _ID: Final = re.compile(r"ws-[0-9a-f]{16}")
 _PAIR: Final = Kind(LIPSYNC, (Slot("video"), Slot("audio")), (Slot("video"),))
 
@@ -56,6 +61,7 @@ class Item:
         asked: What the flags say of it.
         job: Its job. The id is the same as long as the inputs, the parameters and the names of the results are.
         if_exists: What happens where a file of a result exists.
+        family: What it has in common with the other variations of the row.
         id: The id of the job at the daemon: that of `job`, and a number if it was tried before.
         said: What the table of results says of it.
     """
@@ -64,6 +70,7 @@ class Item:
     asked: Submission
     job: Job
     if_exists: str = "fail"
+    family: str = ""
     id: str = ""
     said: dict[str, Any] = field(default_factory=lambda: {"state": ""})
 
@@ -81,13 +88,13 @@ class Plan:
         name: The name of the batch, which its jobs have in common.
         columns: The columns of the table.
         items: The rows.
-        results: The path of the table of results.
+        results: The path of the table of results; None for variations without a table.
     """
 
     name: str
     columns: Sequence[str]
     items: Sequence[Item]
-    results: Path
+    results: Path | None
 
     @property
     def due(self) -> list[Item]:
@@ -97,7 +104,7 @@ class Plan:
     def write(self) -> bytes:
         """The table of results."""
         rows = [{**self._given(item), **item.said, "line": item.row.line} for item in self.items]
-        if self.results.suffix.lower() != ".csv":
+        if self.results is not None and self.results.suffix.lower() != ".csv":
             return b"".join(orjson.dumps(row) + b"\n" for row in rows)
         text = io.StringIO(newline="")
         names = dict.fromkeys(name for row in rows for name in row if name not in OURS)
@@ -124,13 +131,21 @@ async def planned(args: argparse.Namespace, settings: Settings) -> Plan:
         DaemonUnreachable: No daemon runs.
         UnknownKind: No GPU is known to have the kind.
     """
-    others = ("video", "pairs", "job_id", "then", "foreground", "leave")
-    if args.kind is None or any(getattr(args, name) for name in others):
-        raise SettingsError("--each needs --kind; leave VIDEO, --pairs, --job-id, --then, --foreground and --leave out")
-    path: Path = args.each
-    results = args.results or path.with_name(f"{path.name if path.is_dir() else path.stem}.results.csv")
-    before = _before(results)
-    table, constant = _table(path, args.inputs or (), before)
+    if args.kind is None or any(getattr(args, name) for name in _OTHERS):
+        flags_ = "VIDEO, --pairs, --job-id, --then, --foreground and --leave"
+        raise SettingsError(f"--each and --repeat need --kind; leave {flags_} out")
+    path: Path | None = args.each
+    table, constant, results, before = Table([], [Row(1, {})]), args.inputs or (), args.results, {}
+    name = t("many.batch", time=f"{datetime.now():%Y-%m-%d %H:%M:%S}")
+    if path is not None:
+        name = "/".join([*path.absolute().parts[-2:]])[-80:]
+        results = results or path.with_name(f"{path.name if path.is_dir() else path.stem}.results.csv")
+        before = _before(results)
+        table, constant = _table(path, constant, before)
+    if len(table.rows) * args.repeat > ROWS_MOST:
+        raise SettingsError(
+            f"{len(table.rows)} rows, --repeat {args.repeat}: at most {ROWS_MOST} jobs; split the table"
+        )
     async with open_daemon_client(args.state) as client:
         await daemon_for(client, settings.hub_url, needed=True, ignored=daemons_own(args))
         known = await client.kinds()
@@ -139,10 +154,12 @@ async def planned(args: argparse.Namespace, settings: Settings) -> Plan:
         if not table.faults:
             await _compare(client, items, before, args, table)
     if table.faults:
-        faults = [fault.of(path.name) for fault in sorted(table.faults, key=lambda fault: natural(str(fault.line)))]
+        faults = [
+            fault.of(path.name if path else args.kind)
+            for fault in sorted(table.faults, key=lambda fault: natural(str(fault.line)))
+        ]
         more = [f"and {len(faults) - SHOWN_MOST} more"] if len(faults) > SHOWN_MOST else []
         raise TableUnusable("each", "\n".join([*faults[:SHOWN_MOST], *more]))
-    name = "/".join([*path.absolute().parts[-2:]])[-80:]
     return Plan(name, table.columns, items, results)
 
 
@@ -191,17 +208,19 @@ async def _items(
     kind = kinds[0] if kinds else _PAIR if args.kind == LIPSYNC else None
     given = Uses(*([text.partition("=")[0] for text in texts] for texts in flags.values()))
     use = uses(table, kind, given, [text for texts in flags.values() for text in texts])
-    settings = settings if len(table.rows) <= PROBED_MOST else replace(settings, probe=False)
+    settings = settings if len(table.rows) * args.repeat <= PROBED_MOST else replace(settings, probe=False)
     items: list[Item] = []
+    salt = uuid.uuid4().hex if args.again or args.each is None else ""
     for number, row in enumerate(table.rows if not table.faults else (), 1):
         try:
-            items.append(
-                await _item(args, settings, Row(row.line, {"row": str(number), **row.values}), flags, use, known)
-            )
+            row = Row(row.line, {"row": str(number), **row.values})
+            items += [
+                await _item(args, settings, row, flags, use, known, each, salt) for each in range(1, args.repeat + 1)
+            ]
         except (WrongInput, FileError, SettingsError) as error:
             name = error.field.partition(".")[2] if isinstance(error, WrongInput) else ""
             named = re.match(r"(?:input|output) (\S+): ", str(error))
-            place = row.values["name"] if args.each.is_dir() else row.line
+            place = row.values["name"] if args.each and args.each.is_dir() else row.line
             table.faults.append(Fault(place, name or (named[1] if named else ""), str(error)))
     return items
 
@@ -213,9 +232,12 @@ async def _item(
     flags: Mapping[str, Sequence[str]],
     use: Uses,
     known: KnownKinds,
+    variation: int,
+    salt: str,
 ) -> Item:
-    """A row with its job, checked."""
-    values, home = row.values, args.each if args.each.is_dir() else args.each.parent
+    """A row with its job, checked; `variation` is 1, or more for jobs of the same row. `salt` makes its id new."""
+    values, each = row.values, args.each or Path("-")
+    home = each if each.is_dir() else each.parent
 
     def part(name: str, value: str) -> str:
         """A value as a part of the name of a result."""
@@ -225,27 +247,30 @@ async def _item(
     texts["outputs"] = [filled(text, values, part) for text in flags["outputs"]]
     for name, columns in zip(texts, use, strict=True):
         there = [column for column in columns if column in values]
-        texts[name] += [f"{each}={values[each] if name == 'params' else _path(home, values[each])}" for each in there]
+        texts[name] += [f"{one}={values[one] if name == 'params' else _path(home, values[one])}" for one in there]
     for text in texts["outputs"]:
         _make_folder(Path(text.partition("=")[2]).parent)
-    asked = submission_of(
-        one_of_many(args, each=None, **{name: text or None for name, text in texts.items()}), settings
-    )
+    asked = submission_of(one_of_many(args, **{name: text or None for name, text in texts.items()}), settings)
     given: Given = asked.asked  # type: ignore[assignment] # since it has a kind
     work = {name: [str(path.absolute()), *_dated(path)] for name, path in given.inputs.items()}
     named = [str(Path(text).absolute()) for text in given.outputs.values()]
-    salt = uuid.uuid4().hex if args.again else ""
-    id_ = f"ws-{digest_of([given.kind, work, given.params, named, args.gpus, salt])}"
-    beside = (
-        given.beside if given.inputs else (given.beside or home / "-").with_name(f"{args.each.stem}-{values['row']}")
-    )
-    asked = replace(asked, asked=replace(given, job_id=id_, beside=beside, exact=True, new=False))
+    same = [given.kind, work, given.params, named, args.gpus, salt]
+    id_ = f"ws-{digest_of([*same, variation] if variation > 1 else same)}"
+    beside = given.beside
+    if args.each is not None and not given.inputs:
+        beside = (beside or home / "-").with_name(f"{each.stem}-{values['row']}")
+    exact = args.each is not None
+    asked = replace(asked, asked=replace(given, job_id=id_, beside=beside, exact=exact, new=False))
 
     async def ask() -> KnownKinds:
         return known
 
     job, _ = await checked(asked, ask)
-    return Item(row, asked, job)
+    if variation > 1:  # it is made for itself, also if nothing in it differs
+        outputs = {name: next(islice(numbered(path), variation - 1, None)) for name, path in job.outputs.items()}
+        job = replace(job, outputs=outputs, again=True)
+    family = f"ws-{digest_of([*same, 'family'])}" if args.repeat > 1 else ""
+    return Item(row, asked, job, "fail" if exact or given.outputs else "number", family)
 
 
 def _dated(path: Path) -> tuple[int, int]:

@@ -58,6 +58,7 @@ class Submission:
         leave: Return when the files are in the depot.
         again: Make the result for this job, also if it was made before.
         if_exists: What happens where the file of a result exists: `fail`, `number` or `replace`.
+        sidecar: Have a record written beside the result.
     """
 
     asked: Job | any_kind.Given
@@ -75,6 +76,7 @@ class Submission:
     leave: bool = False
     again: bool = False
     if_exists: str = "fail"
+    sidecar: bool = False
 
     @property
     def id(self) -> str:
@@ -118,6 +120,7 @@ def submission_of(args: argparse.Namespace, settings: Settings) -> Submission:
         leave=args.leave,
         again=args.again,
         if_exists="replace" if args.overwrite else "fail" if _is_named(args) else "number",
+        sidecar=args.sidecar,
     )
 
 
@@ -129,11 +132,10 @@ def _is_named(args: argparse.Namespace) -> bool:
 
 async def run_one(asked: Submission, stop: Stop) -> int:
     """Submit a job to the daemon, or run it here if no daemon runs; the exit code is its outcome."""
-    if not asked.foreground:
+    if not asked.foreground or asked.sidecar:
+        needed = asked.detach or bool(asked.chain) or asked.sidecar
         async with open_daemon_client(asked.state) as client:
-            if await daemon_for(
-                client, asked.settings.hub_url, needed=asked.detach or bool(asked.chain), ignored=asked.ignored
-            ):
+            if await daemon_for(client, asked.settings.hub_url, needed=needed, ignored=asked.ignored):
                 return await _hand_over(client, asked, stop)
     asked.settings.needs_hub()
     asked.settings.needs_key()
@@ -149,12 +151,12 @@ async def _hand_over(client: DaemonClient, asked: Submission, stop: Stop) -> int
     """The exit code of a job that the daemon takes."""
     job, lengths = await checked(asked, client.kinds)
     if asked.detach:
-        told = await client.submit(job, lengths, asked.chain, asked.if_exists)
+        told = await client.submit(job, lengths, asked.chain, asked.if_exists, sidecar=asked.sidecar)
         answer(told, job.id, as_json=asked.as_json)
         return exit_codes.DONE
     with asked.display(job) as shown:
         show_lengths(job, lengths, shown)
-        await client.submit(job, lengths, asked.chain, asked.if_exists)
+        await client.submit(job, lengths, asked.chain, asked.if_exists, sidecar=asked.sidecar)
         return await follow_or_cancel(client, job.id, shown, stop, exit_code, leave=asked.leave)
 
 

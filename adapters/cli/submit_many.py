@@ -123,7 +123,7 @@ async def _to_daemon(client: DaemonClient, several: Sequence[Submission], *, wai
             one = left[0]
             try:
                 job, lengths = await checked(one, client.kinds)
-                told = await client.submit(job, lengths, one.chain, one.if_exists, batch)
+                told = await client.submit(job, lengths, one.chain, one.if_exists, batch, sidecar=one.sidecar)
             except OF_ONE_JOB as error:
                 codes.append(refused(one.id, error, as_json=one.as_json))
             else:

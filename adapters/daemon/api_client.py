@@ -120,26 +120,21 @@ class DaemonClient:
         chain: Chain = NO_CHAIN,
         if_exists: str = "fail",
         batch: str = "",
+        *,
+        family: str = "",
+        sidecar: bool = False,
     ) -> dict[str, Any]:
         """Submit a job; it is in the daemon's journal when this returns. A repeat with the same id has no effect.
 
         `lengths` are the seconds of the video and the audio; they are not sent to a daemon of an earlier version.
         `chain` names other jobs of this daemon that it follows. Where the file of a result exists, the job is refused
         (`fail`), the result gets the next number (`number`), or it replaces the file (`replace`). `batch` is the
-        name that the page shows for jobs that are submitted together.
+        name that the page shows for jobs that are submitted together, `family` the first of the jobs of which it is a
+        variation. With `sidecar` a record of the results is written beside the main one.
 
         Raises `FileUnusable` for a path that is not UTF-8.
         """
-        again: dict[str, Any] = {"again": True} if job.again else {}
-        if "again" in self._features:
-            again["if_exists"] = if_exists
-            again |= {"unnamed": True} if job.unnamed else {}
-        elif again:
-            raise DaemonRefused("the daemon has an earlier version without --again; restart it", code="unsupported")
-        if job.requires and "requires" not in self._features:
-            raise DaemonRefused("the daemon has an earlier version without --requires; restart it", code="unsupported")
-        if batch and "batch" in self._features:
-            again["batch"] = batch
+        again = self._options(job, if_exists, batch, family, sidecar=sidecar)
         inputs, outputs = ({n: _named(p) for n, p in files.items()} for files in (job.inputs, job.outputs))
         if chain or job.gpus or job.requires or not job.old_shape:
             inputs |= {name: f"@{source}" for name, source in chain.sources.items()}
@@ -159,6 +154,25 @@ class DaemonClient:
         if "lengths" in self._features:
             asked |= {name: time for name, time in zip(("video_s", "audio_s"), lengths, strict=True) if time}
         return await self.call("POST", "/api/jobs", asked)
+
+    def _options(self, job: Job, if_exists: str, batch: str, family: str, *, sidecar: bool) -> dict[str, Any]:
+        """The fields that daemons of earlier versions do not know; `DaemonRefused` for one that the user needs."""
+        again: dict[str, Any] = {"again": True} if job.again else {}
+        if "again" in self._features:
+            again["if_exists"] = if_exists
+            again |= {"unnamed": True} if job.unnamed else {}
+        elif again:
+            raise DaemonRefused("the daemon has an earlier version without --again; restart it", code="unsupported")
+        if job.requires and "requires" not in self._features:
+            raise DaemonRefused("the daemon has an earlier version without --requires; restart it", code="unsupported")
+        if batch and "batch" in self._features:
+            again["batch"] = batch
+        if "records" in self._features:
+            again |= {"family": family} if family else {}
+            again |= {"sidecar": True} if sidecar else {}
+        elif sidecar:
+            raise DaemonRefused("the daemon has an earlier version without --sidecar; restart it", code="unsupported")
+        return again
 
     async def kinds(self) -> KnownKinds:
         """What the GPUs can do; of a daemon of an earlier version, nothing is known."""
@@ -189,6 +203,11 @@ class DaemonClient:
             return {}, ""
         found = await self.call("GET", "/api/costs")
         return found["jobs"], found["currency"]
+
+    async def spent(self) -> dict[str, dict[str, Any]]:
+        """What the last jobs used by id: `used_s`, `gpu`, and with a price `cost` and `currency`, as far as known."""
+        found: dict[str, dict[str, Any]] = (await self.call("GET", "/api/costs")).get("spent", {})
+        return found
 
     async def estimate(self, kind: str, lengths: Sequence[float | None]) -> dict[str, Any]:
         """What jobs of a kind take (docs/protocol-api.md); empty if it is not known."""

@@ -39,7 +39,7 @@ CANCEL_WITHIN: Final = 5.0
 
 
 class Outbox:
-    """It calls `on_ended(job)` after each end that was journaled, `on_released()` when the hub confirmed an end, and
+    """It calls `on_ended(job)` after each end that was journaled, `on_released(job)` when the hub confirmed it, and
     `on_lease_change()` also when it queued a job or granted it a GPU. Use it in one event loop.
 
     `hidden` returns the parameters of a job without their secret values; `on_settled()` says that values of jobs that
@@ -55,7 +55,7 @@ class Outbox:
         now: Callable[[], float] = time.time,
     ) -> None:
         self.feed = feed
-        self._on_ended, self._now = on_ended, now
+        self.on_ended, self._now = on_ended, now
         self.runner: DeciderRunner[OutboxState, f.OutboxEvent, f.OutboxFact, f.OutboxCommand] = DeciderRunner(
             "the daemon", outbox.DECIDER, state, journal, self._execute, clock=now, when_full=self._when_full
         )
@@ -75,7 +75,7 @@ class Outbox:
         self.on_settled: Callable[[], object] = lambda: None
         self.on_webhook: Callable[[WebhookOwed], object] = lambda _: None
         self.on_lease_change: Callable[[], object] = lambda: None
-        self.on_released: Callable[[], object] = lambda: None
+        self.on_released: Callable[[str], object] = lambda _: None
         self.on_moved: Callable[[str], object] = lambda _: None
 
     @property
@@ -92,7 +92,7 @@ class Outbox:
         def released(job: str) -> None:
             soon(self.runner.report, f.Released(job))
             self.on_lease_change()
-            self.on_released()
+            self.on_released(job)
 
         client.hub.on_released = released
         self.runner.report(f.DaemonStarted())
@@ -213,7 +213,7 @@ class Outbox:
         entry = self.state.jobs.get(command.job)  # None when the disk had no room for it
         ended = plain_outcome(entry.ended) if entry is not None and entry.ended else plain_event(command.outcome)
         self.feed.publish(command.job, {"at": self._now(), **ended})
-        self._on_ended(command.job)
+        self.on_ended(command.job)
         self.on_settled()
 
     def _answer(self, answer: f.Answer) -> None:

@@ -173,19 +173,25 @@ async def running_daemon(
         def health() -> dict[str, Any]:
             features = (
                 "lengths", "kinds", "costs", "wake_to_ask", "gpus", "hub", "again", "estimate", "rerun", "batch",
-                "requires",
+                "requires", "records",
             )  # fmt: skip
             return {
                 "version": version("wakestream"), "pid": os.getpid(), "hub": settings.hub_url,
                 "connected": link.up, "features": features, "hub_features": sorted(console.gpu.features),
             }  # fmt: skip
 
+        def ended(job: str) -> None:
+            reuse.tell(job)
+            console.records.due(job)
+
+        box.on_ended = ended
         api = Api(
             box,
             health,
             console.cards.names,
             kinds,
             lambda: console.costs.by_job(wait=link.up),
+            console.records.of,
             partial(ask, link),
         )
         token, routes = secrets.token_urlsafe(32), [*api.routes(), *console.routes()]

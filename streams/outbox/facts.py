@@ -94,6 +94,8 @@ class JobAccepted(_OfJob, JobSpec, frozen=True, omit_defaults=True):
         batch: A name that it has in common with the jobs started together with it.
         kind: The kind of work.
         caller: The program that asked for it by the API for programs.
+        family: The id of the first of the jobs of which it is a variation; empty if it is the first, or none.
+        sidecar: A record of its results is written beside the main one.
     """
 
     video: str = ""
@@ -123,6 +125,8 @@ class JobAccepted(_OfJob, JobSpec, frozen=True, omit_defaults=True):
     kind: str = ""
     requires: tuple[str, ...] = ()
     caller: Caller | None = None
+    family: str = ""
+    sidecar: bool = False
 
     def __post_init__(self) -> None:
         """Give a fact of an earlier version the present form."""

@@ -9,6 +9,7 @@ import pytest
 
 from tests.acceptance.test_submit_kinds import PNG, Flipping
 from tests.support.programs.client_scene import Ran
+from tests.support.programs.our_peers import until
 from tests.support.programs.terminal_scene import terminal
 
 
@@ -42,7 +43,7 @@ def states(scene: Flipping) -> list[str]:
 async def test_each_row_is_a_job_and_only_rows_that_have_changed_are_done_again(scene: Flipping) -> None:
     async with scene.online("daemon"):
         ran = await batch(scene)
-        assert (ran.code, "3 done; the table of results is rows.results.csv" in ran.out) == (0, True), ran
+        assert (ran.code, "3 done\nthe table of results is rows.results.csv" in ran.out) == (0, True), ran
         assert [work.params["text"] for work in scene.engine.works] == ["hello", "2", "three"]
         found = results(scene)
         assert [(row["line"], row["name"], row["state"]) for row in found] == [
@@ -128,6 +129,36 @@ async def test_a_batch_is_stopped_and_continued_and_a_second_ctrl_c_cancels_its_
         ran = await scene.run(*each, "--yes")
         assert (ran.code, {*states(scene)} <= {"done", "skipped"}) == (0, True), ran
         assert [work.params["text"] for work in scene.engine.works[-3:]] == ["hello", "2", "three"]
+
+
+async def test_variations_have_a_drawn_number_a_family_and_a_record_beside_the_result(scene: Flipping) -> None:
+    flags = ("submit", "--kind", "flip", "--in", "image=a.png", "--param", "text=x", "--param", "seed=random", "--yes")
+    async with scene.online("daemon"):
+        ran = await scene.run(*flags, "--repeat", "3", "--sidecar", "--out", "image=v.png", "--json")
+        assert (ran.code, len(ran.events)) == (0, 3), ran
+        seeds = [work.params["seed"] for work in scene.engine.works]
+        assert (len({*seeds}), {type(seed) for seed in seeds}) == (3, {int})
+        await until(lambda: len([*scene.here.glob("v*.png.json")]) == 3)
+        found = [orjson.loads((scene.here / f"{name}.png.json").read_bytes()) for name in ("v", "v-2", "v-3")]
+        assert [record["params"]["seed"] for record in found] == seeds
+        assert (len({record["family"] for record in found}), found[0]["kind"], len(found[0]["version"])) == (
+            1,
+            "flip",
+            16,
+        )
+        assert found[0]["inputs"]["image"]["path"] == str(scene.here / "a.png")
+        ran = await scene.run("open", found[1]["job"], "--json")
+        record = orjson.loads(ran.out)
+        assert (record["params"], record["gpu"], record["seconds"] >= 0) == (found[1]["params"], "gpu", True), ran
+        ran = await scene.run(*flags, "--repeat", "3", "--out", "image=v.png")
+        assert (ran.code, "v.png exists" in ran.err) == (2, True), ran
+        table = "image,name\na.png,one\nb.png,two\n"
+        ran = await batch(scene, "--repeat", "2", "--param", "text=x", "--param", "seed=random", table=table)
+        assert (ran.code, states(scene)) == (0, ["done"] * 4), ran
+        assert [Path(row["result"]).name for row in results(scene)] == ["one.png", "one-2.png", "two.png", "two-2.png"]
+        before = len(scene.engine.works)
+        ran = await batch(scene, "--repeat", "2", "--param", "text=x", "--param", "seed=random", table=table)
+        assert (ran.code, states(scene), len(scene.engine.works)) == (0, ["skipped"] * 4, before), ran
 
 
 async def test_an_unknown_kind_or_a_missing_daemon_is_said_once(scene: Flipping) -> None:

@@ -12,7 +12,7 @@ from wakestream.adapters.cli.service import begin, run_program
 from wakestream.adapters.daemon.api_client import DaemonClient, open_daemon_client
 from wakestream.adapters.disk.media_types import TYPES, media_type
 from wakestream.adapters.runtime.desktop import open_file
-from wakestream.adapters.runtime.printing import say
+from wakestream.adapters.runtime.printing import say, say_json
 from wakestream.operators.model.errors import WakestreamError
 
 EXAMPLES = ("open", "open ws-0123456789abcdef", "open ws-0123456789abcdef --print")
@@ -28,7 +28,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     """The command's arguments."""
     parser.add_argument("job", metavar="JOB", nargs="?", help=f"{flags.JOB} (default: the last one that is done)")
     flags.add(parser, "--result NAME", "which one, if the job has several results (default: the main one)")
-    flags.add(parser, "--print", "print the path instead")
+    how = parser.add_mutually_exclusive_group()
+    flags.add(how, "--print", "print the path instead")
+    flags.add(how, "--json", "print how it was made instead: parameters, version of the kind, GPU, seconds, cost")
     flags.daemon(parser)
 
 
@@ -40,8 +42,10 @@ def run(args: argparse.Namespace) -> int:
 
 async def _open(args: argparse.Namespace) -> int:
     async with open_daemon_client(args.state) as client:
+        if args.json:
+            await client.costs()  # the daemon asks the hub for them
         # The path of a result that is there. Raises `NoResult`.
-        job = await client.job(args.job) if args.job else await _last(client)
+        job = await client.job(args.job or (await _last(client))["id"])
         if job["state"] != "done":
             how = f"; `wakestream why {job['id']}` says why" if job["outcome"] is None else ""
             raise NoResult(f"job {job['id']} has no result: it is {job['state']}{how}")
@@ -53,6 +57,9 @@ async def _open(args: argparse.Namespace) -> int:
         path = Path(named.get(args.result or "", outcome["path"]))
         if not path.is_file():
             raise NoResult(f"{path}: the result was removed or moved")
+    if args.json:
+        say_json(job.get("record") or {"job": job["id"], "params": job.get("params", {})})
+        return exit_codes.DONE
     if args.print:
         say(str(path))
         return exit_codes.DONE

@@ -28,8 +28,8 @@ from wakestream.operators.model.errors import WakestreamError, WrongInput
 
 EXAMPLES = (
     "submit clip.mp4 speech.wav -o talking.mp4 --hub http://hub.example:8765 --key-file client.key",
-    "submit --kind upscale --in image=small.png --param scale=2 --out image=large.png",
     "submit --kind upscale --each rows.csv --out image=large/{name}.png",
+    "submit --kind paint --param text=cat --param seed=random --repeat 4 --sidecar",
     "submit --kind speak --in text=a.txt --then --kind lipsync --in video=a.mp4 --in audio=@:audio --out video=b.mp4",
 )
 
@@ -51,6 +51,10 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     flags.add(parser, "--each TABLE", text, type=Path)
     text = "the table of results of --each, .csv or .jsonl (default: TABLE's name + .results.csv)"
     flags.add(parser, "--results FILE", text, type=Path)
+    text = "so many jobs, each with a result of its own; with `--param seed=random` each has a number of its own"
+    flags.add(parser, "--repeat N", text, type=flags.whole(1, 1000), default=1)
+    text = "write a record beside the result, RESULT.json: parameters, version of the kind, GPU, seconds, cost"
+    flags.add(parser, "--sidecar", text)
     flags.add(parser, "--yes", "submit several jobs without a question")
     out = "the result file (default VIDEO's name + .synced.mp4); DIR/, and for --kind and several jobs, its folder"
     flags.add(parser, "-o --output OUT", out)
@@ -102,14 +106,15 @@ def run(args: argparse.Namespace) -> int:
         raise SettingsError("--notify waits for the end, and --detach does not; leave one out")
     if args.leave and (args.detach or args.wait or args.notify):
         raise SettingsError("--leave returns before the end, --detach at once, --wait and --notify wait; give one")
-    many = many_jobs(args) if args.each is None else None
+    is_batch = args.each is not None or args.repeat > 1
+    many = None if is_batch else many_jobs(args)
     settings = begin(args)
     if not args.json and is_first_start(settings, args.state):
         offered = offer(args)
         if isinstance(offered, int):
             return offered
         settings = offered
-    if args.each is not None:
+    if is_batch:
         return _batch(args, settings)
     if many is None:
         asked = [submission_of(each, settings) for each in stages]
@@ -122,7 +127,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _batch(args: argparse.Namespace, settings: Settings) -> int:
-    """Submit the rows of a table."""
+    """Submit the rows of a table, or several variations of a job."""
     try:
         plan = asyncio.run(planned(args, settings))
     except TableUnusable as error:

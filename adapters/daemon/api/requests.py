@@ -27,7 +27,7 @@ from wakestream.streams.outbox.facts import Caller, FileStat, JobAccepted, Submi
 from wakestream.streams.outbox.state import Entry
 from wakestream.streams.placement.requirements import MAX_REQUIREMENTS, all_of
 from wakestream.streams.protocol import wire
-from wakestream.streams.protocol.kinds import check_bounds, check_kind_name
+from wakestream.streams.protocol.kinds import check_bounds, check_kind_name, drawn
 from wakestream.streams.protocol.messages import MAX_ID
 from wakestream.streams.protocol.structs import needed, read
 from wakestream.streams.recording.event_json import OUTCOME_KINDS
@@ -103,6 +103,8 @@ class _Submission(Struct, kw_only=True):
     if_exists: IfExists = "number"
     unnamed: bool = False
     batch: Batch = ""
+    family: Batch = ""
+    sidecar: bool = False
 
 
 class _PairSubmission(_Submission, kw_only=True):
@@ -168,6 +170,8 @@ class Wanted:
         if_exists: What happens where the file of a result exists.
         batch: A name that it has in common with the jobs started together with it.
         caller: The program that asked for it by the API for programs.
+        family: The first of the jobs of which it is a variation.
+        sidecar: Whether a record of its results is written beside the main one.
     """
 
     job: Job
@@ -182,6 +186,8 @@ class Wanted:
     if_exists: IfExists = "number"
     batch: str = ""
     caller: Caller | None = None
+    family: str = ""
+    sidecar: bool = False
 
     def changed(self, **fields: Any) -> Wanted:
         """The same with other fields of the job."""
@@ -233,12 +239,14 @@ def _of_any_kind(said: _AnySubmission, find: FindResult) -> Wanted:
 
 
 def _wanted(said: _Submission, job: Job) -> Wanted:
-    if not said.batch.isprintable():
-        raise bad_request(f'"batch" must be {needed(Batch)}, which can be printed')
+    for name, text in (("batch", said.batch), ("family", said.family)):
+        if not text.isprintable():
+            raise bad_request(f'"{name}" must be {needed(Batch)}, which can be printed')
     id_ = f"ws-{uuid.uuid4().hex[:16]}" if said.id is None else said.id
     job = replace(job, id=id_, again=said.again, unnamed=said.unnamed, overwrite=said.if_exists == "replace")
     seconds = {"video": said.video_s, "audio": said.audio_s}
-    return Wanted(job, said.priority, seconds, if_exists=said.if_exists, batch=said.batch.strip())
+    more: dict[str, Any] = {"batch": said.batch.strip(), "family": said.family, "sidecar": said.sidecar}
+    return Wanted(job, said.priority, seconds, if_exists=said.if_exists, **more)
 
 
 async def fitting(kinds: DaemonKinds, asked: Wanted) -> Wanted:
@@ -255,6 +263,7 @@ async def fitting(kinds: DaemonKinds, asked: Wanted) -> Wanted:
         return asked
     job = replace(asked.job, params=kinds.secrets.shown(asked.job.params))
     known, exts = await kinds.present(), {name: path.suffix.lower() for name, path in job.inputs.items()}
+    job = replace(job, params=drawn(next(iter(known.named(job.kind, job.gpus)), None), job.params, job.id))
     gpus = known.check(job.kind, exts, job.params, job.outputs, gpus=job.gpus, wake_to_ask=asked.wake_to_ask)
     kinds.shown(job.kind, job.params)
     version, repeatable = known.identity(job.kind, job.params, gpus)
@@ -276,7 +285,7 @@ def given_again(
     inputs |= {name: f"{FROM_JOB}{source}" for name, source in a.sources.items() if source.partition(":")[0] in jobs}
     shared: dict[str, Any] = {
         "priority": a.priority, "batch": a.batch, "again": a.again, "unnamed": a.unnamed and not outputs,
-        "if_exists": "replace" if a.overwrite else "number",
+        "if_exists": "replace" if a.overwrite else "number", "family": a.family, "sidecar": a.sidecar,
     }  # fmt: skip
     if a.old_shape and not (a.after or a.gpus or a.requires or params) and len(results) == 1:
         lengths = {f"{name}_s": file.seconds for name, file in a.inputs.items()}
@@ -292,7 +301,8 @@ def another(entry: Entry, body: Mapping[str, Any], jobs: Container[str]) -> dict
     given = given_again(entry.accepted, jobs, other.params, other.outputs)
     if entry.state == "done" and "kind" in given:
         given["wake_to_ask"] = True  # some GPU had the kind
-    return {**given, "id": other.id, "again": True, "if_exists": other.if_exists}
+    family = entry.accepted.family or entry.accepted.job
+    return {**given, "id": other.id, "again": True, "if_exists": other.if_exists, "family": family}
 
 
 def _is_result(given: Any) -> bool:
@@ -328,7 +338,9 @@ def looked_at(asked: Wanted, retry_of: str = "", taken: Container[str] | None = 
     except OSError as error:
         raise ApiError(400, "file_unusable", f"the files cannot be read: {error.strerror or error}") from None
     _check_apart(job.outputs)
-    more = {name: getattr(asked, name) for name in ("after", "sources", "version", "batch", "caller")}
+    more = {
+        name: getattr(asked, name) for name in ("after", "sources", "version", "batch", "caller", "family", "sidecar")
+    }
     return Submitting(0, JobAccepted.of(job, files, asked.priority, retry_of=retry_of, **more))
 
 

@@ -43,13 +43,15 @@ MISSED: Final = Item(0, "", "missed", b'{"event":"missed"}')
 @dataclass(frozen=True, slots=True)
 class Api:
     """A method for each call. `health` gives more fields for the health call, `names` the names of a job's files,
-    `kinds` knows what the GPUs can do, `costs` what the jobs cost, and `ask` asks the hub."""
+    `kinds` knows what the GPUs can do, `costs` what the jobs cost, `record` how a result was made, and `ask` asks the
+    hub."""
 
     outbox: Outbox
     health: Callable[[], Mapping[str, Any]]
     names: Callable[[Entry], Mapping[str, str]]
     kinds: DaemonKinds
     costs: Callable[[], Awaitable[dict[str, Any]]]
+    record: Callable[[Entry], Mapping[str, Any]]
     ask: Callable[[Query, type[Any]], Awaitable[m.Message]]
 
     def routes(self) -> list[web.RouteDef]:
@@ -110,7 +112,9 @@ class Api:
 
     async def get_job(self, request: web.Request) -> web.Response:
         """One job."""
-        return self._job(self._known(request).accepted.job)
+        entry = self._known(request)
+        record = {"record": self.record(entry)} if entry.state == "done" else {}
+        return json_answer({**self._plain(entry), **record})
 
     async def cancel(self, request: web.Request) -> web.Response:
         """Cancel a job: 202, its end follows."""
@@ -226,6 +230,7 @@ class Api:
             "names": {name: plain_text(text) for name, text in self.names(entry).items()},
             "task_type": a.task_type, "priority": entry.priority, "accepted_at": a.at, "retry_of": a.retry_of or None,
             **({"after": [*a.after]} if a.after else {}), **({"batch": a.batch} if a.batch else {}),
+            **({"family": a.family} if a.family else {}),
             "video_s": lengths.get("video"), "audio_s": lengths.get("audio"),
             "ended_at": ended.at if ended else None,
             "outcome": plain_outcome(ended) if ended else None,

@@ -24,6 +24,7 @@ from wakestream.adapters.daemon.console import preferences
 from wakestream.adapters.daemon.console.costs import Costs
 from wakestream.adapters.daemon.console.gpu_status import GpuWatch
 from wakestream.adapters.daemon.console.job_view import JobView
+from wakestream.adapters.daemon.console.records import Records
 from wakestream.adapters.daemon.console.results import plain_answer
 from wakestream.adapters.daemon.console.routes import JobCalls
 from wakestream.adapters.daemon.console.sessions import Sessions
@@ -183,6 +184,7 @@ class Console:
         kinds.on_change = lambda: self._live.tell("kinds", {})
         query = m.HubStatusQuery(request_id="", costs=True)
         self.costs = Costs(lambda: ask(link, query, m.HubStatus, COSTS_WITHIN), cards, folder)
+        self.records = Records(outbox.state, self.costs, kinds.shown)
         outbox.on_released = self._released
         outbox.on_moved = self._moved
         self.calls = JobCalls(outbox, self.holdings, cards, self.sessions, self._live.tell, self._tell_rest, kinds)
@@ -289,8 +291,9 @@ class Console:
         self.gpu.ask_soon()
         return plain_answer({"until": done.until})
 
-    def _released(self) -> None:
+    def _released(self, job: str) -> None:
         self.costs.outdate()
+        self.records.due(job, booked=True)
         self._live.tell("costs", {})
 
     def _moved(self, job: str) -> None:
@@ -328,6 +331,7 @@ class Console:
             tasks.keeps("the timeline's file", self._kept.keep)
             tasks.keeps("the question for the GPUs", self.gpu.run)
             tasks.keeps("the timeline", self._live.push)
+            tasks.keeps("the records of results", self.records.run)
             stack.callback(self._stopping.set)
             stack.callback(self._live.close)
             yield

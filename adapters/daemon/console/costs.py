@@ -49,7 +49,7 @@ USUAL_LEAST: Final = 3
 """An estimate is made of the last jobs of the same kind, at most and at least so many."""
 
 Spent = Mapping[str, Any]
-"""What a job used: `used_s`, and with a price `cost` and `currency`."""
+"""What a job used: `used_s`, the `gpu`, and with a price `cost` and `currency`."""
 
 LENGTHS_MOST: Final = 1000
 
@@ -121,8 +121,14 @@ class Costs:
         state = self._jobs.outbox.state
         return [_work(state.jobs[job].accepted) for job in state.queue]
 
+    def of(self, job: str) -> Spent:
+        """What a job that has ended used, as far as the hub has told it."""
+        return self._spent.get(job, {})
+
     async def by_job(self, *, wait: bool) -> dict[str, Any]:
         """What jobs cost so far: `jobs`, an amount for each id, and the `currency`; no job if their money differs.
+
+        `spent` is all that is known of each.
 
         With `wait` the hub has `WITHIN` seconds to answer; without, or after that, it is what was known before.
         """
@@ -132,9 +138,11 @@ class Costs:
                     await self.present()
         told = (self._told.get("costs") or {}).get("jobs", ())
         running = {job["id"]: _spent(job, self._told.get("currency") or "") for job in told}
-        priced = {job: spent for job, spent in {**self._spent, **running}.items() if "cost" in spent}
+        known = {**self._spent, **running}
+        priced = {job: spent for job, spent in known.items() if "cost" in spent}
         currency, *others = {spent["currency"] for spent in priced.values()} or {""}
-        return {"jobs": {} if others else {job: spent["cost"] for job, spent in priced.items()}, "currency": currency}
+        costs = {} if others else {job: spent["cost"] for job, spent in priced.items()}
+        return {"jobs": costs, "currency": currency, "spent": known}
 
     async def close(self) -> None:
         """Stop asking."""
@@ -191,7 +199,7 @@ class Costs:
 
 def _spent(job: Mapping[str, Any], currency: str) -> Spent:
     cost = {"cost": job["cost"], "currency": job.get("currency", currency)} if "cost" in job else {}
-    return {"used_s": job["used_s"], **cost}
+    return {"used_s": job["used_s"], **({"gpu": job["gpu"]} if "gpu" in job else {}), **cost}
 
 
 def usual(spent: dict[str, Spent], state: OutboxState) -> dict[str, Any]:

@@ -101,7 +101,7 @@ async def test_after_the_end_of_a_job_the_answer_is_a_new_one(scene: Scene, monk
     await early
     found = await page
     assert scene.asked == 3
-    assert found["spent"] == {"a": {"used_s": 90.0, "cost": 0.03, "currency": "EUR"}}
+    assert found["spent"] == {"a": {"used_s": 90.0, "gpu": "gpu", "cost": 0.03, "currency": "EUR"}}
     assert found["names"] == {"a": ["video.mp4", "audio.wav"]}
 
 
@@ -278,10 +278,11 @@ async def test_the_command_line_gets_an_amount_for_each_job_in_one_money(
     costs = scene.costs()
     scene.jobs = [job("runs", 5.0, 0.5, ended=False), job("free", 5.0)]
     scene.answer.clear()
-    assert await costs.by_job(wait=True) == {"jobs": {}, "currency": ""}, "the hub is silent"
+    assert await costs.by_job(wait=True) == {"jobs": {}, "currency": "", "spent": {}}, "the hub is silent"
     scene.answer.set()
     await costs.present()
-    assert await costs.by_job(wait=False) == {"jobs": {"runs": 0.5}, "currency": "EUR"}
+    found = await costs.by_job(wait=False)
+    assert (found["jobs"], found["currency"], [*found["spent"]]) == ({"runs": 0.5}, "EUR", ["runs", "free"])
     scene.jobs.append({**job("other", 5.0, 0.2), "currency": "USD"})
     costs.outdate()
     await costs.present()
