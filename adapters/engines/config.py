@@ -10,6 +10,7 @@ from pathlib import Path
 from wakestream.adapters.config.plugins import Plugins
 from wakestream.adapters.config.setting_files import Secret, SettingsError
 from wakestream.adapters.engines.run_process import Box
+from wakestream.adapters.runtime.known_secrets import hide
 from wakestream.operators.model.engine import Engine
 
 ENGINES = Plugins("wakestream.engines", "--engine", "engine")
@@ -65,8 +66,10 @@ class EngineConfig:
                 raise SettingsError(
                     f"--engine-option {option}: the file cannot be read: {why}; give the path of a file with it"
                 ) from None
-        if (text := text.strip()) and not text.isprintable():
-            raise SettingsError(f"--engine-option {option} or {variable}: it has more than one line; write one line")
+        text = text.strip()
+        if (file is not None and not text) or not text.isprintable():
+            raise SettingsError(f"--engine-option {option} or {variable}: the content is not one line; write one line")
+        hide(text)
         return Secret(text) if text else None
 
 

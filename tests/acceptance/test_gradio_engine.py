@@ -17,7 +17,7 @@ from tests.support.engines.real_servers import Server, gradio_server, needs, run
 from tests.support.engines.through_worker import worker_of
 from tests.support.programs import plain_server
 from wakestream.adapters.config.setting_files import SettingsError
-from wakestream.adapters.engines import gradio
+from wakestream.adapters.engines import gradio, http_engine
 from wakestream.adapters.engines.config import EngineConfig
 from wakestream.adapters.engines.watchdog import Watchdog
 from wakestream.operators.model.engine import Frame, Line, Made, Slot, Waits, Work, numbered
@@ -184,7 +184,7 @@ async def test_an_app_with_a_login_is_used_also_after_its_restart_and_without_it
 @pytest.mark.parametrize("text", ["ada", "ada:", ":secret", "ada:secret\nmore", ""])
 def test_a_login_that_is_none_is_refused_without_its_text(tmp_path: Path, text: str) -> None:
     (tmp_path / "login").write_text(text)
-    with pytest.raises(SettingsError, match="the content is not USER:PASSWORD; write both in one line"):
+    with pytest.raises(SettingsError, match=r"the content is not (USER:PASSWORD; write both in )?one line"):
         gradio.create(EngineConfig({"auth": str(tmp_path / "login")}))
     with pytest.raises(SettingsError, match="the file cannot be read: No such file") as refused:
         gradio.create(EngineConfig({"auth": "ada:secret"}))
@@ -348,8 +348,8 @@ async def test_a_huge_output_is_a_file_or_a_sentence(place: Place, monkeypatch: 
     assert (await made(place.engine, place.work(size=size)))["bild_gr_e"].stat().st_size == size
     files = await made(place.engine, place.work("talk", ("long",), letters=30_000_000))
     assert files["long"].stat().st_size == 30_000_000
-    monkeypatch.setattr(gradio, "_MAX_EVENT", 1_000_000)
-    with pytest.raises(TaskFailed, match="an event of more than 1000000 bytes; let the app return a file"):
+    monkeypatch.setattr(http_engine, "MAX_JSON", 1_000_000)
+    with pytest.raises(TaskFailed, match="an event of more than 1000000 bytes; let it return a file"):
         await done(place.engine, place.work("talk", ("long",), letters=2_000_000))
 
 
