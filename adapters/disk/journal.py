@@ -18,6 +18,7 @@ from typing import Any, Generic, Protocol, TypeVar, cast
 
 from loguru import logger
 
+from wakestream.adapters.disk.journal_chain import End
 from wakestream.adapters.disk.sqlite_file import SqliteFile
 from wakestream.operators.model.errors import JournalError, NoSpace
 from wakestream.streams.recording.facts_json import FactsJson, JournalRow
@@ -31,6 +32,7 @@ class Store(Protocol):
     Attributes:
         name: What it is called in errors and logs.
         id: The journal's id, made with it.
+        end: The last fact.
         rows: The number of facts since the snapshot.
         size: The bytes of the snapshot and of the facts since.
         cut_size: `size` after the last snapshot.
@@ -38,6 +40,7 @@ class Store(Protocol):
     """
 
     id: str
+    end: End
     rows: int
     size: int
     cut_size: int
@@ -102,6 +105,11 @@ class StoredJournal(Generic[F]):
     def id(self) -> str:
         """The journal's id, which stays the same for as long as the journal exists."""
         return self._file.id
+
+    @property
+    def seq(self) -> int:
+        """The number of the last fact."""
+        return self._file.end.seq
 
     @property
     def facts(self) -> int:

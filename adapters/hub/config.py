@@ -27,6 +27,7 @@ class Leadership:
 
     Attributes:
         cluster: The journal's id; empty as long as it is not known.
+        seq: The number of the last fact in the journal when this hub began to lead.
         leads: Whether this hub leads.
         leader: What the leading hub said of itself.
         epoch: How often the leader has changed; None without a database.
@@ -35,6 +36,7 @@ class Leadership:
     """
 
     cluster: str = ""
+    seq: int = 0
     leads: bool = True
     leader: str = ""
     epoch: int | None = None

@@ -70,7 +70,7 @@ async def running_hub(config: HubConfig, term: Term | None = None) -> AsyncItera
             room=Room.of(connections_allowed(MAX_CONNECTIONS + STRANGERS)),
         )
         role = config.leadership
-        role.cluster, role.leads = journal.id, True
+        role.cluster, role.seq, role.leads = journal.id, journal.seq, True
         server = await stack.enter_async_context(open_hub(config, journal, None if term is None else term.state))
         role.took = None if role.read is None else time.monotonic() - role.read
         journal.on_broken = server.lose

@@ -306,7 +306,8 @@ class HubServer:
             at, self.port = servers[0].sockets[0].getsockname()[:2]
             self.url = f"{'wss' if tls else 'ws'}://{at_port(at, self.port)}{HUB_PATH}"
             rows = () if self._config.tap is untapped else tuple(hub.DECIDER.snapshot(self.state))
-            self.happen(f.ProcessStarted(rows))
+            role = self._config.leadership
+            self.happen(f.ProcessStarted(rows, journal=role.cluster, seq=role.seq))
             self.licenses.begin()
 
             def refusal(role: str) -> str:

@@ -35,11 +35,14 @@ class License(Frozen, frozen=True):
 class ProcessStarted(Frozen, frozen=True):
     """The hub's process starts; the connections in the journal are gone.
 
-    `rows` are a snapshot of the state, for the record. Logs of wakestream 0.1.0 have the facts `kept` instead.
+    `rows` are a snapshot of the state, for the record: what the journal with the id `journal` says, up to its fact
+    `seq`, which another hub may have written. Logs of wakestream 0.1.0 have the facts `kept` instead.
     """
 
     rows: tuple[bytes, ...] = ()
     kept: tuple[Fact, ...] = ()
+    journal: str = ""
+    seq: int = 0
 
 
 class _OfConnection(Frozen, frozen=True):

@@ -36,10 +36,11 @@ def event_row(event: f.Event, now: float) -> Told:
             return "in", "unreadable", {"fd": event.fd, "now": now, "why": event.reason, "code": event.code}, None
         case f.BookSeen():
             return "in", "licenses", msgspec.to_builtins(event) | {"now": now}, None
-        case f.ProcessStarted(rows, kept):
+        case f.ProcessStarted(rows, kept, journal, seq):
             old = {"kept": [*map(FACTS.plain, kept)]} if kept else {}
             state = {"state": [*map(msgspec.json.decode, rows)]} if rows else {}
-            return "conn", "started", {"now": now, **state, **old}, None
+            read = {"journal": journal, "seq": seq} if journal else {}
+            return "conn", "started", {"now": now, **read, **state, **old}, None
         case f.DepotAnswered():
             return "in", "depot", {**msgspec.to_builtins(event), "now": now}, event.asked.request_id or None
         case _:

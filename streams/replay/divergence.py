@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import zip_longest
+from itertools import islice, zip_longest
 from operator import attrgetter
 from typing import Any
 
@@ -37,6 +37,9 @@ EARLY = 1.0
 
 EARLY_SHARE = 0.2
 """The share of the time since the input before it by which a replay may act earlier, if that is more than `EARLY`."""
+
+MOST_LINES = 12
+"""Lines that are shown of one row: of a hub's state many may differ."""
 
 _REST = re.compile(r"\bin \d+ s\b")
 """The rest of a pause in the text of its note."""
@@ -202,6 +205,8 @@ def _streams_of(header: Header, row: Row) -> Iterable[Hashable]:
     program = header.program
     if program == "hub":
         # In a replay, journaling takes no time, so no receiver disconnects before the frame is sent.
+        if row.label == "started" and "journal" in row.data:  # it depends on the hub before it
+            return ("journal",)
         return (*row.data["to"], *row.data.get("gone", ())) if row.dir == "out" else ()
     if row.dir == "out" and "event" in row.data:  # nearly all, where many jobs wait
         return (row.job,) if row.label in header.events or row.label not in EVENT_KINDS else ()
@@ -255,6 +260,17 @@ def _alike_in(name: object, expected: Any, got: Any, lenient: bool) -> bool:
     return _same(expected, got, lenient)
 
 
+def _leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    """The values in a state, each with its path; the items of a dictionary are pairs in a row of it."""
+    if isinstance(value, list) and value and all(isinstance(each, list) and len(each) == 2 for each in value):
+        value = {each if isinstance(each, str) else str(each): inner for each, inner in value}
+    if not isinstance(value, Mapping):
+        yield path, value
+        return
+    for name, inner in value.items():
+        yield from _leaves(inner, f"{path}.{name}" if path else name)
+
+
 def _side(sign: str, row: Row | None, other: Row | None, *, timed: bool) -> list[str]:
     if row is None:
         return [f"{sign} (nothing)"]
@@ -262,11 +278,14 @@ def _side(sign: str, row: Row | None, other: Row | None, *, timed: bool) -> list
     if timed:
         return [head, f"{sign}   at {row.t:.3f} s"]
     mine, theirs = _flat(row), _flat(other) if other is not None and other.label == row.label else {}
-    return [head, *(f"{sign}   {name} = {value}" for name, value in mine.items() if theirs.get(name) != value)]
+    apart = (f"{sign}   {name} = {value}" for name, value in mine.items() if theirs.get(name) != value)
+    return [head, *islice(apart, MOST_LINES)]
 
 
 def _flat(row: Row) -> dict[str, str]:
     data = _decided(row)
     if not isinstance(data, Mapping):  # the arguments of a user's effect may be any value
         data = {"args": data}
+    if row.label == "started":
+        data = dict(_leaves({each["field"]: each["items"] for each in data.get("state", ())}))
     return {name: orjson.dumps(value).decode()[:200] for name, value in data.items() if name not in MEASURED}

@@ -116,7 +116,10 @@ def event_from(row: Row) -> f.Event:
 
 _HUB_EVENTS: dict[str, Callable[[Mapping[str, Any]], f.Event]] = {
     "started": lambda data: f.ProcessStarted(
-        tuple(map(msgspec.json.encode, data.get("state", ()))), tuple(map(FACTS.from_plain, data.get("kept", ())))
+        tuple(map(msgspec.json.encode, data.get("state", ()))),
+        tuple(map(FACTS.from_plain, data.get("kept", ()))),
+        str(data.get("journal", "")),
+        int(data.get("seq", 0)),
     ),
     "tick": lambda _: f.Tick(),
     "opened": lambda data: f.Opened(data["fd"]),

@@ -138,10 +138,17 @@ class Network:
 
 
 class Channel:
-    """One direction of one connection. `past` are its messages in the recorded run, in order."""
+    """One direction of one connection. `past` are its messages in the recorded run, in order.
 
-    def __init__(self, net: Network, sender: str, receiver: str, deliver: Deliver, past: Iterable[Past] = ()) -> None:
+    `only_past`: others are lost, since the sender ended before it sent all that it had decided.
+    """
+
+    def __init__(
+        self, net: Network, sender: str, receiver: str, deliver: Deliver, past: Iterable[Past] = (),
+        *, only_past: bool = False,
+    ) -> None:  # fmt: skip
         self._net, self._sender, self._receiver, self._deliver = net, sender, receiver, deliver
+        self._only_past = only_past
         self._past: defaultdict[tuple[str, str | None], deque[Past]] = defaultdict(deque)
         for each in past:
             self._past[each.kind].append(each)
@@ -153,7 +160,7 @@ class Channel:
         """Send a message. It never arrives before one that was sent earlier."""
         known = self._past[kind_of(message)]
         past = known.popleft() if known else None
-        arrival = self._arrival(message, past)
+        arrival = None if past is None and self._only_past else self._arrival(message, past)
         if arrival is None:
             return
         self._last = max(self._last, arrival)

@@ -6,6 +6,7 @@ Each takes inputs from its own log (`action`), except the frames that another re
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from random import Random
@@ -48,6 +49,9 @@ OURS = frozenset({
     "gpu.depot.offer", "gpu.depot.progress", "gpu.depot.stored", "gpu.depot.withdraw", "gpu.depot.query",
 })  # fmt: skip
 """Frames that jobs send. The other frames of a client's log come from the link or from a user."""
+
+LAST = 100
+"""Decisions of a hub that was replaced that its journal may lack."""
 
 Action = Callable[[], object]
 
@@ -123,7 +127,8 @@ async def run(net: Network, rows: Iterable[tuple[Program, Row]], programs: Seque
 class HubProgram(Program):
     """The hub. Facts take effect at once, since nothing is written to disk.
 
-    `channels` has the connections whose other end is replayed too, by number. `open` are all that are open.
+    `channels` has the connections whose other end is replayed too, by number. `open` are all that are open. `former` is
+    the hub that led before it, in whose journal it goes on.
     """
 
     def __init__(self, net: Network, log: Log, limits: hub.Limits, offset: float = 0.0) -> None:
@@ -131,6 +136,10 @@ class HubProgram(Program):
         self._state = hub.HubState(limits=limits)
         self.channels: dict[int, Channel] = {}
         self.open: set[int] = set()
+        self.former: HubProgram | None = None
+        self._began = f.ProcessStarted()
+        self._facts: list[f.Fact] = []
+        self._decisions: deque[int] = deque([0], LAST)  # how many facts there were after each
 
     def action(self, row: Row) -> Action:
         """Decide on the event of a row, in an exact replay at its recorded time."""
@@ -150,13 +159,18 @@ class HubProgram(Program):
         """Decide on an event at `now` (UNIX seconds), then apply the facts and send the messages."""
         now = self.log.header.epoch + self.clock() if now is None else now
         match event:
-            case f.ProcessStarted(rows, kept):  # what the journal had when the hub started
-                hub.DECIDER.recover(kept, self._state, rows)
+            case f.ProcessStarted(kept=kept, journal=journal):  # what the journal had when the hub started
+                if journal and self.former is not None:
+                    event = self.former.read_by(event)
+                self._began = event
+                hub.DECIDER.recover(kept, self._state, event.rows)
             case f.Opened(fd):
                 self.open.add(fd)
             case f.Closed(fd):
                 self.open.discard(fd)
         facts, commands = hub.DECIDER.step(self._state, event, now)
+        self._facts += (fact for fact in facts if fact.DURABLE and not self.net.alone)
+        self._decisions.append(len(self._facts))
         if self.net.exact or facts or commands or not isinstance(event, f.Tick):
             self.tap.row(*event_row(event, now))
         for command in commands:
@@ -165,6 +179,23 @@ class HubProgram(Program):
                 connected = [fd for fd in receivers if fd in self.open]
                 self.tap.row(*sent_row(connected, command.message, command.old))
                 self._deliver(command, [self.channels[fd] for fd in connected if fd in self.channels])
+
+    def read_by(self, started: f.ProcessStarted) -> f.ProcessStarted:
+        """What the next hub reads in the journal when it starts: the recorded state, if this hub's facts lead to it.
+
+        The last facts that it decided on may not have been written.
+        """
+        states = (
+            tuple(hub.DECIDER.snapshot(self._recovered(self._facts[:count], self._began.rows)))
+            for count in (started.seq - self._began.seq, *reversed(self._decisions))
+        )
+        recorded = tuple(hub.DECIDER.snapshot(self._recovered((), started.rows)))
+        first = next(states)
+        same = recorded == first or recorded in states
+        return started if same else structs.replace(started, rows=first)
+
+    def _recovered(self, facts: Iterable[f.Fact], rows: Iterable[bytes]) -> hub.HubState:
+        return hub.DECIDER.recover(facts, hub.HubState(limits=self._state.limits), rows)
 
     def _deliver(self, command: f.Send | f.Broadcast, channels: Sequence[Channel]) -> None:
         old = wire.encode_old(command.message) if command.old and channels else None

@@ -62,10 +62,12 @@ class Spread:
 
 @dataclass(frozen=True, slots=True)
 class Alignment:
-    """How the logs fit together. `hubs` are the places of the hub's logs, one for each start of the hub, in order.
+    """How the logs fit together.
 
-    A row at `t` of log i happened at `offsets[i] + t` on the shared clock: the hub's, which is 0 at the earliest row.
-    `skews[i]` are the seconds by which the clock of log i is ahead of the hub's.
+    `hubs` are the places of the hubs' logs, in order: one for each start of a hub, or for each time that it leads.
+
+    A row at `t` of log i happened at `offsets[i] + t` on the shared clock: the first hub's, which is 0 at the earliest
+    row. `skews[i]` are the seconds by which the clock of log i is ahead of it.
     """
 
     hubs: tuple[int, ...]
@@ -92,7 +94,13 @@ def align(logs: Sequence[Log]) -> Alignment:
     """
     hubs = _hubs(logs)
     sessions = _sessions(logs, hubs)
-    skews = [_skew(logs, place, sessions) for place in range(len(logs))]
+    skews = [0.0] * len(logs)
+    for number, hub in enumerate(hubs):  # another hub may have another clock: its peers compare both
+        here, before = ([s for s in sessions if s.hub in some] for some in ((hub,), hubs[:number]))
+        both = {s.log for s in here} & {s.log for s in before}
+        apart = [_skew(logs, peer, before, skews) - _skew(logs, peer, here, skews) for peer in both]
+        skews[hub] = median(apart) if apart else 0.0
+    skews = [skews[place] if place in hubs else _skew(logs, place, sessions, skews) for place in range(len(logs))]
     epoch = logs[hubs[0]].header.epoch
     starts = [log.header.epoch - epoch - skew for log, skew in zip(logs, skews, strict=True)]
     zero = min(start + log.rows[0].t for start, log in zip(starts, logs, strict=True) if log.rows)
@@ -103,7 +111,11 @@ def _hubs(logs: Sequence[Log]) -> tuple[int, ...]:
     hubs = [place for place, log in enumerate(logs) if log.header.program == "hub" and log.rows]
     if not hubs:
         raise UnusableLog("the log of the hub is missing or empty: add it to the logs that are replayed together")
-    return tuple(sorted(hubs, key=lambda place: logs[place].header.epoch))
+    began = {place: logs[place].rows[0].data for place in hubs}
+    if len(journals := {data["journal"]: place for place, data in began.items() if data.get("journal")}) > 1:
+        names = " and ".join(logs[place].name for place in journals.values())
+        raise UnusableLog(f"{names} are logs of hubs with different journals; give those of one hub or cluster")
+    return tuple(sorted(hubs, key=lambda place: (began[place].get("seq", 0), logs[place].header.epoch)))
 
 
 # --- the frames of each connection
@@ -233,13 +245,14 @@ def _matched(sent: _Frames, received: _Frames) -> tuple[tuple[Pair, ...], tuple[
 # --- clock differences
 
 
-def _skew(logs: Sequence[Log], place: int, sessions: Sequence[Session]) -> float:
-    """Seconds by which a log's clock is ahead of the hub's clock.
+def _skew(logs: Sequence[Log], place: int, sessions: Sequence[Session], skews: Sequence[float]) -> float:
+    """Seconds by which a log's clock is ahead of the first hub's, from its sessions with hubs that have these skews.
 
     A message to the hub appears to take its latency minus the skew, one from the hub its latency plus the skew. The
     fastest message of each direction is assumed to have the same latency; with one direction only, none.
     """
-    mine = [(each, logs[each.hub].header.epoch - logs[place].header.epoch) for each in sessions if each.log == place]
+    epochs = {each.hub: logs[each.hub].header.epoch - skews[each.hub] for each in sessions}
+    mine = [(each, epochs[each.hub] - logs[place].header.epoch) for each in sessions if each.log == place]
     up = sorted(pair.received.t - pair.sent.t + ahead for session, ahead in mine for pair in session.up)
     down = sorted(pair.received.t - pair.sent.t - ahead for session, ahead in mine for pair in session.down)
     if not up or not down:

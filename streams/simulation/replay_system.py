@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -160,6 +161,8 @@ class _System:
         self.logs, self.alignment, self.net, self.build = logs, alignment, net, build
         offsets = alignment.offsets
         self.hubs = {hub: HubProgram(net, logs[hub], policies[hub], offsets[hub]) for hub in alignment.hubs}
+        for former, heir in pairwise(alignment.hubs):
+            self.hubs[heir].former = self.hubs[former]
         self.gpus = Gpus(net, logs, alignment, self.hubs[alignment.hubs[0]], pace)
         self.peers = {
             place: self._peer(log, policies[place], offsets[place])
@@ -183,7 +186,8 @@ class _System:
         down = _past(session.down, session.lost_down, hub.offset, peer.offset)
         to_hub = Channel(self.net, program, "hub", partial(hub.receive, session.fd), up)
         peer.connect(session.first, to_hub, _features(session))
-        hub.channels[session.fd] = Channel(self.net, "hub", program, peer.receive, down)
+        replaced = session.hub != self.alignment.hubs[-1]
+        hub.channels[session.fd] = Channel(self.net, "hub", program, peer.receive, down, only_past=replaced)
 
     def _simulated(self, world: World, job: Job, known: Known) -> World:
         # The fingerprints of a job's files in its log, with all digests of each file.

@@ -1,13 +1,17 @@
 """`wakestream replay` and `wakestream shrink` as a user runs them."""
 
+import asyncio
 import gzip
 import re
+import shutil
 import signal
 import subprocess
 from pathlib import Path
 
 import pytest
 
+from tests.support.incidents.catalog import takeover
+from tests.support.incidents.scene import RECORD, scene
 from tests.support.programs.client_scene import User
 from tests.support.programs.here import ran_here
 from tests.support.programs.our_peers import Joining, Place
@@ -50,6 +54,30 @@ def test_a_divergence_is_shown_as_a_small_diff_at_its_row(tmp_path: Path) -> Non
     assert plain["result"] == "diverged"
     assert plain["divergences"][0]["label"] == "submitted"
     assert plain["divergences"][0]["expected"]["data"]["task_id"].startswith("x")
+
+
+def test_the_logs_of_a_takeover_replay_together_and_a_changed_one_diverges_with_the_reason(tmp_path: Path) -> None:
+    said = CommandRun("replay", LOGS / "takeover", "--together")
+    assert (said.code, said.err) == (0, "")
+    assert "4 logs: 4 same" in said.out
+    shutil.copytree(LOGS / "takeover", tmp_path / "changed")
+    later = tmp_path / "changed" / "hub-2.jsonl"
+    later.write_text(later.read_text().replace('"serial","items":[4]', '"serial","items":[5]'))
+    said = CommandRun("replay", tmp_path / "changed", "--together")
+    assert said.code == 1
+    assert "journal: first divergence at seq 1, started" in said.out
+    assert "    -   serial = [5]\n" in said.out
+    assert "It began with another state than the hubs before it wrote" in said.out
+
+
+async def test_two_hubs_of_which_one_is_killed_record_logs_that_replay_together(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    async with asyncio.timeout(120), scene() as running:
+        await takeover(running)
+    said = CommandRun("replay", RECORD, "--together")
+    assert (said.code, "4 logs: 4 same" in said.out) == (0, True), said.out
 
 
 def test_a_field_that_the_program_has_gained_is_tolerated_when_lenient(tmp_path: Path) -> None:

@@ -158,6 +158,8 @@ class ReplayOutput:
             for line in divergence.lines():
                 painted = f"\x1b[{31 if line.startswith('-') else 32}m{printable(line)}\x1b[0m"
                 printing.draw(f"    {painted if self._colour else printable(line)}")
+            if stream == "journal":
+                say("    " + t("replay.takeover"))
             if divergence.late is not None:
                 key = "replay.late" if divergence.late > 0 else "replay.early"
                 say("    " + t(key, seconds=f"{abs(divergence.late):.3f}"))

@@ -4,7 +4,7 @@ import hashlib
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from random import Random
 from typing import Any
@@ -112,6 +112,69 @@ async def test_the_order_of_the_logs_is_of_no_matter() -> None:
 async def test_a_frame_sent_by_hand_is_sent_again() -> None:
     again = (await replay_system(SYSTEM)).of("daemon").again
     assert [row.dir for row in again.rows if row.job == "by-hand"] == ["out", "in"]
+
+
+# --- hubs that follow each other
+
+
+def of_takeover(change: Callable[[Log], Log], hub_log: str = "hub-2") -> list[Log]:
+    """The logs of a takeover, one of them changed."""
+    names = [name for name in NAMES if name.startswith("takeover/")]
+    return [change(log(name)) if name == f"takeover/{hub_log}.jsonl" else log(name) for name in names]
+
+
+def began(log: Log, **changes: Any) -> Log:
+    first = replace(log.rows[0], data={**log.rows[0].data, **changes})
+    return replace(log, rows=(first, *log.rows[1:]))
+
+
+async def test_a_hub_that_read_otherwise_than_the_hub_before_it_wrote_diverges_in_what_differs() -> None:
+    def without_a_job(log: Log) -> Log:
+        state = [
+            {**part, "items": part["items"][1:]} if part["field"] == "jobs" else part
+            for part in log.rows[0].data["state"]
+        ]
+        return began(log, state=state)
+
+    ((place, found),) = (await replay_system(of_takeover(without_a_job))).divergences
+    assert (place, found.stream, found.label) == (1, "journal", "started")
+    assert '+   jobs.job-2.id = "job-2"' in found.lines()
+
+
+async def test_a_hub_that_now_makes_more_facts_of_the_same_leaves_the_same_to_the_next_one() -> None:
+    fewer = of_takeover(lambda log: began(log, seq=log.rows[0].data["seq"] - 2))
+    assert differences(await replay_system(fewer)) == []
+
+
+async def test_what_a_hub_decided_and_did_not_write_before_it_was_killed_reaches_no_other_program() -> None:
+    def with_another_job(log: Log) -> Log:
+        submit = next(row for row in log.rows if row.label == "gpu.job.submit")
+        last = log.rows[-1]
+        frame = {**submit.data["frame"], "request_id": "unwritten"}
+        more = replace(
+            submit, seq=last.seq + 1, t=last.t + 0.001, job="unwritten", data={**submit.data, "frame": frame}
+        )
+        return replace(log, rows=(*log.rows, more))
+
+    replayed = await replay_system(of_takeover(with_another_job, "hub"))
+    assert differences(replayed) == []
+    assert {place for place, each in enumerate(replayed.programs) if "unwritten" in str(each.again.rows)} == {2}
+
+
+async def test_the_clocks_of_the_hubs_of_a_cluster_may_differ_and_the_order_of_their_logs_is_that_of_their_facts() -> (
+    None
+):
+    for by in (-40.0, 40.0):
+        changed = of_takeover(lambda log, by=by: replace(log, header=replace(log.header, epoch=log.header.epoch + by)))  # type: ignore[misc]
+        replayed = await replay_system(changed)
+        assert differences(replayed) == []
+        assert replayed.alignment.hubs == (2, 1)
+        assert replayed.alignment.skews[1] == pytest.approx(by, abs=0.5)
+
+
+async def test_logs_of_hubs_with_different_journals_are_no_logs_of_one_run() -> None:
+    with pytest.raises(UnusableLog, match="logs of hubs with different journals; give those of one hub or cluster"):
+        await replay_system(of_takeover(lambda log: began(log, journal="another")))
 
 
 # --- another world

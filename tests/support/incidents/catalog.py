@@ -11,6 +11,7 @@ from pathlib import Path
 
 from tests.support.incidents.proxies import Harm, slow_after, wire
 from tests.support.incidents.scene import BRISK, HERE, KIB, MIB, Scene, make_file, make_job, run_until
+from tests.support.postgres import postgres_server
 from wakestream.adapters.cli.demo.processes import command_line
 from wakestream.operators.model import events as e
 from wakestream.operators.model.events import Job, JobEvent
@@ -55,6 +56,19 @@ async def hub_restart(scene: Scene) -> None:
     async with scene.client() as client:
         booting = lambda event: isinstance(event, e.Waking) and event.phase == "booted"  # noqa: E731
         expect(await run_until(client, make_job(JOB), shown(booting), restart), e.Done)
+
+
+async def takeover(scene: Scene) -> None:
+    """The leader of two hubs dies while one job runs and another waits behind it; the other hub goes on with both."""
+    with postgres_server() as server:
+        await scene.start_hubs(await asyncio.to_thread(server.database))
+        await scene.start_house(boot=1.0, render=2.0)
+        async with scene.client() as client:
+            first = make_job(JOB)
+            other = Job.lipsync("job-2", first.inputs["video"], make_file("speech-2.wav", KIB), Path("out-2.mp4"))
+            waiting = asyncio.create_task(client.run(other, show))
+            expect(await run_until(client, first, shown(at_the_worker), scene.kill_hub), e.Done)
+            expect(await waiting, e.Done)
 
 
 async def gpu_lost_in_upload(scene: Scene) -> None:
@@ -165,6 +179,11 @@ async def _cancelled(
         expect(await run_until(client, job, shown(when), at_once(cancel)), e.Cancelled)
 
 
+def at_the_worker(event: JobEvent) -> bool:
+    """The task is there, running or behind another one."""
+    return isinstance(event, e.Submitted)
+
+
 def half_done(event: JobEvent) -> bool:
     """The synthesis has made progress."""
     return isinstance(event, e.Running) and event.percent >= 40
@@ -209,7 +228,8 @@ def expect(outcome: JobEvent, kind: type[JobEvent]) -> None:
 INCIDENTS: Mapping[str, Incident] = {
     incident.__name__: incident
     for incident in (
-        boot_failure, no_capacity, hub_restart, gpu_lost_in_upload, gpu_lost_in_poll, worker_restart, duplicate_frames,
-        reordered_frames, torn_log, many_jobs, cancel_in_wait, cancel_in_upload, cancel_in_render, cancel_in_download,
+        boot_failure, no_capacity, hub_restart, takeover, gpu_lost_in_upload, gpu_lost_in_poll, worker_restart,
+        duplicate_frames, reordered_frames, torn_log, many_jobs, cancel_in_wait, cancel_in_upload, cancel_in_render,
+        cancel_in_download,
     )
 }  # fmt: skip

@@ -48,16 +48,18 @@ class Scene:
         self._secret = secrets.token_urlsafe(24)
         self.secrets = [self._secret]
         Path(".env").write_text(f"HEYGEM_API_SECRET={self._secret}\n")  # a provider's command gets none from a monitor
-        book = LicenseBook(Path("hub"))
+        self._issue(LicenseBook(Path("hub")))
+        self.hub_url = ""
+        self.hub: Process | None = None
+        self.worker_port = free_port()
+        self.worker_url = f"http://127.0.0.1:{self.worker_port}"
+
+    def _issue(self, book: LicenseBook) -> None:
         for role in ("client", "worker", "monitor"):
             key = book.issue(role, "incident", time.time())[1]
             self.secrets.append(key)
             Path(f"{role}.key").touch(mode=0o600)
             Path(f"{role}.key").write_text(key)
-        self.hub_url = ""
-        self.hub: Process | None = None
-        self.worker_port = free_port()
-        self.worker_url = f"http://127.0.0.1:{self.worker_port}"
 
     @property
     def environment(self) -> Mapping[str, str]:
@@ -74,8 +76,25 @@ class Scene:
             line = (await self.hub.stdout.readline()).decode()
         self.hub_url = line.split()[-1]
 
+    async def start_hubs(self, journal: str) -> None:
+        """A hub that leads, and one on the same database that stands by."""
+        from wakestream.adapters.disk.postgres_documents import PostgresDocuments
+
+        self._issue(LicenseBook(PostgresDocuments(journal)))
+        ports = [free_port() for _ in range(2)]
+        for port in ports:
+            here = ("--listen", f"127.0.0.1:{port}", "--state", f"hub-{port}", "--journal", journal)
+            hub = await self._start("hub", *here, "--record", str(RECORD), follow=False)
+            if self.hub is not None:
+                await self._says(hub, b"stands by")
+            else:
+                assert hub.stdout is not None
+                await hub.stdout.readline()
+                self._follow(hub)
+            self.hub, self.hub_url = self.hub or hub, ",".join(f"ws://127.0.0.1:{port}/dsp" for port in ports)
+
     async def kill_hub(self) -> None:
-        """As a power cut would."""
+        """As a power cut would; of several the one that leads."""
         assert self.hub is not None
         self.hub.kill()
         await self.hub.wait()
@@ -111,7 +130,8 @@ class Scene:
         self, *, boot: float = 1.5, render: float = 0.5, life: str = "once", idle_after: float = 60.0
     ) -> None:
         """Hub and monitor, and a machine (see `machine.py`) that the monitor switches."""
-        await self.start_hub()
+        if self.hub is None:
+            await self.start_hub()
         machine = [sys.executable, str(HERE / "machine.py"), "worker.pid", life, *self.worker(boot=boot, render=render)]
         program = ("--power", "process", "--program", command_line(machine))
         await self.start_monitor(*program, idle_after=idle_after)
@@ -145,13 +165,13 @@ class Scene:
         if process.returncode:
             raise AssertionError(f"the job ended with {process.returncode}: {said.decode()}")
 
-    async def _start(self, command: str, *arguments: str) -> Process:
+    async def _start(self, command: str, *arguments: str, follow: bool = True) -> Process:
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "wakestream.adapters.cli", command, *arguments, "--exit-with-stdin",
             stdin=PIPE, stdout=PIPE, stderr=PIPE, env=self.environment, start_new_session=True,
         )  # fmt: skip
         self._stack.push_async_callback(_end, process)
-        if command == "hub":
+        if command == "hub" and follow:
             self._follow(process)
         return process
 
