@@ -133,7 +133,7 @@ $(TOOLS): pyproject.toml
 # The hashes of all files of the versions in constraints.txt that an installation needs, wherever they come from.
 hashes: $(TOOLS)
 	mkdir -p build
-	$(TOOLS_BIN)/pip-compile --quiet --no-config --generate-hashes --allow-unsafe --strip-extras --all-build-deps --extra worker \
+	$(TOOLS_BIN)/pip-compile --quiet --no-config --generate-hashes --allow-unsafe --strip-extras --all-build-deps --extra ffmpeg --extra postgres \
 		--no-header --no-annotate --no-emit-options --no-emit-index-url --no-emit-find-links --no-emit-trusted-host \
 		--constraint constraints.txt --output-file build/hashes.txt pyproject.toml
 	{ echo '# The versions of constraints.txt that an installation needs, with the hashes of their files. Made by `make hashes`.'; \

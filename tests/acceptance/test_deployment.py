@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 import pytest
@@ -17,6 +18,8 @@ import yaml
 
 from wakestream.adapters.cli.main import COMMANDS, parser_of
 from wakestream.adapters.config import settings
+from wakestream.adapters.config.addresses import hub_urls
+from wakestream.adapters.disk.postgres import checked_address
 from wakestream.adapters.hub.licenses import LicenseBook
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
@@ -61,11 +64,16 @@ def understood(arguments: list[str]) -> argparse.Namespace:
     return parser_of((arguments[0],)).parse_args(arguments)
 
 
-def composed() -> dict[str, dict[str, object]]:
-    found = yaml.safe_load((DEPLOY / "compose.yaml").read_text(encoding="utf-8"))
-    services = found["services"]
-    assert isinstance(services, dict)
-    return services
+COMPOSE = ("compose.yaml", "compose-hubs.yaml")
+
+
+def composed(file: str) -> dict[str, Any]:
+    document: dict[str, Any] = yaml.safe_load((DEPLOY / file).read_text(encoding="utf-8"))
+    return document
+
+
+SERVICES = [(file, name) for file in COMPOSE for name in composed(file)["services"] if name != "db"]
+"""All services but the one of another project."""
 
 
 @pytest.mark.parametrize("unit", [*UNITS, USER_UNIT])
@@ -168,22 +176,72 @@ def test_a_unit_listens_until_it_is_stopped(unit: str, tmp_path: Path, running: 
     assert program.returncode == 0, said
 
 
-@pytest.mark.parametrize("service", ["hub", "monitor", "worker", "depot"])
-def test_a_container_runs_a_program_with_flags_that_it_has_and_no_rights_that_it_need_not_have(service: str) -> None:
-    found = composed()[service]
+@pytest.mark.parametrize(("file", "service"), SERVICES)
+def test_a_container_runs_a_program_with_flags_that_it_has_and_no_rights_that_it_need_not_have(
+    file: str, service: str
+) -> None:
+    found = composed(file)["services"][service]
     words = [str(word) for word in found["command"]]
-    assert understood(words).command == service
+    assert understood(words).command == service.partition("-")[0]
     assert found["read_only"] is True
     assert found["cap_drop"] == ["ALL"]
     assert found["security_opt"] == ["no-new-privileges:true"]
 
 
-def test_the_containers_share_keys_and_volumes_that_there_are() -> None:
-    document = yaml.safe_load((DEPLOY / "compose.yaml").read_text(encoding="utf-8"))
-    for service in document["services"].values():
+@pytest.mark.parametrize("file", COMPOSE)
+def test_the_containers_share_keys_and_volumes_that_there_are(file: str) -> None:
+    document = composed(file)
+    for name, service in document["services"].items():
         assert set(service.get("secrets", [])) <= set(document["secrets"])
         assert {volume.split(":")[0] for volume in service["volumes"]} <= set(document["volumes"])
-        assert (DEPLOY / service["build"]["context"] / service["build"]["dockerfile"]).resolve().is_file()
+        assert set(service.get("depends_on", [])) <= set(document["services"])
+        build = service.get("build")
+        assert (DEPLOY / build["context"] / build["dockerfile"]).resolve().is_file() if build else name == "db"
+
+
+def in_cluster() -> dict[tuple[str, str], Any]:
+    """The objects of the Kubernetes manifest by kind and name."""
+    found = yaml.safe_load_all((DEPLOY / "kubernetes.yaml").read_text(encoding="utf-8"))
+    return {(one["kind"], one["metadata"]["name"]): one for one in found}
+
+
+def test_both_hubs_of_a_set_up_have_one_journal_and_one_list_of_addresses_and_a_folder_each() -> None:
+    hubs = [composed("compose-hubs.yaml")["services"][name] for name in ("hub-a", "hub-b")]
+    assert hubs[0]["command"] == hubs[1]["command"]
+    journal = {hub["environment"]["WAKESTREAM_JOURNAL"] for hub in hubs}
+    assert [checked_address(address) for address in journal] == [*journal]
+    assert hubs[0]["volumes"] != hubs[1]["volumes"]
+    assert hub_urls(understood([*map(str, hubs[0]["command"])]).public).count(",") == 1
+    given = (SYSTEMD / "hub.env").read_text(encoding="utf-8")
+    (address,) = re.findall(r"^#WAKESTREAM_JOURNAL=(.+)$", given, re.MULTILINE)
+    assert checked_address(address) == address
+
+
+def test_a_pod_runs_a_hub_with_flags_that_it_has_and_only_the_leader_gets_the_service() -> None:
+    found = in_cluster()
+    hubs = found["StatefulSet", "wakestream-hub"]["spec"]
+    (hub,) = hubs["template"]["spec"]["containers"]
+    args = understood([str(word) for word in hub["args"]])
+    ports = {port["name"]: port["containerPort"] for port in hub["ports"]}
+    assert (args.listen, args.metrics) == (f"0.0.0.0:{ports['hub']}", f"0.0.0.0:{ports['metrics']}")
+    env = {one["name"]: one for one in hub["env"]}
+    assert checked_address(env["WAKESTREAM_JOURNAL"]["value"])
+    assert "secretKeyRef" in env["PGPASSWORD"]["valueFrom"]
+    ready, alive = hub["readinessProbe"]["httpGet"], hub["livenessProbe"]["httpGet"]
+    assert (ready["path"], ready["port"], alive["path"], alive["port"]) == ("/", "hub", "/metrics", "metrics")
+    assert ready["scheme"] == "HTTPS", "it has a certificate"
+    mounted = {one["name"]: one["mountPath"] for one in hub["volumeMounts"]}
+    assert str(args.state).startswith(mounted["state"])
+    assert str(args.tls_cert).startswith(mounted["tls"])
+    rights = hub["securityContext"]
+    assert (rights["readOnlyRootFilesystem"], rights["capabilities"]) == (True, {"drop": ["ALL"]})
+    assert hubs["replicas"] == 2
+    # A hub that stands by is not ready, so neither start nor upgrade may wait for that.
+    assert (hubs["podManagementPolicy"], hubs["updateStrategy"]) == ("Parallel", {"type": "OnDelete"})
+    each, leader = (found["Service", name]["spec"] for name in (hubs["serviceName"], "wakestream-hub"))
+    assert (each["clusterIP"], each["publishNotReadyAddresses"]) == ("None", True)
+    assert "publishNotReadyAddresses" not in leader
+    assert each["selector"] == leader["selector"] == hubs["template"]["metadata"]["labels"]
 
 
 def test_the_image_runs_as_an_unprivileged_user_without_secrets_and_has_a_health_check() -> None:
