@@ -126,6 +126,11 @@ class S3Depot:
         """See `DepotStore.permission`."""
         return {}
 
+    def link_size(self) -> int:
+        """About the most bytes of a link for a whole file: a temporary credential in it may get longer."""
+        key = self.bucket.key("0" * 12, "0" * 64)
+        return len(self._link(self._putter, "put_object", key, ContentLength=WHOLE)) * 11 // 10
+
     async def check(self, owner: str, files: Sequence[d.DepotFile]) -> Mapping[str, int]:
         """See `DepotStore.check`."""
         return await self._each(self._checked, owner, files)

@@ -28,16 +28,7 @@ from wakestream.operators.model.events import (
     Storing,
     Waking,
 )
-from wakestream.operators.model.ports import (
-    Accepted,
-    Hub,
-    LinkDown,
-    LinkUp,
-    OfflineReply,
-    Output,
-    Refused,
-    TaskReport,
-)
+from wakestream.operators.model.ports import Accepted, Hub, LinkDown, LinkUp, OfflineReply, Output, Refused, TaskReport
 from wakestream.operators.rx.all_done import all_done
 from wakestream.operators.rx.core.observable import LightObservable, ignore, subscribe_through
 from wakestream.operators.rx.core.scheduler import clock, seconds_now

@@ -18,9 +18,6 @@ from wakestream.streams.protocol import wire
 EVERY: Final = 60.0
 """Seconds between two looks for what can leave the depot."""
 
-LINK: Final = 1000
-"""The most bytes of a link to a bucket."""
-
 LATE: Final = 3700.0
 """Seconds after which no link for an upload is valid any more."""
 
@@ -240,5 +237,5 @@ def too_fast(state: HubState, peer: Connection, id_: str, now: float, decision: 
 
 def frame(state: HubState, message: m.Message, files: Sequence[d.DepotFile]) -> int:
     """The most bytes of a message with the links of these files."""
-    link = LINK if state.limits.depot else 0
+    link = state.limits.depot_link if state.limits.depot else 0
     return len(wire.octets(message)) + sum(len(file.name.encode()) + link + 300 for file in files)

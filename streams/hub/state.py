@@ -92,6 +92,7 @@ class Limits:
         keep_warm: The hours in which GPUs are kept on without work.
         place: The times of the rules by which jobs are placed.
         depot: Whether the depot is a bucket; else it is our own one, if one connects.
+        depot_link: The most bytes of a link to the bucket.
         depot_keep: How long files stay in the depot that no open job needs, and results that no client fetches.
         depot_quota: The most bytes of one license in the depot; None: no limit.
         depot_files: The most files of one license in the depot.
@@ -139,6 +140,7 @@ class Limits:
     keep_warm: WarmHours = field(default_factory=lambda: WarmHours({}))
     place: PlacePolicy = field(default_factory=PlacePolicy)
     depot: bool = False
+    depot_link: int = 1000
     depot_keep: float = 7 * 86_400.0
     depot_quota: int | None = None
     depot_files: int = 10_000

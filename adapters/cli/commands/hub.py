@@ -21,7 +21,6 @@ from wakestream.adapters.config.settings import Settings, SettingsError, flag_of
 from wakestream.adapters.depot.bucket import Bucket
 from wakestream.adapters.depot.probe import refuse_unsafe
 from wakestream.adapters.depot.s3 import S3Depot
-from wakestream.adapters.depot.store import DepotStore
 from wakestream.adapters.disk.documents import Documents
 from wakestream.adapters.disk.path_key import data_folder
 from wakestream.adapters.hub.config import MAX_CONNECTIONS, HubConfig
@@ -134,7 +133,7 @@ def front(parser: argparse.ArgumentParser) -> None:
     flags.add(group, "--ca FILE", "a certificate authority to trust for the hubs (PEM)")
 
 
-def _bucket(args: argparse.Namespace) -> DepotStore | None:
+def _bucket(args: argparse.Namespace) -> S3Depot | None:
     if args.depot is None:
         if args.depot_endpoint is not None:
             raise SettingsError("--depot-endpoint needs --depot s3://BUCKET/PREFIX; give both, or none of them")
@@ -300,7 +299,7 @@ def _run_front(args: argparse.Namespace, settings: Settings) -> int:
     return run_program(serve, exit_with_stdin=args.exit_with_stdin)
 
 
-def _limits(args: argparse.Namespace, *, webhook: bool) -> Limits:
+def _limits(args: argparse.Namespace, bucket: S3Depot | None, *, webhook: bool) -> Limits:
     prices = Prices({name: price for name, price in args.price_per_hour if name is not None})
     found = dict(args.gpu_budget)
     if args.budget_per_day is not None or args.budget_per_month is not None:
@@ -320,7 +319,8 @@ def _limits(args: argparse.Namespace, *, webhook: bool) -> Limits:
         zone=args.time_zone or _system_zone(),
         webhook=webhook,
         place=PlacePolicy(args.patience, args.min_gain, args.surplus_after, args.ahead, args.wake_when),
-        depot=args.depot is not None,
+        depot=bucket is not None,
+        depot_link=0 if bucket is None else bucket.link_size(),
         depot_keep=args.depot_keep,
         depot_quota=args.depot_quota,
         depot_files=args.depot_files,
@@ -337,11 +337,12 @@ def run(args: argparse.Namespace) -> int:
     host, port = flags.listen_on(settings, DEFAULT_LISTEN)
     state = folder(args.state)
     book = LicenseBook(state if settings.journal is None else documents(settings.journal))
-    limits = _limits(args, webhook=webhook is not None)
+    bucket = _bucket(args)
+    limits = _limits(args, bucket, webhook=webhook is not None)
     config = HubConfig(
         book, host, port, limits, tls, tuple(args.behind_proxy), settings.record, webhook,
         public=_public(args.public), bound=None if settings.journal is None else state / "hub.postgres",
-        bucket=_bucket(args), ca=client_context(settings.ca or settings.tls_cert),
+        bucket=bucket, ca=client_context(settings.ca or settings.tls_cert),
     )  # fmt: skip
 
     metrics = HubMetrics(state, config.leadership)
@@ -355,7 +356,7 @@ def run(args: argparse.Namespace) -> int:
             await stop.wait()
 
     async def serve(stop: asyncio.Event) -> None:
-        for found in await refuse_unsafe(config.bucket) if isinstance(config.bucket, S3Depot) else ():
+        for found in await refuse_unsafe(bucket) if bucket is not None else ():
             logger.warning("the bucket has a fault ({}); `wakestream depot check` says what to do", found.check)
         async with AsyncExitStack() as stack:
             if settings.metrics is not None:
