@@ -60,7 +60,7 @@ from wakestream.streams.outbox.facts import OutboxFact
 from wakestream.streams.outbox.state import OPEN_MOST, OutboxState
 from wakestream.streams.recording.config_json import plain_config
 from wakestream.streams.recording.recording import Tap, TapPair, untapped
-from wakestream.streams.webhooks import AGAIN
+from wakestream.streams.webhooks import AGAIN, WebhookOwed
 
 JOURNAL = "outbox.sqlite3"
 
@@ -203,7 +203,7 @@ async def running_daemon(
         if to is not None:
             state.webhook = True
             webhooks = await stack.enter_async_context(telling(to, box.settle, config.webhook_again))
-            box.on_webhook = webhooks.tell
+            box.on_webhook = partial(_tell, webhooks)
         programs, api_url = None, ""
         if config.api is not None:
             programs, api_url = await stack.enter_async_context(
@@ -214,6 +214,7 @@ async def running_daemon(
         if programs is not None and config.api is not None:
             tasks.keeps("the deadlines of predictions", programs.keep_deadlines)
             tasks.keeps("the webhooks of programs", programs.hooks.run)
+            tasks.keeps("the removal of files of programs", programs.tidy)
             if config.api.tls is not None:
                 tasks.keeps("the certificate", config.api.tls.watch)
         tasks.keeps("the console's waiting jobs", console.go_on)
@@ -222,6 +223,12 @@ async def running_daemon(
         stack.enter_context(announced(config.state, Address(url, token, os.getpid())))
         stack.enter_context(few_collections(*MANY_JOBS))
         yield RunningDaemon(url, box, console, journal, webhooks, api_url)
+
+
+def _tell(webhooks: Webhooks, owed: WebhookOwed) -> None:
+    """Deliver a webhook; those without news are for programs, and wait until their API is served again."""
+    if owed.news:
+        webhooks.tell(owed)
 
 
 @asynccontextmanager

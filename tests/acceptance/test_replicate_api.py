@@ -18,6 +18,8 @@ from tests.support.programs.daemon_scene import daemon, state_of
 from tests.support.programs.our_peers import Place, gpu_online, until
 from tests.support.programs.replicate_scene import Programs, programs
 from tests.support.programs.webhook_scene import Shop
+from wakestream.adapters.config import settings
+from wakestream.adapters.daemon.program import DaemonConfig, running_daemon
 from wakestream.adapters.daemon.replicate import api as replicate_api
 from wakestream.operators.model.engine import Kind, Slot
 
@@ -74,7 +76,8 @@ async def test_wrong_input_is_refused_with_its_field(api: Programs, body: dict[s
 @pytest.mark.parametrize("url", ["http://127.0.0.1/a.png", "http://[::1]:8399/v1/files/a"])
 async def test_a_file_at_an_inner_address_is_refused(api: Programs, url: str) -> None:
     status, plain = await api.ask("POST", "/v1/predictions", {"version": "join", "input": {"first": url}})
-    assert (status, plain["code"]) == (422, "source_not_public")
+    field = plain["invalid_fields"][0]["field"]
+    assert (status, plain["code"], field) == (422, "source_not_public", "input.first")
 
 
 async def test_a_file_of_the_internet_is_copied_before_the_job_begins(api: Programs, internet: None) -> None:
@@ -91,6 +94,22 @@ async def test_a_file_of_the_internet_is_copied_before_the_job_begins(api: Progr
         ended = await api.ended(made["id"])
     assert ended["output"]["log"] == "join of first"
     assert ended["output"]["whole"].startswith("data:application/octet-stream;base64,")
+
+
+async def test_a_prediction_that_waits_for_its_file_is_cancelled(api: Programs, internet: None) -> None:
+    never = asyncio.Event()
+
+    async def answer(_: web.Request) -> web.Response:
+        await never.wait()
+        return web.Response()
+
+    async with served(answer) as url:
+        made = await api.create(input={"first": f"{url}/a.txt"})
+        status, plain = await api.ask("POST", f"/v1/predictions/{made['id']}/cancel")
+        assert (status, plain["status"]) == (200, "canceled")
+        assert (await api.ended(made["id"]))["status"] == "canceled"
+        assert api.daemon.console.calls.waiting.jobs == {}
+        never.set()
 
 
 async def test_a_file_that_does_not_come_is_a_failure_with_a_webhook(scene: Scene, internet: None) -> None:
@@ -144,6 +163,22 @@ async def test_a_file_beyond_the_quota_is_refused(api: Programs) -> None:
         assert response.status == 413
     large = {"first": f"data:,{'x' * 2000}"}
     assert (await api.ask("POST", "/v1/predictions", {"version": "join", "input": large}))[0] == 413
+
+
+async def test_a_refused_prediction_leaves_no_file(api: Programs) -> None:
+    body = {"version": "join", "input": {**ABC, "times": "two"}}
+    assert (await api.ask("POST", "/v1/predictions", body))[0] == 422
+    assert api.daemon.console.holdings.uploads.used == 0
+
+
+async def test_old_outputs_make_room_for_new_files(api: Programs) -> None:
+    first = await api.create(input={"first": f"data:,{'a' * 1000}"})
+    assert (await api.ended(first["id"]))["output"]
+    api.daemon.console.holdings.uploads.quota = api.daemon.console.holdings.uploads.used + 500
+    second = await api.create(input={"first": f"data:,{'b' * 1000}"})
+    assert (await api.ended(second["id"]))["output"]
+    gone = await api.ended(first["id"])
+    assert (gone["status"], gone["output"], gone["data_removed"]) == ("succeeded", None, True)
 
 
 async def test_an_address_of_an_output_works_only_with_its_own_signature(
@@ -232,6 +267,24 @@ async def test_predictions_and_their_webhooks_outlive_a_restart(scene: Scene) ->
             await until(lambda: not api.daemon.outbox.state.pending)
     assert (told.news["id"], told.news["status"]) == (made["id"], "succeeded")
     assert (again["output"], again["input"]) == (told.news["output"], made["input"])
+
+
+async def test_a_webhook_of_a_program_is_not_sent_to_the_users_own_receiver(scene: Scene) -> None:
+    shop = Shop()
+    async with scene.place.hub() as hub, scene.worker():
+        await gpu_online(hub)
+        async with shop.open():
+            url = shop.url
+        async with programs(scene, webhook_hosts=("127.0.0.1",)) as api:
+            await api.ended((await api.create(input=ABC, webhook=url))["id"])
+        async with shop.open():
+            told = {"WAKESTREAM_WEBHOOK_URL": shop.url, "WAKESTREAM_WEBHOOK_SECRET": "marked-whsec-4711"}
+            said = {**scene.place.client_settings(), **told}
+            found = settings.load({}, environment=said, folder=scene.folder)
+            async with running_daemon(DaemonConfig(scene.folder / "daemon"), found) as made:
+                assert made.webhooks is not None
+                assert (len(made.outbox.state.pending), made.webhooks._telling) == (1, {})
+    assert shop.calls == []
 
 
 async def test_the_command_line_makes_tokens_and_serves_the_api(user: User, place: Place) -> None:

@@ -128,10 +128,7 @@ class JobCalls:
 
     async def drop(self, request: web.Request) -> web.Response:
         """Remove an upload that no job uses."""
-        upload = self.holdings.uploads.get(request.match_info["id"])
-        if str(upload.path) in self.holdings.referred():
-            raise ApiError(409, "in_use", "a job uses this file")
-        await self.holdings.uploads.discard(upload)
+        await self.holdings.drop(self.holdings.uploads.get(request.match_info["id"]))
         self.changed()
         return plain_answer({})
 

@@ -22,8 +22,9 @@ from wakestream.adapters.daemon.api.auth import ApiError
 from wakestream.adapters.daemon.console import uploads
 from wakestream.adapters.daemon.console.preferences import legal
 from wakestream.adapters.daemon.console.upload_validation import result_key
-from wakestream.adapters.daemon.console.uploads import Look, Uploads, unlooked
+from wakestream.adapters.daemon.console.uploads import Look, Upload, Uploads, unlooked
 from wakestream.adapters.daemon.outbox import Outbox
+from wakestream.adapters.daemon.result_reuse import results_of
 from wakestream.adapters.disk.atomic import copy_new, place_new, remove, write_atomic
 from wakestream.adapters.disk.result_names import numbered
 from wakestream.adapters.engines.probe import preview
@@ -315,9 +316,28 @@ class Storage:
             if not cut.is_set():
                 return
 
+    async def drop(self, upload: Upload) -> None:
+        """Remove an upload that no job uses; `ApiError` if one does."""
+        if str(upload.path) in self.referred():
+            raise ApiError(409, "in_use", "a job uses this file")
+        await self.uploads.discard(upload)
+
+    async def free(self, size: int = 0) -> None:
+        """Remove results of programs that are a day old, and the oldest ones while there is no space for a file."""
+        state, since, needed = self._outbox.state, time.time() - UNUSED_FOR, self.needed()
+        for entry in [state.jobs[job] for job in state.ended if state.jobs[job].accepted.caller is not None]:
+            made = [path for path, _ in results_of(entry).values() if path.is_file() and str(path) not in needed]
+            if not made or entry.ended is None:
+                continue
+            if entry.ended.at >= since and self.uploads.used + size <= self.uploads.quota:
+                return
+            for path in made:
+                await asyncio.to_thread(uploads.remove_file, path)
+
     async def tidy(self) -> None:
         """Remove files of earlier runs: results of forgotten jobs, inputs of done jobs, and unused uploads."""
         await self._remove_results()
+        await self.free()
         await self._remove_old_inputs()
         for upload in self.uploads.idle(self.referred()):
             if upload.at < time.time() - UNUSED_FOR:

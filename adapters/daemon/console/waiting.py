@@ -191,8 +191,8 @@ class WaitingJobs:
     async def _changed(self, job: Waiting, why: Mapping[str, Any]) -> None:
         """Keep a job with the fault `why`, which a page can mend; a program has to ask again."""
         if job.started.caller is not None:
-            if await self.drop(job.id) is not None:
-                self.refuse(job, why)
+            self.refuse(job, why)  # before it is dropped: its program may ask for it at any time
+            await self.drop(job.id)
             return
         try:
             await self._store(job)

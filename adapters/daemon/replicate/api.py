@@ -20,6 +20,7 @@ from wakestream.adapters.daemon.api.routes import FOLLOWERS, accepted
 from wakestream.adapters.daemon.console.app import Console
 from wakestream.adapters.daemon.console.results import RESULT, disposition, gone
 from wakestream.adapters.daemon.console.routes import Start
+from wakestream.adapters.daemon.console.uploads import Upload
 from wakestream.adapters.daemon.console.waiting import Waiting
 from wakestream.adapters.daemon.event_feed import Item, Listener
 from wakestream.adapters.daemon.outbox import Outbox
@@ -42,10 +43,16 @@ from wakestream.streams.recording.event_json import OUTCOME_KINDS
 PAGE: Final = 100
 """Predictions on a page of the list."""
 
+TIDY_EVERY: Final = 3600.0
+
 CANCEL_WAITS: Final = 5.0
 """Seconds in which a cancelled prediction usually ends; the answer to the cancel waits for it."""
 
 _FIELDS: Final = ("input", "version", "stream", "webhook", "webhook_completed", "webhook_events_filter")
+
+
+Found = list[tuple[str, Slot, list[Upload]]]
+"""The files of an input: the field, what it accepts, and its files."""
 
 
 class Api:
@@ -143,19 +150,9 @@ class Api:
         if not isinstance(given, dict):
             raise WrongInput("input", "input must be an object")
         caller = await self._caller(request, model, body)
-        token, within = request[TOKEN], wait_of(request)
+        within = wait_of(request)
         with self._outbox.feed.follow(job, lambda: None) as listener:
-            if not self._tokens.take(token):
-                raise ApiError(429, "day_spent", f"this token may start {token.per_day} predictions a day")
-            try:
-                await self._start(job, token, model, given, caller)
-            except WrongInput as error:
-                await self._tokens.give_back(token)
-                raise WrongInput(model.field_of(error.field), str(error)) from None
-            except BaseException:
-                await self._tokens.give_back(token)
-                raise
-            await self._tokens.keep()
+            await self._start(job, request[TOKEN], model, given, caller)
             ended = within > 0 and await self._ended(job, listener, within)
         plain = await self._predictions.plain(self._found(job), starting=within > 0)
         return json_answer(plain, status=202 if within and not ended else 201)
@@ -173,7 +170,7 @@ class Api:
 
     async def _caller(self, request: web.Request, model: Model, body: Mapping[str, Any]) -> f.Caller:
         webhook = body.get("webhook") or body.get("webhook_completed") or ""
-        events = body.get("webhook_events_filter") or (USUAL if body.get("webhook") else EVENTS[-1:])
+        events = body.get("webhook_events_filter") or USUAL
         if not isinstance(events, list | tuple) or not {*events} <= {*EVENTS}:
             raise WrongInput("webhook_events_filter", f"webhook_events_filter must be a list of {', '.join(EVENTS)}")
         if webhook:
@@ -185,20 +182,32 @@ class Api:
 
     async def _start(self, job: str, token: Token, model: Model, given: Mapping[str, Any], caller: f.Caller) -> None:
         """Start the job of a prediction, whose files may come later."""
-        files, params = model.split(given)
-        uploads: dict[str, Any] = {}
-        urls: dict[str, Any] = {}
-        for field, (slot, values) in files.items():
-            found = [await self._files.given(token.name, caller.url, field, slot, value) for value in values]
-            uploads |= {numbered(slot.name, number): file.id for number, (file, _) in enumerate(found, 1)}
-            urls[field] = [url for _, url in found] if slot.many else next((url for _, url in found), None)
-        shown = self._console.kinds.shown(model.kind.name, params)
-        fields = {of: field for field, of in model.fields.items() if not isinstance(of, Slot)}
-        caller = replace(caller, input={**urls, **{fields[name]: value for name, value in shown.items()}})
-        outputs = {slot.name: usual_ext(slot, params) for slot in model.kind.outputs}
-        said = Start(id=job, kind=model.kind.name, inputs=uploads, params=params, outputs=outputs, gpus=model.gpus)
-        await self._console.calls.begin(said, caller)
+        if not self._tokens.take(token):
+            raise ApiError(429, "day_spent", f"this token may start {token.per_day} predictions a day")
+        found: Found = []
+        try:
+            files, params = model.split(given)
+            for field, (slot, values) in files.items():
+                found.append((field, slot, []))
+                for value in values:
+                    found[-1][2].append(await self._files.given(token.name, caller.url, field, slot, value))
+            caller = replace(caller, input=self._shown(model, params, caller.url, found))
+            await self._console.calls.begin(_job(job, model, params, found), caller)
+        except BaseException as error:
+            self._tokens.give_back(token)
+            await self._files.drop(each for _, _, files_of in found for each in files_of)
+            if isinstance(error, WrongInput):
+                raise WrongInput(model.field_of(error.field), str(error)) from None
+            raise
+        await self._tokens.keep()
         self._keep_deadline(job, caller)
+
+    def _shown(self, model: Model, params: Mapping[str, Any], url: str, found: Found) -> dict[str, Any]:
+        """The input as the program sees it again."""
+        addresses = [(field, slot, [self._files.address(each, url) for each in files]) for field, slot, files in found]
+        shown = {field: of if slot.many else of[0] for field, slot, of in addresses if of}
+        fields = {of: field for field, of in model.fields.items() if not isinstance(of, Slot)}
+        return shown | {fields[name]: each for name, each in self._console.kinds.shown(model.kind.name, params).items()}
 
     async def _ended(self, job: str, listener: Listener, within: float) -> bool:
         """Whether a prediction ends in this time."""
@@ -249,12 +258,14 @@ class Api:
         return json_answer(await self._predictions.plain(self._found(job)))
 
     async def _cancel(self, job: str, why: str) -> None:
-        waiting = self._console.calls.waiting.jobs.get(job)
-        if await self._console.calls.drop_waiting(job):
-            if waiting is not None:
-                self._over(waiting, "cancelled", why)
+        calls = self._console.calls
+        await calls.waiting.settled(job)
+        if (waiting := calls.waiting.jobs.get(job)) is not None:
+            self._over(waiting, "cancelled", why)
+            await calls.drop_waiting(job)
         elif (entry := self._predictions.find(job)) is not None and entry.ended is None:
-            accepted(await self._outbox.cancel(job))
+            with suppress(ApiError):  # it has just ended
+                accepted(await self._outbox.cancel(job))
 
     def _refused(self, job: Waiting, why: Mapping[str, Any]) -> None:
         """A prediction could not begin: a file did not come, or the job does not fit."""
@@ -272,6 +283,12 @@ class Api:
             later = max(0.0, caller.until - time.time())
             asyncio.get_running_loop().call_later(later, self._late.put_nowait, job)
 
+    async def tidy(self) -> None:
+        """Remove files that are not needed any more, again and again."""
+        while True:
+            await self._console.holdings.tidy()
+            await asyncio.sleep(TIDY_EVERY)
+
     async def keep_deadlines(self) -> None:
         """Cancel predictions at their `Cancel-After`."""
         waiting = ((job.id, job.started.caller) for job in self._console.calls.waiting.jobs.values())
@@ -280,8 +297,7 @@ class Api:
             if caller is not None:
                 self._keep_deadline(job, caller)
         while True:
-            with suppress(ApiError):
-                await self._cancel(await self._late.get(), "not done before its Cancel-After")
+            await self._cancel(await self._late.get(), "not done before its Cancel-After")
 
     # Streams and files
 
@@ -307,9 +323,9 @@ class Api:
             first = b"".join(map(text, feed.of_job(job, feed.after(request.headers.get("Last-Event-ID", "")) or 0)))
             more = None if entry.ended is not None else listener
             response = await sse.stream(request, first, more, text, last=lambda item: item.kind in OUTCOME_KINDS)
-        plain = await self._predictions.plain(self._found(job))
-        with suppress(ConnectionError):
-            await response.write(end_of(plain))
+        if response.prepared and (entry := self._found(job)).ended is not None:
+            with suppress(ConnectionError):
+                await response.write(end_of(await self._predictions.plain(entry)))
         return response
 
     async def output(self, request: web.Request) -> web.StreamResponse:
@@ -341,5 +357,12 @@ class Api:
 
     async def remove_file(self, request: web.Request) -> web.Response:
         """Remove a file."""
-        await self._files.discard(self._files.get(request[TOKEN].name, request.match_info["id"]))
+        await self._console.holdings.drop(self._files.get(request[TOKEN].name, request.match_info["id"]))
         return web.Response(status=204)
+
+
+def _job(job: str, model: Model, params: dict[str, Any], found: Found) -> Start:
+    """The job of a prediction, with all outputs of its kind."""
+    inputs = {numbered(slot.name, n): each.id for _, slot, files in found for n, each in enumerate(files, 1)}
+    outputs = {slot.name: usual_ext(slot, params) for slot in model.kind.outputs}
+    return Start(id=job, kind=model.kind.name, inputs=inputs, params=params, outputs=outputs, gpus=model.gpus)

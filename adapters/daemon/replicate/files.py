@@ -7,7 +7,7 @@ import binascii
 import hashlib
 import mimetypes
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import unquote_to_bytes
@@ -40,12 +40,12 @@ class Files:
     def of(self, token: str) -> list[Upload]:
         """The uploaded files of a program, the newest first."""
         mine = (one for one in self._holdings.uploads.of_programs() if one.more["token"] == token)
-        return sorted((one for one in mine if "type" in one.more), key=lambda one: one.at, reverse=True)
+        return sorted((one for one in mine if "metadata" in one.more), key=lambda one: -one.at)
 
     def get(self, token: str, id_: str) -> Upload:
-        """An uploaded file of a program. `ApiError` if it has none with this id."""
-        found = next((one for one in self.of(token) if one.id == id_), None)
-        if found is None:
+        """A file of a program, also one of a data URL. `ApiError` if it has none with this id."""
+        found = next((one for one in self._holdings.uploads.of_programs() if one.id == id_), None)
+        if found is None or found.more["token"] != token:
             raise ApiError(404, "unknown_file", f"there is no file {id_[:40]!r}; upload it again")
         return found
 
@@ -55,25 +55,25 @@ class Files:
             raise ApiError(422, "bad_request", "send a form (multipart/form-data) with the file as content")
         if not request.content_length:
             raise ApiError(411, "no_length", "send the length of the form as Content-Length")
-        upload, metadata = None, {}
+        upload: Upload | None = None
+        metadata: dict[str, Any] = {}
         async for part in await request.multipart():
             if isinstance(part, BodyPartReader) and part.name == "content" and upload is None:
                 content = part.headers.get("Content-Type", "application/octet-stream")
-                chunks = _chunks(part)
-                more = {"token": token, "type": content}
-                upload = await self._take(part.filename or "file", more, request.content_length, chunks, exact=False)
+                more = {"token": token, "type": content, "metadata": metadata}
+                length = request.content_length
+                upload = await self._take(part.filename or "file", more, _chunks(part), length, exact=False)
             elif isinstance(part, BodyPartReader) and part.name == "metadata":
                 try:
-                    metadata = orjson.loads((await part.read())[:METADATA_MOST])
-                except orjson.JSONDecodeError:
+                    metadata |= orjson.loads((await part.read())[:METADATA_MOST])
+                except (ValueError, TypeError):
                     raise ApiError(422, "bad_request", "metadata must be a small JSON object") from None
         if upload is None:
             raise ApiError(422, "bad_request", "the form has no file with the name content")
-        upload.more["metadata"] = metadata
         return upload
 
     async def _take(
-        self, name: str, more: dict[str, Any], size: int, chunks: AsyncIterator[bytes], *, exact: bool = True
+        self, name: str, more: dict[str, Any], chunks: AsyncIterator[bytes], size: int, *, exact: bool = True
     ) -> Upload:
         """Store a file of at most, or `exact`, so many bytes."""
         first, digest = await anext(chunks, b""), hashlib.sha256()
@@ -89,18 +89,24 @@ class Files:
             more["sha256"] = digest.hexdigest()
 
         uploads = self._holdings.uploads
-        asked = Announced("file", _named(name, more.get("type", ""), first), size, (), "")
+        await self._holdings.free(size)
+        asked = Announced("file", _named(name, more["type"], first), size, (), "")
         upload = uploads.announce(asked, self._holdings.referred(), more=more)
         return await uploads.receive(upload.id, hashed(), exact=exact)
 
-    async def discard(self, upload: Upload) -> None:
-        """Remove a file that no job uses. `ApiError` if one does."""
-        if str(upload.path) in self._holdings.referred():
-            raise ApiError(409, "in_use", "a prediction uses this file")
-        await self._holdings.uploads.discard(upload)
+    def address(self, upload: Upload, url: str) -> str:
+        """The address of a file for the program that calls the API at `url`."""
+        return upload.source or f"{url}/v1/files/{upload.id}"
 
-    async def given(self, token: str, origin: str, field: str, slot: Slot, value: Any) -> tuple[Upload, str]:
-        """The file that the field of an input names, and the address that is shown for it.
+    async def drop(self, files: Iterable[Upload]) -> None:
+        """Remove those files that came with a prediction which was refused."""
+        for upload in files:
+            if "metadata" not in upload.more:
+                await self._copies.stop(upload.id)
+                await self._holdings.uploads.discard(upload)
+
+    async def given(self, token: str, origin: str, field: str, slot: Slot, value: Any) -> Upload:
+        """The file that the field of an input names.
 
         Args:
             token: The program.
@@ -111,35 +117,35 @@ class Files:
 
         Raises:
             WrongInput: It is none of these.
-            ApiError: There is no such file, or no space for it.
+            ApiError: There is no such file, or no space for it; it names the field.
         """
         text = value if isinstance(value, str) else ""
-        if text.startswith("data:"):
-            content, data = _data_of(field, text)
-            more = {"token": token, "type": content}
-            upload = await self._take(slot.name, more, len(data), _once(data))
-            return upload, f"{origin}/v1/files/{upload.id}"
-        if text.startswith(origin) and (own := _OWN.fullmatch(text.removeprefix(origin))) is not None:
-            return self.get(token, own[1]), text
-        if not re.match(r"https?://", text, re.IGNORECASE):
-            raise WrongInput(
-                f"inputs.{field}", f"{field} must be a file: give a URL (https:// or data:), not {value!r:.60}"
-            )
-        self._copies.check_room()
-        name, size = await find_source(text)
-        asked = Announced("file", name, size, slot.accepts, "")
-        upload = self._holdings.uploads.announce(asked, self._holdings.referred(), text, {"token": token})
+        try:
+            if text.startswith("data:"):
+                content, data = _data_of(field, text)
+                return await self._take(slot.name, {"token": token, "type": content}, _once(data), len(data))
+            if text.startswith(origin) and (own := _OWN.fullmatch(text.removeprefix(origin))) is not None:
+                return self.get(token, own[1])
+            if not re.match(r"https?://", text, re.IGNORECASE):
+                why = f"{field} must be a file: give a URL (https:// or data:), not {value!r:.60}"
+                raise WrongInput(f"inputs.{field}", why)
+            self._copies.check_room()
+            name, size = await find_source(text)
+            asked = Announced("file", name, size, slot.accepts, "")
+            upload = self._holdings.uploads.announce(asked, self._holdings.referred(), text, {"token": token})
+        except ApiError as error:
+            raise ApiError(error.status, error.code, str(error), field=f"input.{field}") from None
         self._copies.start(upload)
-        return upload, text
+        return upload
 
     def plain(self, upload: Upload, url: str) -> dict[str, Any]:
         """An uploaded file as JSON, for the API at this address."""
-        digest = upload.more["sha256"]
+        digest = upload.more.get("sha256")
         return {
-            "id": upload.id, "name": upload.name, "content_type": upload.more["type"], "size": upload.size,
+            "id": upload.id, "name": upload.name, "content_type": upload.more.get("type"), "size": upload.size,
             "etag": digest, "checksums": {"sha256": digest}, "metadata": upload.more.get("metadata", {}),
             "created_at": iso(upload.at), "expires_at": iso(upload.at + UNUSED_FOR),
-            "urls": {"get": f"{url}/v1/files/{upload.id}"},
+            "urls": {"get": self.address(upload, url)},
         }  # fmt: skip
 
 

@@ -44,7 +44,8 @@ def guard(tokens: Tokens) -> Middleware:
         except WrongInput as error:
             return _refusal(422, error.code, str(error), error.field)
         except ApiError as error:
-            return _refusal(422 if error.status in (400, 415) else error.status, error.code, str(error))
+            status = 422 if error.status in (400, 415) else error.status
+            return _refusal(status, error.code, str(error), error.numbers.get("field", ""))
         except web.HTTPRequestEntityTooLarge:
             return _refusal(413, "too_large", "the request is too large; upload its files with /v1/files")
         except web.HTTPException as error:
@@ -74,8 +75,8 @@ def page(results: Sequence[Any], **more: Any) -> web.Response:
 
 
 def origin(request: web.Request) -> str:
-    """The address at which the API was called."""
-    return f"{request.scheme}://{request.host}"
+    """The address at which the API was called, also through a proxy with TLS."""
+    return f"{request.headers.get('X-Forwarded-Proto', request.scheme)}://{request.host}"
 
 
 def wait_of(request: web.Request) -> float:

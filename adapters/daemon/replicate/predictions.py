@@ -57,15 +57,15 @@ class Predictions:
 
     def find(self, job: str) -> Entry | None:
         """The prediction with this id."""
-        if (entry := self._outbox.state.jobs.get(job)) is not None:
+        if (entry := self._outbox.state.jobs.get(job) or self._gone.get(job)) is not None:
             return entry if entry.accepted.caller is not None else None
         waiting = self._console.calls.waiting.jobs.get(job)
-        return self._gone.get(job) if waiting is None else _entry_of(waiting)
+        return None if waiting is None or waiting.started.caller is None else _entry_of(waiting)
 
     def of(self, token: str) -> list[Entry]:
         """The predictions of a program, the newest first."""
         waiting = map(_entry_of, self._console.calls.waiting.jobs.values())
-        every = {one.accepted.job: one for one in (*self._gone.values(), *waiting, *self._outbox.state.jobs.values())}
+        every = {one.accepted.job: one for one in (*waiting, *self._gone.values(), *self._outbox.state.jobs.values())}
         mine = (one for one in every.values() if one.accepted.caller and one.accepted.caller.token == token)
         return sorted(mine, key=place)
 

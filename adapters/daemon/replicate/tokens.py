@@ -136,10 +136,9 @@ class Tokens:
         self._uses.used[token.name] = used + 1
         return True
 
-    async def give_back(self, token: Token) -> None:
+    def give_back(self, token: Token) -> None:
         """Do not count a prediction that was refused."""
         self._uses.used[token.name] = max(0, self.used(token) - 1)
-        await self.keep()
 
     async def keep(self) -> None:
         """Store what was counted."""
