@@ -68,11 +68,11 @@ PING_EVERY = 25.0
 SILENCE = 2 * PING_EVERY
 """Seconds without a message after which the connection counts as lost."""
 
-OPEN_WITHIN = 10.0
-"""Seconds that a hub has to answer the handshake."""
+ALONE: Mapping[str, Any] = {"open_timeout": 10.0, "ping_interval": 20.0, "ping_timeout": 20.0}
+"""Seconds that the only hub has to answer the handshake, between two WebSocket pings, and to answer one."""
 
-OPEN_ONE_WITHIN = 4.0
-"""The same, if there are other addresses: one of a cluster may be switched off."""
+OF_SEVERAL: Mapping[str, Any] = {"open_timeout": 4.0, "ping_interval": 5.0, "ping_timeout": 10.0}
+"""The same if there are other addresses: one that was switched off, paused or cut off is left soon for the leader."""
 
 REGISTER_WITHIN = 10.0
 """Seconds that the hub has to answer `register`."""
@@ -288,10 +288,10 @@ async def first_hub(
     for url in tuple(urls):
         hosts: list[str | None] = [None]
         for host in hosts:
-            options: dict[str, Any] = {"open_timeout": OPEN_WITHIN if len(urls) == 1 else OPEN_ONE_WITHIN}
+            options = ALONE if len(urls) == 1 else OF_SEVERAL
             try:
                 async with contextlib.AsyncExitStack() as attempt:
-                    entered = await enter(attempt, url, options if host is None else options | {"host": host})
+                    entered = await enter(attempt, url, options if host is None else {**options, "host": host})
                     stack.push_async_exit(attempt.pop_all())
                     return entered
             except HubError as error:
@@ -343,10 +343,10 @@ class _ConnectHere(connect):
 @contextlib.asynccontextmanager
 async def connected(url: str, ca: SSLContext | None, options: Mapping[str, Any]) -> AsyncIterator[ClientConnection]:
     """A WebSocket; errors of the library and the system become `HubError`. `options` are those of `connect`."""
-    usual = {"compression": None, "max_size": wire.MAX_FRAME, "ping_interval": 20, "ping_timeout": 20}
+    usual = {"compression": None, "max_size": wire.MAX_FRAME, "close_timeout": 2}
     tls = ca or True if url.startswith("wss:") else None
     try:
-        async with _ConnectHere(url, ssl=tls, close_timeout=2, **{**usual, **options}) as socket:
+        async with _ConnectHere(url, ssl=tls, **{**usual, **options}) as socket:
             try:
                 yield socket
             finally:

@@ -223,6 +223,20 @@ async def test_a_hub_of_another_cluster_is_not_used_and_the_message_names_both(h
         assert link.url == hub.url
 
 
+async def test_a_hub_of_several_that_answers_no_ping_is_left_for_another_one(
+    hub: Hub, second: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert (links.OF_SEVERAL["ping_interval"], links.OF_SEVERAL["ping_timeout"]) == (5.0, 10.0)
+    monkeypatch.setattr(links, "OF_SEVERAL", {"open_timeout": 4.0, "ping_interval": 0.05, "ping_timeout": 0.2})
+    second.stands_by = True
+    async with linked(hub, second.url) as (link, heard):
+        await first(heard, LinkUp)
+        hub.sockets[0].transport.pause_reading()
+        hub.stands_by, second.stands_by = True, False
+        await first(heard, LinkUp)
+        assert link.url == second.url
+
+
 async def test_the_only_hub_may_have_a_new_journal(hub: Hub) -> None:
     hub.cluster = "cluster-x"
     async with linked(hub) as (_, heard):
