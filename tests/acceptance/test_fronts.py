@@ -11,10 +11,12 @@ from pathlib import Path
 import msgspec
 import pytest
 from websockets.asyncio.client import connect
-from websockets.exceptions import InvalidStatus
+from websockets.exceptions import InvalidStatus, WebSocketException
 
 from tests.support.log_lines import logged
-from tests.support.programs.cluster_scene import SUBMIT
+from tests.support.postgres import postgres_server
+from tests.support.programs.certificates import Authority
+from tests.support.programs.cluster_scene import SUBMIT, Cluster
 from tests.support.programs.hub_scene import ONLINE, WITHIN, Place
 from tests.support.programs.mixed_versions import NOT_HERE, OURS, PROGRAMS, RELEASED, House
 from tests.support.programs.our_peers import until
@@ -25,6 +27,8 @@ from wakestream.adapters.hub.license_uses import LicenseUses
 from wakestream.adapters.hub.licenses import LicenseBook
 from wakestream.adapters.hub.server import open_hub
 from wakestream.adapters.net.connection_limits import Room
+from wakestream.adapters.net.tls import ServerTls, client_context
+from wakestream.adapters.runtime.tasks import end
 from wakestream.adapters.testing.memory_journal import FakeJournal
 from wakestream.streams.hub import events as f
 
@@ -202,6 +206,20 @@ async def test_a_message_that_is_no_list_of_items_ends_the_front_with_its_peers(
     assert hub.connections == 0
 
 
+async def test_both_connections_of_a_front_use_tls(place: Place, tmp_path: Path) -> None:
+    authority = Authority(tmp_path / "tls")
+    tls, ca = ServerTls(*authority.issue()), client_context(authority.path)
+    hub = await place.hub(tls=tls)
+    running = await place.front(hub.url, tls=tls, ca=ca)
+    assert (hub.url[:4], running.url[:4]) == ("wss:", "wss:")
+    client = await place.connect(ssl=ca)
+    assert (await client.ask(type="register", key=place.keys["client"]))["type"] == "registered"
+    with logged("ERROR") as lines:
+        async with open_front(FrontConfig((hub.url,), place.keys["front"], 500, Room(10, 10))), asyncio.timeout(WITHIN):
+            await until(lambda: bool(lines))
+    assert "certificate" in lines[0]
+
+
 # As programs
 
 
@@ -230,3 +248,68 @@ async def test_jobs_are_done_through_a_front_that_is_killed_meanwhile(tmp_path: 
             await house.start("front")
             house.hold.unlink()
             assert await house.outcome("while-killed", job) == "done"
+
+
+@pytest.fixture
+async def cluster(tmp_path: Path) -> AsyncIterator[Cluster]:
+    with postgres_server() as server:
+        async with contextlib.AsyncExitStack() as stack:
+            yield Cluster(await asyncio.to_thread(server.database), tmp_path, stack)
+
+
+class Submitter:
+    """Submits jobs at a front, one after the other; again after each reconnection, as our clients do."""
+
+    def __init__(self, cluster: Cluster, url: str, name: str) -> None:
+        self.cluster, self.url, self.name = cluster, url, name
+        self.acknowledged: list[str] = []
+        self.task = asyncio.create_task(self._run())
+
+    async def has(self, count: int) -> None:
+        """So many jobs are acknowledged."""
+        async with asyncio.timeout(60):
+            while len(self.acknowledged) < count:
+                assert not self.task.done(), self.task.exception()
+                await asyncio.sleep(0.01)  # it is another process that answers
+
+    async def _run(self) -> None:
+        while True:
+            with contextlib.suppress(OSError, EOFError, WebSocketException):
+                peer = await self.cluster.peer(self.url, "client")
+                while True:
+                    job = f"{self.name}-{len(self.acknowledged)}"
+                    await peer.send(**SUBMIT, request_id=job)
+                    while (await peer.first("gpu.power.offline"))["request_id"] != job:
+                        pass
+                    self.acknowledged.append(job)
+            await asyncio.sleep(0.05)
+
+
+@pytest.mark.timeout(120)
+async def test_a_leader_that_is_killed_behind_two_fronts_loses_and_doubles_no_job(cluster: Cluster) -> None:
+    first, first_url = await cluster.start("a")
+    second, second_url = await cluster.start("b", leads=False)
+    (cluster.folder / "front.key").write_text(cluster.place.keys["front"])
+    at = ("--front", f"{first_url},{second_url}", "--key-file", str(cluster.folder / "front.key"))
+    fronts = [
+        await cluster.stack.enter_async_context(cluster.user.runs("hub", "--listen", "127.0.0.1:0", *at)) for _ in "ab"
+    ]
+    urls = [await running.address() for running in fronts]
+    submitters = [Submitter(cluster, url, name) for url, name in zip(urls, "xy", strict=True)]
+    for submitter in submitters:
+        await submitter.has(50)
+    first.process.kill()
+    assert await second.address() == second_url
+    before = [len(submitter.acknowledged) for submitter in submitters]
+    for submitter, count in zip(submitters, before, strict=True):
+        await submitter.has(count + 50)
+    await end(*(submitter.task for submitter in submitters))
+    acknowledged = [job for submitter in submitters for job in submitter.acknowledged]
+    worker = await cluster.peer(urls[0], "worker")
+    await worker.send(**ONLINE)
+    given: list[str] = []
+    while not set(acknowledged) <= set(given):
+        batch = await worker.first("gpu.job.dispatch.batch")
+        given += [job["request_id"] for job in batch["data"]["jobs"]]
+    assert len(given) == len(set(given))
+    assert len(given) <= len(acknowledged) + 2, "beside the jobs that were on their way at the end"
