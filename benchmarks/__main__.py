@@ -9,6 +9,7 @@ import batches
 import console
 import depot
 import engines
+import fronts
 import hub
 import many_files
 import many_jobs
@@ -47,6 +48,7 @@ if __name__ == "__main__":
         asyncio.run(console.main()),
         asyncio.run(programs.main()),
         asyncio.run(hub.main()),
+        asyncio.run(fronts.main()),
         standby.main(),
     ]
     sys.exit(0 if all(held) else 1)

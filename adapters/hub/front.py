@@ -48,13 +48,13 @@ from wakestream.streams.protocol import wire
 AGAIN = Backoff(initial=0.2, max_delay=2.0)
 """The pauses after an attempt to reach each of the hubs."""
 
-BEAT: Final = {"ping_interval": 1, "ping_timeout": 4}
+BEAT: Final = {"ping_interval": 1, "ping_timeout": 3}
 """Seconds for a leader's answer: one that is paused or cut off is left soon, as another one may lead."""
 
 WAITING: Final = 4 * 1024 * 1024
 """Bytes that may wait for the leader; with more, nothing is read from peers."""
 
-_TOGETHER: Final = 2 * wire.MAX_FRAME  # bytes of a message; the next frame has a quarter of the hub's limit at most
+_TOGETHER: Final = wire.MAX_FRAME // 2  # bytes of a message beside its last frame: the hub's loop turns in between
 _ITEM: Final = 64  # bytes of an item beside its frame
 _PONG: Final = text_frame(wire.octets(m.Pong()))
 _LONGEST_PING: Final = 200
@@ -283,11 +283,11 @@ class Front:
                     self._writer.flush()
         except (ConnectionClosed, msgspec.MsgspecError) as error:
             logger.error("the connection to the hub ended ({}); {} peers are disconnected", error, len(self._sockets))
+            for peer in self._sockets.values():
+                peer.transport.abort()
         finally:
             self._leader, self._role.leads = None, False
             self.connected.clear()
-            for peer in self._sockets.values():
-                peer.transport.abort()
 
     def _execute(self, item: ToFront) -> None:
         if isinstance(item, Sent):
