@@ -90,8 +90,8 @@ async def measured(fronts: int) -> tuple[float, float]:
                 async with asyncio.timeout(hub_load.WITHIN):
                     await Peer.over
             found.append(max(busy(pid) - start for pid, start in zip(pids, before, strict=True)))
-        for peer in (*peers, teller):
-            peer.close()
+        for each in (*peers, teller):
+            each.close()
         return found[0], found[1]
 
 
