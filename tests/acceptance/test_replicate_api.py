@@ -63,7 +63,9 @@ async def api(scene: Scene) -> AsyncIterator[Programs]:
         ({"version": "join", "input": {}, "webhook": "ftp://shop.example"}, "webhook"),
         ({"version": "join", "input": {}, "webhook": "http://localhost:9/"}, "webhook"),
         ({"version": "join", "input": {}, "webhook": "http://169.254.169.254/"}, "webhook"),
+        ({"version": "join", "input": {}, "webhook": f"http://{'a' * 70}.example/"}, "input.first"),
         ({"version": "join", "input": {}, "webhook_events_filter": ["end"]}, "webhook_events_filter"),
+        ({"version": "join", "input": {}, "webhook_events_filter": [["end"]]}, "webhook_events_filter"),
     ],
 )
 async def test_wrong_input_is_refused_with_its_field(api: Programs, body: dict[str, Any], field: str) -> None:

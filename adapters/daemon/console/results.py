@@ -121,21 +121,16 @@ class Results:
             raise ApiError(404, "no_result", f"job {entry.accepted.job} has no result {name[:40]!r}")
         if not found["here"]:
             raise gone()
-        kind = media_type(path)
-        headers = {**RESULT, hdrs.CONTENT_TYPE: kind.content}
-        if "download" in request.query or not kind.shown:
-            headers[hdrs.CONTENT_DISPOSITION] = disposition(found["file"])
-        return web.FileResponse(path, headers=headers)
+        return file_answer(path, found["file"], download="download" in request.query)
 
     def _given(self, entry: Entry, name: str) -> web.StreamResponse:
         """An input for a player; other types of files are not given away."""
         path = self.input(entry, name)
         if path is None or not path.is_file():
             raise gone()
-        kind = media_type(path)
-        if kind.shown not in ("video", "audio", "image"):
+        if media_type(path).shown not in ("video", "audio", "image"):
             raise ApiError(404, "no_result", f"the input {name[:40]!r} is no media file")
-        return web.FileResponse(path, headers={**RESULT, hdrs.CONTENT_TYPE: kind.content})
+        return file_answer(path, path.name)
 
     def input(self, entry: Entry, name: str) -> Path | None:
         """The path of an input of a job; None if it has none of that name."""
@@ -155,6 +150,15 @@ class Results:
         if entry is None:
             raise ApiError(404, "no_result", f"job {job} has no result")
         return entry
+
+
+def file_answer(path: Path, name: str, *, download: bool = False) -> web.FileResponse:
+    """A file, with support for ranges; as a download of this name if that is wanted, or no browser may show it."""
+    kind = media_type(path)
+    headers = {**RESULT, hdrs.CONTENT_TYPE: kind.content}
+    if download or not kind.shown:
+        headers[hdrs.CONTENT_DISPOSITION] = disposition(name)
+    return web.FileResponse(path, headers=headers)
 
 
 def gone() -> ApiError:

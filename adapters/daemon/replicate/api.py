@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any, Final
 
-from aiohttp import hdrs, web
+from aiohttp import web
 from msgspec.structs import replace
 
 from wakestream.adapters.daemon import event_feed as sse
@@ -18,7 +18,7 @@ from wakestream.adapters.daemon.api import requests
 from wakestream.adapters.daemon.api.auth import ApiError, json_answer
 from wakestream.adapters.daemon.api.routes import FOLLOWERS, accepted
 from wakestream.adapters.daemon.console.app import Console
-from wakestream.adapters.daemon.console.results import RESULT, disposition, gone
+from wakestream.adapters.daemon.console.results import file_answer, gone
 from wakestream.adapters.daemon.console.routes import Start
 from wakestream.adapters.daemon.console.uploads import Upload
 from wakestream.adapters.daemon.console.waiting import Waiting
@@ -31,7 +31,6 @@ from wakestream.adapters.daemon.replicate.models import Model, kind_name, models
 from wakestream.adapters.daemon.replicate.predictions import Predictions, caller_of, iso, place
 from wakestream.adapters.daemon.replicate.tokens import Token, Tokens
 from wakestream.adapters.daemon.result_reuse import results_of
-from wakestream.adapters.disk.media_types import media_type
 from wakestream.operators.model.engine import Slot, numbered
 from wakestream.operators.model.errors import UnknownKind, WrongInput
 from wakestream.streams.outbox import facts as f
@@ -132,11 +131,10 @@ class Api:
 
     async def get_version(self, request: web.Request) -> web.Response:
         """One version of a model."""
-        wanted = request.match_info["id"]
-        for model in await self._of_name(request):
-            if model.version == wanted:
-                return json_answer(model.plain_version(self._began))
-        raise ApiError(404, "unknown_version", f"there is no version {wanted[:40]!r} of this model any more")
+        versions = {model.version: model for model in await self._of_name(request)}
+        if (model := versions.get(request.match_info["id"])) is None:
+            raise ApiError(404, "unknown_version", "this model has no such version any more")
+        return json_answer(model.plain_version(self._began))
 
     # Predictions
 
@@ -171,7 +169,7 @@ class Api:
     async def _caller(self, request: web.Request, model: Model, body: Mapping[str, Any]) -> f.Caller:
         webhook = body.get("webhook") or body.get("webhook_completed") or ""
         events = body.get("webhook_events_filter") or USUAL
-        if not isinstance(events, list | tuple) or not {*events} <= {*EVENTS}:
+        if not isinstance(events, list | tuple) or not all(each in EVENTS for each in events):
             raise WrongInput("webhook_events_filter", f"webhook_events_filter must be a list of {', '.join(EVENTS)}")
         if webhook:
             await self.hooks.check(str(webhook))
@@ -335,11 +333,7 @@ class Api:
         path = results_of(entry).get(name, (None, 0))[0]
         if path is None or not path.is_file():
             raise gone()
-        kind = media_type(path)
-        headers = {**RESULT, hdrs.CONTENT_TYPE: kind.content}
-        if not kind.shown:
-            headers[hdrs.CONTENT_DISPOSITION] = disposition(f"{name}{path.suffix}")
-        return web.FileResponse(path, headers=headers)
+        return file_answer(path, f"{name}{path.suffix}")
 
     async def upload(self, request: web.Request) -> web.Response:
         """Store a file, which predictions of this program may use."""

@@ -56,7 +56,7 @@ class Hooks:
             raise WrongInput("webhook", f"webhook must be an address that begins with https://, not {url[:60]!r}")
         if host in self._hosts:
             return
-        with suppress(OSError):  # its name is not known now; each call is checked again
+        with suppress(OSError, UnicodeError):  # its name is not known now; each call is checked again
             try:
                 await PublicResolver().resolve(host, port)
             except NotPublic as error:

@@ -8,9 +8,9 @@ from functools import cached_property
 from typing import Any, Final
 
 from wakestream.adapters.engines.command import LIPSYNC_KIND
-from wakestream.operators.model.engine import Kind, Slot
+from wakestream.operators.model.engine import Kind, Slot, list_of
 from wakestream.operators.model.errors import WrongInput
-from wakestream.streams.protocol.kinds import digest_of, fingerprint
+from wakestream.streams.protocol.kinds import digest_of, fingerprint, lists_of
 from wakestream.streams.protocol.known_kinds import KnownKinds
 from wakestream.streams.protocol.param_schema import misfits
 
@@ -85,12 +85,10 @@ class Model:
     def field_of(self, place: str) -> str:
         """The field of the input for a place in a job, such as `params.seed` or `inputs.images_2`."""
         part, _, name = place.partition(".")
-        for field, of in self.fields.items():
-            if (part, name) == (
-                "inputs" if isinstance(of, Slot) else "params",
-                of.name if isinstance(of, Slot) else of,
-            ):
-                return f"input.{field}"
+        if part == "inputs":
+            name = list_of(name, lists_of(self.kind.inputs)) or name
+        else:
+            name = next((field for field, of in self.fields.items() if of == name), name)
         return f"input.{name}" if name else "input"
 
     def openapi(self) -> dict[str, Any]:
