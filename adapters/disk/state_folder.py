@@ -21,7 +21,7 @@ _NUMBERED = (
 )  # fmt: skip
 """Files whose format has a number, beside the journals. In a `.jsonl` each line may have one."""
 
-_AGAIN = frozenset({"kinds.json"})
+_AGAIN = frozenset({"kinds.json", "token-uses.json"})
 """Files that can be made again, so that one of a later version is ignored."""
 
 _OURS = ("outbox.sqlite3", "hub.sqlite3", "worker.sqlite3", "licenses.json")

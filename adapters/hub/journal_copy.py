@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from wakestream.adapters.disk.documents import NAMES, Documents, FolderDocuments
 from wakestream.adapters.disk.journal_bound import bound_path
 from wakestream.adapters.disk.sqlite_file import SqliteFile
+from wakestream.adapters.disk.state_folder import prepare_state
 from wakestream.adapters.hub.program import JOURNAL
 from wakestream.operators.model.errors import JournalError
 from wakestream.streams.recording.facts_json import JournalRow
@@ -34,12 +35,15 @@ class Content(NamedTuple):
 def copy(source: str, target: str) -> Content:
     """Copy all of a stopped hub, read it again and compare; returns what was copied. The source stays as it is.
 
+    A source of an earlier format is migrated first, as by its hub.
+
     Args:
         source: A hub's folder, or the address of a database.
         target: The same. It must have neither a journal nor licenses.
 
     Raises:
         JournalError: One of them is in use or damaged, or the target is not empty.
+        SettingsError: A later version wrote a file in one of the folders.
         OSError: A document cannot be read or written.
     """
     with _opened(source, new=False) as (read, documents):
@@ -84,6 +88,7 @@ def _opened(place: str, *, new: bool) -> Iterator[tuple[SqliteFile | PostgresSto
     if path.exists() == new:
         what = "has a journal already; give an empty folder" if new else f"has no journal ({JOURNAL})"
         raise JournalError(f"{place} {what}")
+    prepare_state(path.parent)
     with contextlib.ExitStack() as stack:
         if new:
             for left in (path, bound_path(path)):

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import json
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.postgres import PostgresServer, postgres_server
+from tests.support.programs.state_folders import digests, put
 from wakestream.adapters.cli import main
 from wakestream.adapters.disk.documents import NAMES
 from wakestream.adapters.disk.journal import open_journal
@@ -18,6 +20,8 @@ from wakestream.adapters.hub.licenses import LicenseBook
 from wakestream.adapters.net.capability_keys import Signer
 from wakestream.streams.hub import events as f
 from wakestream.streams.hub.hub import DECIDER, HubState
+
+RELEASED = Path(__file__).parents[1] / "data" / "states" / "0.1.0.json"
 
 
 @pytest.fixture(scope="module")
@@ -76,6 +80,22 @@ async def test_a_journal_goes_to_a_database_and_back_and_is_the_same(
     assert rows(back) == before
     assert [(back / name).read_bytes() for name in NAMES] == [(first / name).read_bytes() for name in NAMES]
     assert (await asyncio.to_thread(run, capsys, "check", back))[0] == 0
+
+
+async def test_a_state_of_an_earlier_release_is_copied_and_one_with_a_file_of_a_later_version_is_refused(
+    postgres: PostgresServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "hub"
+    put(json.loads(RELEASED.read_text())["hub"], folder, {})
+    (folder / "invites.json").write_text('{"v":2}')
+    before = digests(folder)
+    address = await asyncio.to_thread(postgres.database)
+    code, said = await asyncio.to_thread(run, capsys, "copy", folder, address)
+    assert (code, "invites.json cannot be used: a later version of wakestream wrote it" in said) == (2, True), said
+    assert digests(folder) == before
+    (folder / "invites.json").unlink()
+    code, said = await asyncio.to_thread(run, capsys, "copy", folder, address)
+    assert (code, "15 facts since, 5 rows of the ledger" in said) == (0, True), said
 
 
 async def test_what_is_in_use_missing_or_not_empty_is_refused_and_stays_as_it_is(

@@ -21,7 +21,8 @@ LATER: dict[str, tuple[str, ...]] = {
     "worker": ("worker.sqlite3", "secret-values.json", f"uploads/{'ab' * 16}.json"),
     "daemon": (
         "outbox.sqlite3", "secret-values.json", "watched.json", "preferences.json", "timeline.jsonl", "console.json",
-        "console/costs.json", "console/uploads/a1/about.json", "console/waiting/a1.json", "console/results/a1.due",
+        "tokens.json", "console/costs.json", "console/uploads/a1/about.json", "console/waiting/a1.json",
+        "console/results/a1.due",
     ),
 }  # fmt: skip
 """All files that outlive a program, without those whose content has its own name or can be made again."""

@@ -5,12 +5,14 @@ import contextlib
 import itertools
 import json
 from collections import deque
+from fnmatch import fnmatch
 from pathlib import Path
 
 import pytest
 
 from tests.support.programs.mixed_versions import NOT_HERE, OURS, PROGRAMS, RELEASED, House
 from tests.support.programs.state_folders import digests
+from wakestream.adapters.disk.state_folder import _NUMBERED
 
 pytestmark = pytest.mark.timeout(300)
 released = pytest.mark.skipif(not RELEASED.exists(), reason=NOT_HERE)
@@ -19,6 +21,10 @@ STATES = sorted((Path(__file__).parents[1] / "data" / "states").glob("*.json"))
 """The state folders that each released version left when its programs were killed while jobs were on their way."""
 
 MIXES = [dict(zip(PROGRAMS, pythons, strict=True)) for pythons in itertools.product((RELEASED, OURS), repeat=4)]
+
+
+UNNUMBERED = ("*.sqlite3*", "*.lock", "files/*", "results/*", "unsynced")
+"""What is in a state folder beside the files that docs/upgrades.md has with a number in them."""
 
 
 def name_of(mix: dict[str, Path]) -> str:
@@ -76,6 +82,10 @@ async def test_a_state_of_each_release_is_continued_by_our_programs_and_its_jobs
     for name in PROGRAMS:
         backups = [*(tmp_path / name).glob("*.sqlite3.v*-backup")]
         assert len(backups) == (mix[name] == OURS), backups
+        files = (
+            path.relative_to(tmp_path / name).as_posix() for path in (tmp_path / name).rglob("*") if path.is_file()
+        )
+        assert [file for file in files if not any(fnmatch(file, kind) for kind in (*_NUMBERED, *UNNUMBERED))] == []
 
 
 @released

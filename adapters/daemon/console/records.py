@@ -15,6 +15,7 @@ from loguru import logger
 from wakestream.adapters.daemon.console.costs import WITHIN, Costs
 from wakestream.adapters.daemon.result_reuse import results_of
 from wakestream.adapters.disk.atomic import write_atomic
+from wakestream.adapters.disk.state_file import later_format
 from wakestream.streams.outbox.state import Entry, OutboxState
 
 
@@ -75,8 +76,11 @@ def _beside(entry: Entry) -> Path:
 
 
 def _write(path: Path, record: Mapping[str, Any]) -> None:
-    """Write a record; `ValueError` if a file of this name is none."""
+    """Write a record; `ValueError` if a file of this name is none, or one of a later version."""
     with suppress(FileNotFoundError):
-        if "job" not in msgspec.json.decode(path.read_bytes(), type=dict[str, Any]):
+        content = path.read_bytes()
+        if later := later_format(path, content):
+            raise ValueError(later)
+        if "job" not in msgspec.json.decode(content, type=dict[str, Any]):
             raise ValueError(f"{path} exists and is no record; move it")
-    write_atomic(path, orjson.dumps(record, option=orjson.OPT_INDENT_2), mode=0o644)
+    write_atomic(path, orjson.dumps({"v": 1, **record}, option=orjson.OPT_INDENT_2), mode=0o644)

@@ -10,7 +10,7 @@ import pytest
 
 from wakestream.adapters.cli.setup import files as setup
 from wakestream.adapters.daemon import kinds
-from wakestream.adapters.daemon.console import costs, preferences, timeline
+from wakestream.adapters.daemon.console import costs, preferences, records, timeline
 from wakestream.adapters.disk.state_file import read_state
 from wakestream.adapters.hub.invites import Invites
 from wakestream.adapters.hub.license_uses import LicenseUses
@@ -77,6 +77,16 @@ def test_a_file_of_a_later_version_is_refused_and_left_as_it_is(
     with pytest.raises(WakestreamError, match=r"a later version of wakestream wrote it \(format 99\)"):
         read(tmp_path)
     assert (tmp_path / name).read_bytes() == orjson.dumps(LATER)
+
+
+def test_a_record_of_a_result_that_a_later_version_wrote_is_not_replaced(tmp_path: Path) -> None:
+    path = tmp_path / "out.mp4.json"
+    records._write(path, {"job": "a"})
+    assert orjson.loads(path.read_bytes()) == {"v": 1, "job": "a"}
+    path.write_bytes(b'{"v":99,"job":"a"}')
+    with pytest.raises(ValueError, match=r"a later version of wakestream wrote it \(format 99\)"):
+        records._write(path, {"job": "a", "cost": 1.0})
+    assert path.read_bytes() == b'{"v":99,"job":"a"}'
 
 
 def test_what_can_be_asked_again_is_ignored_when_a_later_version_wrote_it(tmp_path: Path) -> None:
