@@ -320,3 +320,9 @@ async def test_other_addresses_need_tls_or_a_flag(user: User, place: Place, addr
     assert refused.code == 2
     assert "--api-tls" in refused.err
     assert "--api-insecure" in refused.err
+
+
+async def test_a_certificate_that_cannot_be_used_is_refused_by_its_flag(user: User, place: Place) -> None:
+    async with place.hub():
+        refused = await user.run("daemon", "--api", "127.0.0.1:0", "--api-tls", "no.pem")
+    assert (refused.code, refused.err.partition(": ")[2][:18]) == (2, "--api-tls: no.pem ")

@@ -98,7 +98,10 @@ def _served_api(args: argparse.Namespace) -> ApiConfig | None:
     if args.api is None:
         return None
     host, port = args.api
-    tls = server_tls(args.api_tls, args.api_tls)
+    try:
+        tls = server_tls(args.api_tls, args.api_tls)
+    except SettingsError as error:
+        raise SettingsError(f"--api-tls: {str(error).partition(': ')[2]}") from None
     if tls is None and not is_loopback(host) and not args.api_insecure:
         why = f"--api: {host} can be reached from other machines, which could read tokens and files"
         raise SettingsError(f"{why}; give --api-tls FILE, or --api-insecure if a proxy with TLS is in front")

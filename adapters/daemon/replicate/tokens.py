@@ -77,7 +77,7 @@ class Tokens:
         self._path, self._uses_path, self._now = folder / FILE, folder / USES, now
         self._seen: tuple[int, int] | None = None
         self._known: dict[str, Token] = {}
-        self._uses = read_state(self._uses_path, msgspec.json.Decoder(_Uses).decode, _Uses(), cache=True)
+        self._uses = read_state(self._uses_path, msgspec.json.Decoder(_Uses).decode, _Uses())
 
     def all(self) -> list[Token]:
         """All tokens, in the order in which they were made."""
@@ -102,8 +102,10 @@ class Tokens:
 
     def add(self, name: str, kinds: tuple[str, ...] = (), per_day: int = 0) -> str:
         """Make a token, and return its text, which is not stored. `SettingsError` if the name cannot be used."""
-        if not is_name(name):
-            raise SettingsError(f"{name[:40]!r} is no name; give 1 to {LONGEST_NAME} printable characters")
+        if not is_name(name) or " " in name:
+            raise SettingsError(
+                f"{name[:40]!r} is no name; give 1 to {LONGEST_NAME} printable characters without blanks"
+            )
         if self.named(name) is not None:
             raise SettingsError(f"there is a token {name} already; remove it first: wakestream token rm {name}")
         text = PREFIX + secrets.token_urlsafe(32)

@@ -40,8 +40,9 @@ def test_a_second_token_of_a_name_and_the_removal_of_none_are_refused(tmp_path: 
         tokens.add("shop")
     with pytest.raises(SettingsError, match="wakestream token list"):
         tokens.remove("other")
-    with pytest.raises(SettingsError, match="no name"):
-        tokens.add("")
+    for name in ("", "two words"):
+        with pytest.raises(SettingsError, match="no name"):
+            tokens.add(name)
 
 
 async def test_a_day_has_so_many_predictions_also_after_a_restart(tmp_path: Path) -> None:
