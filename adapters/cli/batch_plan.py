@@ -27,10 +27,9 @@ from wakestream.adapters.daemon.api_client import DaemonClient, DaemonRefused, o
 from wakestream.adapters.daemon.console.preferences import legal
 from wakestream.adapters.disk.path_key import path_key
 from wakestream.adapters.disk.result_names import numbered
-from wakestream.operators.model.engine import Kind, Slot
 from wakestream.operators.model.errors import FileError, FileUnusable, WrongInput
 from wakestream.operators.model.events import LIPSYNC, Job
-from wakestream.streams.jobs.rows import ROWS_MOST, Fault, Row, Table, Uses, file_stem, filled, table_of, uses
+from wakestream.streams.jobs.rows import PAIR, ROWS_MOST, Fault, Row, Table, Uses, file_stem, filled, table_of, uses
 from wakestream.streams.protocol.kinds import digest_of
 from wakestream.streams.protocol.known_kinds import KnownKinds
 
@@ -45,7 +44,6 @@ OURS: Final = ("line", "state", "result", "job", "gpu", "seconds", "cost", "curr
 
 _OTHERS: Final = ("video", "pairs", "job_id", "then", "foreground", "leave")
 _ID: Final = re.compile(r"ws-[0-9a-f]{16}")
-_PAIR: Final = Kind(LIPSYNC, (Slot("video"), Slot("audio")), (Slot("video"),))
 
 
 class TableUnusable(WrongInput):
@@ -205,7 +203,7 @@ async def _items(
 ) -> list[Item]:
     flags = {"inputs": constant, "params": args.params or (), "outputs": args.outputs or ()}
     kinds = known.named(args.kind, args.gpus or ())
-    kind = kinds[0] if kinds else _PAIR if args.kind == LIPSYNC else None
+    kind = kinds[0] if kinds else PAIR if args.kind == LIPSYNC else None
     given = Uses(*([text.partition("=")[0] for text in texts] for texts in flags.values()))
     use = uses(table, kind, given, [text for texts in flags.values() for text in texts])
     settings = settings if len(table.rows) * args.repeat <= PROBED_MOST else replace(settings, probe=False)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Mapping
 from importlib.resources import files
+from importlib.resources.abc import Traversable
 from pathlib import PurePath
 from typing import Final
 
@@ -33,7 +35,17 @@ TYPES: Final = {
 def files_of(package: str) -> dict[str, bytes]:
     """The files of a page by name: those in the folder `static` of a package, and those that our pages share."""
     folders = files("wakestream.adapters.net") / "page", files(package) / "static"
-    return {each.name: each.read_bytes() for folder in folders for each in folder.iterdir() if _ending(each.name)}
+    return {each.name: _short(each) for folder in folders for each in folder.iterdir() if _ending(each.name)}
+
+
+_SPARE: Final = re.compile(rb"^[ \t]*(?://[^\n]*\n|/\*.*?\*/[ \t]*\n|\n)|^[ \t]+", re.MULTILINE | re.DOTALL)
+"""Indentation, empty lines, and comments that are lines of their own."""
+
+
+def _short(file: Traversable) -> bytes:
+    """A file as browsers get it: without what only its readers need."""
+    body = file.read_bytes()
+    return _SPARE.sub(b"", body) if _ending(file.name) in (".js", ".css", ".html") else body
 
 
 def type_of(name: str) -> str:

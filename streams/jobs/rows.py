@@ -11,12 +11,16 @@ from typing import Any, Final, NamedTuple
 
 import orjson
 
-from wakestream.operators.model.engine import Kind, list_of
+from wakestream.operators.model.engine import Kind, Slot, list_of
 from wakestream.operators.model.errors import WrongInput
+from wakestream.operators.model.events import LIPSYNC
 from wakestream.streams.protocol.kinds import lists_of
 
 ROWS_MOST: Final = 10_000
 """Rows of a table."""
+
+PAIR: Final = Kind(LIPSYNC, (Slot("video"), Slot("audio")), (Slot("video"),))
+"""The kind that also hubs have that do not tell theirs."""
 
 _BLANK: Final = re.compile(r"\{([^{}]+)\}")
 _SEPARATORS: Final = (",", ";", "\t")

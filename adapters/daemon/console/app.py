@@ -187,7 +187,9 @@ class Console:
         self.records = Records(outbox.state, self.costs, kinds.shown)
         outbox.on_released = self._released
         outbox.on_moved = self._moved
-        self.calls = JobCalls(outbox, self.holdings, cards, self.sessions, self._live.tell, self._tell_rest, kinds)
+        self.calls = JobCalls(
+            outbox, self.holdings, cards, self.sessions, self._live.tell, self._tell_rest, kinds, self.records.of
+        )
 
     @property
     def waiting_params(self) -> list[dict[str, Any]]:

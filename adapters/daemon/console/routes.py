@@ -23,6 +23,7 @@ from wakestream.adapters.daemon.console import uploads
 from wakestream.adapters.daemon.console.copies import Copies
 from wakestream.adapters.daemon.console.job_view import NOW_LASTS, JobView
 from wakestream.adapters.daemon.console.results import Results, gone, plain_answer
+from wakestream.adapters.daemon.console.rows import read_rows, value_of
 from wakestream.adapters.daemon.console.sessions import Sessions
 from wakestream.adapters.daemon.console.storage import Storage, mark_of
 from wakestream.adapters.daemon.console.uploads import Upload
@@ -31,14 +32,16 @@ from wakestream.adapters.daemon.kinds import DaemonKinds
 from wakestream.adapters.daemon.outbox import Outbox
 from wakestream.adapters.daemon.result_reuse import results_of
 from wakestream.adapters.runtime.desktop import show_in_folder
+from wakestream.operators.model.engine import Kind
 from wakestream.operators.model.events import LIPSYNC
 from wakestream.streams.outbox import facts as f
 from wakestream.streams.outbox.state import Entry
-from wakestream.streams.protocol.kinds import MEDIA
+from wakestream.streams.protocol.kinds import MEDIA, RANDOM
 
 BATCHES_MOST: Final = 20
 HISTORY_MOST: Final = 1000
 ACT_MOST: Final = 1000
+FAMILY_MOST: Final = 50
 
 
 class Start(Started, kw_only=True):
@@ -53,7 +56,7 @@ class Start(Started, kw_only=True):
 class JobCalls:
     """A method for each call. `tell(kind, plain)` sends an event to all pages, `changed` reports changes of files.
 
-    `kinds` knows what the GPUs can do.
+    `kinds` knows what the GPUs can do, `record` how a result was made.
     """
 
     outbox: Outbox
@@ -63,6 +66,7 @@ class JobCalls:
     tell: Callable[[str, object], None]
     changed: Callable[[], None]
     kinds: DaemonKinds
+    record: Callable[[Entry], Mapping[str, Any]]
     waiting: WaitingJobs = field(init=False)
     copies: Copies = field(init=False)
     results: Results = field(init=False)
@@ -87,6 +91,7 @@ class JobCalls:
             web.put("/console/uploads/{id}", self.receive),
             web.delete("/console/uploads/{id}", self.drop),
             web.get("/console/form", self.form),
+            web.post("/console/rows", partial(read_rows, self.kinds)),
             web.post("/console/jobs", self.start),
             web.get("/console/jobs/{job}", self.details),
             web.post("/console/jobs/{job}/folder", self.show_folder),
@@ -210,11 +215,16 @@ class JobCalls:
             self.holdings.beginning.discard(key)
 
     async def another(self, request: web.Request) -> web.Response:
-        """Do the work of a job again as the job `id`. Those of the page have their results where its others have."""
+        """Do the work of a job again as the job `id`, with other `params` (texts), or with `vary` a seed of its own."""
         entry, body = self.results.known(request.match_info["job"]), await requests.json_object(request)
         job = requests.job_name(body.get("id") or "")
         key, a = upload_rules.file_name(job), entry.accepted
-        asked: dict[str, Any] = {"id": job}
+        kind = await self._kind(entry)
+        params = {name: value_of(str(text), kind, name) for name, text in (body.get("params") or {}).items()}
+        seed = kind.seed or "seed"
+        if body.get("vary") and seed in kind.params.get("properties", {}):
+            params[seed] = RANDOM
+        asked: dict[str, Any] = {"id": job, "params": params}
         if self.cards.is_ours(a.output):
             asked["outputs"] = self._results(key, {name: Path(path).suffix for name, path in a.outputs.items()})
         names = {name: file for name, file in self.cards.names(entry).items() if name in a.inputs}
@@ -222,10 +232,23 @@ class JobCalls:
         self.changed()
         return plain_answer({"id": answer.job}, status=answer.status)
 
+    async def _kind(self, entry: Entry) -> Kind:
+        return next(iter((await self.kinds.present()).named(entry.accepted.kind)), Kind(entry.accepted.kind))
+
     async def details(self, request: web.Request) -> web.Response:
-        """All that is known of a job."""
+        """All that is known of a job: also the parameters of its kind, its record, and its family with results."""
         entry = self.results.known(requests.job_name(request.match_info["job"]))
-        return plain_answer(await asyncio.to_thread(self.cards.detailed, entry))
+        more = {
+            "names": [*(await self._kind(entry)).params.get("properties", {})],
+            "record": self.record(entry) if entry.state == "done" else {},
+        }
+        return plain_answer({**await asyncio.to_thread(self._detailed, entry), **more})
+
+    def _detailed(self, entry: Entry) -> dict[str, Any]:
+        family = entry.accepted.family or entry.accepted.job
+        done = [one for one in [*self.outbox.state.jobs.values()] if one.state == "done"]
+        mine = [one for one in done if family in (one.accepted.family, one.accepted.job)][:FAMILY_MOST]
+        return {**self.cards.detailed(entry), "family": [self.cards.card(one, events=False) for one in mine]}
 
     async def show_folder(self, request: web.Request) -> web.Response:
         """Show the result `name` in the file manager of this machine."""

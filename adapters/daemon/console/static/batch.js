@@ -6,6 +6,7 @@ import { rank } from "/slot.js";
 import { bytes, clock, date, lang, number, t } from "/words.js";
 
 const NAMED = 3;
+const SHOWN = 500; // rows: more are slow to draw
 const inOrder = new Intl.Collator(lang, { numeric: true }).compare;
 
 /** The day and the time, which tell this batch from others. */
@@ -18,16 +19,19 @@ function today() {
 /** `count` with the words of `key`, which has a form for one. */
 const counted = (key, count) => t(count === 1 ? `${key}.one` : key, { count: number(count) });
 
-/** The jobs of many files for the slots of a form. `changed()` is called at each change, `closed()` when it is given up. */
+/**
+ * The jobs of many files for the slots of a form. `changed()` is called at each change, `closed()` when it is given up.
+ * With a `table`, its `rows` are the jobs, which name their files; or `faults` say what is wrong in it.
+ */
 export class Batch {
-  constructor(slots, media, changed, closed) {
-    Object.assign(this, { slots, media, changed });
+  constructor(slots, media, changed, closed, table = null) {
+    Object.assign(this, { slots, media, changed, table });
     this.items = slots.map(() => []); // the files of each slot: name, size, and `file` or `transfer`
     this.rows = [];
     this.others = [];
     this.touched = false;
     this.said = h("p", { class: "batch-said", role: "status" });
-    this.name = h("input", { value: t("batch.name.new", { time: today() }), maxlength: "80", autocomplete: "off", "aria-label": t("batch.name") });
+    this.name = h("input", { value: table?.name ?? t("batch.name.new", { time: today() }), maxlength: "80", autocomplete: "off", "aria-label": t("batch.name") });
     this.other = h("p", { class: "hint", hidden: true });
     this.list = h("ol", { class: "batch-rows", tabindex: "0", "aria-label": t("batch.label") });
     this.more = h("input", { type: "file", multiple: true, class: "hide", "aria-label": t("batch.add"), onchange: () => {
@@ -37,7 +41,8 @@ export class Batch {
     this.root = h("section", { class: "batch", "aria-label": t("batch.label") },
       h("div", { class: "bar" }, this.said, h("label", { class: "batch-name" }, h("span", { text: t("batch.name") }), this.name), h("div", { class: "tools" },
         h("label", { class: "button quiet pick" }, this.more, h("span", { text: t("batch.add") })), button(t("batch.close"), "close", closed))),
-      this.list, this.other);
+      this.list, this.other, h("ul", { class: "wrong", role: "alert" }, ...(table?.faults ?? []).map((one) => h("li", { text: t(one.column ? "rows.fault.of" : "rows.fault", one) }))));
+    this.rows = (table?.rows ?? []).map((given) => new Row(this, slots.map(() => null), given));
   }
 
   /** All its files, those without a slot too. */
@@ -64,13 +69,21 @@ export class Batch {
       if (at < 0) this.others.push(file);
       else if (!this.items[at].some((item) => item.name === file.name && item.size === file.size)) this.items[at].push({ name: file.name, size: file.size, file });
     }
+    if (this.table) return this.match();
     if (!this.touched) this.rows = [];
     const used = new Set(this.ready.flatMap((row) => row.picks));
     const free = this.items.map((items) => items.filter((item) => !used.has(item)));
     const groups = free.map((items, at) => ({ names: items.map((item) => item.name), required: this.slots[at].required, roles: this.rolesOf(at) }));
     const rows = pairsOf(groups).jobs.map((job) => new Row(this, job.map((index, at) => free[at][index] ?? null)));
     this.rows = [...this.ready, ...rows];
-    this.settle();
+    return this.settle();
+  }
+
+  /** Gives the rows of the table the files that they name. */
+  match() {
+    const named = this.items.map((items) => new Map(items.map((item) => [item.name.toLowerCase(), item])));
+    for (const row of this.rows) row.picks = row.picks.map((item, at) => item ?? named[at].get(row.wanted(at).toLowerCase()) ?? null);
+    this.show();
   }
 
   /** The slot that a file fits best; of equal ones, the one whose name it has. */
@@ -91,27 +104,32 @@ export class Batch {
 
   /** Each file is in a row: alone if it has no partner. */
   settle() {
+    if (this.table) return this.show();
     const used = new Set(this.ready.flatMap((row) => row.picks).filter(Boolean));
     this.rows = this.rows.filter((row) => row.isReady || (row.held && !row.isEmpty));
     for (const row of this.rows) for (const item of row.picks) if (item) used.add(item);
     this.items.forEach((items, at) => items.forEach((item) => {
       if (!used.has(item)) this.rows.push(new Row(this, this.slots.map((_, slot) => (slot === at ? item : null))));
     }));
-    this.show();
+    return this.show();
   }
 
   show() {
     const jobs = this.ready.length;
     const single = this.rows.length - jobs;
-    say(this.said, [counted("batch.jobs", jobs), ...(single ? [counted("batch.single", single)] : [])].join(t("list.comma")));
+    const faults = this.table?.faults ? this.table.faults.length + this.table.more : 0;
+    const more = this.rows.length - SHOWN;
+    const said = [counted("batch.jobs", jobs), ...(single ? [counted(this.table ? "rows.missing" : "batch.single", single)] : []), ...(more > 0 ? [t("rows.more", { count: number(more) })] : [])];
+    say(this.said, faults ? counted("rows.faults", faults) : said.join(t("list.comma")));
     const names = this.others.slice(0, NAMED).map((file) => file.name).join(t("list.comma"));
     say(this.other, this.others.length ? `${counted("batch.others", this.others.length)} ${names}${this.others.length > NAMED ? " …" : ""}` : "");
     show(this.other, this.others.length > 0);
-    this.rows.forEach((row, at) => {
+    const shown = this.rows.slice(0, SHOWN);
+    shown.forEach((row, at) => {
       row.update(at);
       if (this.list.children[at] !== row.root) this.list.insertBefore(row.root, this.list.children[at] ?? null);
     });
-    while (this.list.children.length > this.rows.length) this.list.lastChild.remove();
+    while (this.list.children.length > shown.length) this.list.lastChild.remove();
     this.changed();
   }
 
@@ -141,20 +159,25 @@ export class Batch {
 }
 
 class Row {
-  constructor(batch, picks) {
-    Object.assign(this, { batch, picks, held: false });
+  constructor(batch, picks, given = null) {
+    Object.assign(this, { batch, picks, given, held: false });
     this.selects = batch.slots.map((slot, at) => {
       const fill = () => this.fill(at);
       return h("select", { onfocus: fill, onpointerdown: fill, onchange: () => this.changed(at) });
     });
     this.away = button("", "close", () => batch.remove(this), "quiet icon");
     this.wrong = h("p", { class: "wrong", role: "alert" });
-    this.root = h("li", { class: "batch-row" }, h("div", { class: "batch-picks" }, ...this.selects), this.away, this.wrong);
+    this.root = h("li", { class: "batch-row" }, h("div", { class: "batch-picks" }, ...this.selects, given && h("bdi", { class: "batch-values", text: Object.entries(given.params).map(([name, value]) => `${name} ${typeof value === "string" ? value : JSON.stringify(value)}`).join(" · ") })), this.away, this.wrong);
     this.selects.forEach((_, at) => this.draw(at));
   }
 
   get isReady() {
-    return this.picks.every((item, at) => item || !this.batch.slots[at].required) && !this.isEmpty;
+    return this.picks.every((item, at) => item || !(this.batch.slots[at].required || this.wanted(at))) && Boolean(this.given || !this.isEmpty);
+  }
+
+  /** The name of the file that the table has for a slot; empty without one. */
+  wanted(at) {
+    return this.given?.inputs[this.batch.slots[at].name] ?? "";
   }
 
   get isEmpty() {
@@ -177,6 +200,7 @@ class Row {
 
   none(at) {
     const slot = this.batch.slots[at];
+    if (this.wanted(at)) return t("rows.wanted", { name: this.wanted(at) });
     return slot.required ? t("batch.choose", { name: slot.words.title }) : t("batch.none");
   }
 
@@ -190,7 +214,7 @@ class Row {
   }
 
   update(at) {
-    const count = number(at + 1);
+    const count = number(this.given?.line ?? at + 1);
     put(this.root, "data-row", this.isReady ? "ready" : "single");
     this.batch.slots.forEach((slot, index) => {
       put(this.selects[index], "aria-label", t("batch.pick", { name: slot.words.title, count }));

@@ -12,6 +12,7 @@ import { isCopying, newId, startJob } from "/transfer.js";
 import { number, t } from "/words.js";
 
 const LAST = "wakestream.kind";
+const TABLE = /\.(?:csv|tsv|jsonl|ndjson)$/i;
 const SOURCE = /^(?:https?:\/\/|file:\/\/|\/|~\/|[a-z]:[\\/]|\\\\)\S/i;
 
 /**
@@ -141,7 +142,7 @@ export function composer({ toast, started, reclaim }) {
   }
 
   start.addEventListener("click", async () => {
-    if (!form.check()) return;
+    if (!batch?.table && !form.check()) return;
     starting = true;
     changed();
     form.remember();
@@ -183,7 +184,9 @@ export function composer({ toast, started, reclaim }) {
       say(by("new-hint"), t("batch.starting", { part: number(at + 1), count: number(count) }));
       const given = row.picks.map((item, slot) => [mine.slots[slot].name, item && list.transferOf(item, slot)]).filter(([, transfer]) => transfer);
       try {
-        await startJob(jobOf(mine, name), Object.fromEntries(given));
+        const job = jobOf(mine, name);
+        Object.assign(job.params, row.given?.params);
+        await startJob(job, Object.fromEntries(given));
       } catch (error) {
         list.show();
         row.complain(refused(error));
@@ -225,6 +228,8 @@ export function composer({ toast, started, reclaim }) {
   function take(all, over = null, slot = null) {
     const files = reclaim(all);
     if (!form || !files.length) return;
+    const table = files.find((file) => TABLE.test(file.name) && form.slots.every((one) => rank(file, one.accepts, known.media) < 0));
+    if (table) return void openTable(table, files.filter((file) => file !== table));
     if (batch) return void batch.add(files, [], slot);
     if (!form.slots.length) return void toast(t("bad.noinput"), true);
     if (over?.list) return void over.list.take(files);
@@ -241,8 +246,23 @@ export function composer({ toast, started, reclaim }) {
     for (const each of form.lists) each.take([...chosen.filter(([one]) => one.list === each).map(([, file]) => file), ...(each === list ? listed : [])].sort((one, other) => files.indexOf(one) - files.indexOf(other)));
   }
 
-  function openBatch(files, slot) {
-    batch = new Batch(form.slots, known.media, changed, closeBatch);
+  /** Opens the rows of a table as jobs; the daemon reads and checks it. */
+  async function openTable(file, others) {
+    const mine = form;
+    const query = new URLSearchParams({ kind: entry.kind.name, name: file.name, params: JSON.stringify(form.params) });
+    try {
+      const found = await call("POST", `/console/rows?${query}`, file);
+      if (form !== mine) return;
+      const files = [...(batch?.files ?? []), ...others];
+      if (batch) closeBatch();
+      openBatch(files, null, { name: file.name, ...found });
+    } catch (error) {
+      toast(refused(error), true);
+    }
+  }
+
+  function openBatch(files, slot, table) {
+    batch = new Batch(form.slots, known.media, changed, closeBatch, table);
     const given = form.slots.flatMap((one, at) => (one.upload || one.sending ? [[at, one.give()]] : []));
     form.showBatch(batch);
     batch.add(files, given, slot);

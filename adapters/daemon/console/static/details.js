@@ -3,10 +3,12 @@
 import { costOf } from "/costs.js";
 import { button, h, put } from "/dom.js";
 import { kindTitle } from "/kinds.js";
+import { made, sideBySide } from "/results.js";
 import { report, why } from "/sentences.js";
 import { call } from "/session.js";
-import { begin, take } from "/store.js";
-import { clock, t } from "/words.js";
+import { begin, canRemake, take, titleText } from "/store.js";
+import { newId } from "/transfer.js";
+import { clock, duration, number, t } from "/words.js";
 
 /** The details of a job; `asked` runs a call and shows its refusal. `update(job)` follows the job while they are open. */
 export class Details {
@@ -42,12 +44,40 @@ export class Details {
     const job = begin(card);
     const rows = [
       ["id", h("code", { text: job.id })], ["kind", kindTitle(job.kind)], ["cost", costOf(job.id)],
+      ["made", card.record.gpu ? [card.record.gpu, duration(card.record.seconds), card.record.version].filter(Boolean).join(" · ") : ""],
       ...job.outputs.map((one) => ["path", h("span", {}, h("code", { text: one.path }), " ", one.here ? this.folder(one) : null)]),
     ];
     const said = report(job);
-    this.box.replaceChildren(...(said ? [h("p", { text: said })] : []),
+    const family = card.family.filter((one) => made(one).length);
+    this.box.replaceChildren(...(said ? [h("p", { text: said })] : []), ...(canRemake(job) ? [this.varied ??= this.vary(card)] : []),
+      ...(family.length > 1 ? [button(t("vary.compare", { count: number(family.length) }), "eye", () => this.compare(family), "quiet small")] : []),
       h("dl", { class: "facts-list" }, ...rows.filter(([, value]) => value).map(([name, value]) => h("div", {}, h("dt", { text: t(`detail.${name}`) }), h("dd", {}, value)))),
       h("ol", { class: "log", tabindex: "0", "aria-label": t("detail.log") }, ...[...lines(card)].map(([at, text]) => h("li", {}, h("time", { text: clock(at, true) }), h("span", { text })))));
+  }
+
+  /** What makes more results of the same files: by chance, or with one parameter changed. */
+  vary(card) {
+    const more = (count, body) => this.asked(async () => {
+      for (let left = count; left > 0; left -= 1) await call("POST", `/console/jobs/${encodeURIComponent(card.id)}/another`, { id: newId(), ...body });
+    });
+    const name = h("select", { "aria-label": t("vary.name") }, ...card.names.map((each) => h("option", { text: each })));
+    const value = h("input", { "aria-label": t("vary.value"), placeholder: t("vary.value"), autocomplete: "off", required: true });
+    const change = (event) => {
+      event.preventDefault();
+      more(1, { params: { [name.value]: value.value } });
+    };
+    return h("div", { class: "vary" }, button(t("vary.four"), "again", () => more(4, { vary: true }), "quiet small"),
+      card.names.length ? h("form", { onsubmit: change }, h("span", { text: t("vary.one") }), name, value, h("button", { class: "button quiet small", text: t("card.another") })) : null);
+  }
+
+  /** Shows the results of the family in a window. */
+  async compare(family) {
+    const members = await this.asked(() => Promise.all(family.map(async (card) => ({ card, ...(await call("POST", `/console/jobs/${encodeURIComponent(card.id)}/ticket`)) }))));
+    if (!members) return;
+    const dialog = h("dialog", { class: "theatre", "aria-label": titleText(this.job), onclose: () => dialog.remove() }, sideBySide(members),
+      h("div", { class: "theatre-foot" }, h("bdi", { text: titleText(this.job) }), button(t("card.hide"), "close", () => dialog.close(), "quiet")));
+    document.body.append(dialog);
+    dialog.showModal();
   }
 
   folder(one) {

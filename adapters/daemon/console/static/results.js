@@ -49,6 +49,24 @@ function compared(job, url, given, result) {
   return box;
 }
 
+/** The main results of jobs side by side, each with what differs in its parameters; the first player moves the others. */
+export function sideBySide(members) {
+  const names = [...new Set(members.flatMap(({ card }) => Object.keys(card.params)))];
+  const text = (card, name) => JSON.stringify(card.params[name]);
+  const differ = names.filter((name) => new Set(members.map(({ card }) => text(card, name))).size > 1);
+  const figures = members.map(({ card, url }) => {
+    const [one] = made(card);
+    const words = differ.filter((name) => name in card.params).map((name) => `${name} ${text(card, name)}`).join(" · ") || one.file;
+    return h("figure", { class: "made" }, figure(one, `${url}&name=${encodeURIComponent(one.name)}`, false, "metadata"), h("figcaption", { text: words }));
+  });
+  const [leader, ...others] = figures.map((each) => each.querySelector("video, audio")).filter(Boolean);
+  for (const each of others) {
+    Object.assign(each, { muted: true, controls: false });
+    linked(leader, each);
+  }
+  return h("div", { class: "gallery pictures family", tabindex: "-1", role: "group", "aria-label": t("card.results") }, ...figures);
+}
+
 const DRIFT = 0.15; // seconds
 
 /** `follower` plays what `leader` plays, at the same place. A shorter one stops at its end. */

@@ -34,7 +34,7 @@ export async function call(method, path, body, keepalive = false) {
   const response = await fetch(path, {
     method,
     headers: { ...bearer(), "Content-Type": "application/json" },
-    body: body === undefined ? undefined : JSON.stringify(body),
+    body: body === undefined || body instanceof Blob ? body : JSON.stringify(body),
     cache: "no-store",
     credentials: "omit",
     keepalive,

@@ -351,5 +351,5 @@ async def test_a_disk_that_takes_no_timeline_is_no_obstacle(tmp_path: Path) -> N
 
 
 def test_the_page_stays_light() -> None:
-    assert Page().weight <= 118_000  # as a browser fetches it
-    assert sum(map(len, files_of("wakestream.adapters.daemon.console").values())) <= 345_000
+    assert Page().weight <= 108_000  # as a browser fetches it
+    assert sum(map(len, files_of("wakestream.adapters.daemon.console").values())) <= 315_000

@@ -1,0 +1,83 @@
+"""The rows of a table that was dropped on the page, each checked against the kind of its job."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from pathlib import PurePath, PureWindowsPath
+from typing import Any, Final
+
+import msgspec
+import orjson
+from aiohttp import web
+
+from wakestream.adapters.daemon.api.auth import ApiError
+from wakestream.adapters.daemon.console.results import plain_answer
+from wakestream.adapters.daemon.kinds import DaemonKinds
+from wakestream.operators.model.engine import Kind
+from wakestream.operators.model.errors import WrongInput
+from wakestream.streams.jobs.rows import PAIR, Fault, Row, Uses, table_of, uses
+from wakestream.streams.protocol.kinds import drawn, fitting, typed
+
+BYTES_MOST: Final = 16 * 1024 * 1024
+"""Of a table."""
+
+FAULTS_MOST: Final = 20
+"""Faults that a page shows."""
+
+
+async def read_rows(kinds: DaemonKinds, request: web.Request) -> web.Response:
+    """Read and check a table, the body, for jobs of the kind `?kind=`; `?params=` are those of the form."""
+    query, content = request.query, bytearray()
+    async for piece in request.content.iter_any():
+        content += piece
+        if len(content) > BYTES_MOST:
+            raise ApiError(413, "too_long", f"a table has at most {BYTES_MOST} bytes; split it")
+    named = (await kinds.present()).named(query.get("kind", ""))
+    kind, params = next(iter(named), PAIR), msgspec.json.decode(query.get("params") or "{}", type=dict[str, Any])
+    return plain_answer(await asyncio.to_thread(checked_rows, bytes(content), query.get("name", ""), kind, params))
+
+
+def checked_rows(content: bytes, name: str, kind: Kind, params: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the rows of a table, or what is wrong in it.
+
+    Args:
+        content: The table.
+        name: The name of its file.
+        kind: The kind of its jobs.
+        params: The parameters that all rows have in common.
+
+    Returns:
+        `rows`, each with its `line`, the names of the files of its `inputs`, and its own `params`; or `faults`, each
+        with its `line`, the `column`, and `why`; and how many `more` there are.
+    """
+    table = table_of(content, lines=PurePath(name).suffix.lower() in (".jsonl", ".ndjson"))
+    shared = {slot.name for slot in kind.inputs} | kind.params.get("properties", {}).keys()
+    free = [f"{{{column}}}" for column in table.columns if column == "name" and column not in shared]
+    use = uses(table, kind, Uses([], [], []), free)
+    rows = [_checked(row, use, kind, params, table.faults) for row in (table.rows if not table.faults else ())]
+    if not table.faults:
+        return {"rows": rows}
+    faults = [{"line": each.line, "column": each.column, "why": each.why} for each in table.faults]
+    return {"faults": faults[:FAULTS_MOST], "more": max(0, len(faults) - FAULTS_MOST)}
+
+
+def _checked(row: Row, use: Uses, kind: Kind, params: Mapping[str, Any], faults: list[Fault]) -> dict[str, Any] | None:
+    files = {name: row.values[name] for name in use.inputs if name in row.values}
+    names = {name: (PureWindowsPath(text) if "\\" in text else PurePath(text)).name for name, text in files.items()}
+    try:
+        own = {name: value_of(row.values[name], kind, name) for name in use.params if name in row.values}
+        exts = {name: PurePath(file).suffix.lower() for name, file in names.items()}
+        fitting(kind, exts, drawn(kind, {**params, **own}, ""), [slot.name for slot in kind.outputs])
+    except WrongInput as error:
+        faults.append(Fault(row.line, error.field.partition(".")[2], str(error)))
+        return None
+    return {"line": row.line, "inputs": names, "params": own}
+
+
+def value_of(text: str, kind: Kind, name: str) -> Any:
+    """A parameter as a person has written it, with the type that the kind wants."""
+    try:
+        return typed(kind, name, text, orjson.loads(text))
+    except orjson.JSONDecodeError:
+        return text

@@ -1,0 +1,85 @@
+"""A table of jobs that is dropped on the page, and variations of a result."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+pytest.importorskip("playwright", reason="playwright is not installed: pip install wakestream[browser]")
+
+from playwright.async_api import expect
+
+from tests.support.browser.actions import card, drop
+from tests.support.browser.console_scene import House
+from tests.support.browser.studio import PAINT, REMIX, Studio, offer, png
+
+if TYPE_CHECKING:
+    from conftest import Visitor
+
+
+async def test_the_rows_of_a_table_are_checked_shown_and_started(home: House, visitor: Visitor) -> None:
+    studio = Studio()
+    await home.gpu_on(studio)
+    offer(home, PAINT, REMIX)
+    async with visitor.page() as page:
+        await page.locator("#kind").select_option(label="Paint a picture")
+        await drop(page, ("rows.csv", b"prompt;steps\r\na cat;3\r\na dog;99\r\nno;4\r\n"))
+        await expect(page.locator(".batch-said")).to_have_text("2 errors in the table; no job was started")
+        await expect(page.locator(".batch ul.wrong li")).to_contain_text(
+            ["Line 3, steps: parameter steps: 99 is too large", "Line 4, prompt: parameter prompt"]
+        )
+        await expect(page.locator("#start")).to_be_disabled()
+        await drop(page, ("rows.csv", b"\xef\xbb\xbfprompt;steps;name\r\na cat;3;x\r\na dog;9;y\r\n"))
+        await expect(page.locator(".batch-values")).to_have_text(["prompt a cat · steps 3", "prompt a dog · steps 9"])
+        await page.get_by_role("button", name="Start 2 jobs").click()
+        await expect(page.locator(".batch-line")).to_contain_text("rows.csv")
+        await expect(page.locator(".batch-line")).to_contain_text("2 of 2 done")
+        assert [(work.params["prompt"], work.params["steps"]) for work in studio.works] == [("a cat", 3), ("a dog", 9)]
+
+
+async def test_a_row_waits_for_the_file_that_it_names(home: House, visitor: Visitor) -> None:
+    studio = Studio()
+    await home.gpu_on(studio)
+    offer(home, REMIX, PAINT)
+    async with visitor.page() as page:
+        await page.locator("#kind").select_option(label="Remix")
+        table = b'{"picture": "pics/a.png", "times": 2}\n{"picture": "C:\\\\pics\\\\b.png", "times": 3}\n'
+        await drop(page, ("rows.jsonl", table), ("a.png", png()))
+        await expect(page.locator(".batch-said")).to_have_text("1 job, 1 row lacks a file; add it")
+        await expect(page.locator(".batch-row[data-row=single] select").first).to_contain_text("b.png: add this file")
+        await drop(page, ("B.png", png(16)))
+        await expect(page.locator(".batch-said")).to_have_text("2 jobs")
+        await page.get_by_role("button", name="Start 2 jobs").click()
+        await expect(page.locator(".batch-line")).to_contain_text("2 of 2 done")
+        assert sorted(work.params["times"] for work in studio.works) == [2, 3]
+
+
+async def test_a_result_is_made_four_more_times_or_with_one_change_and_all_are_seen_side_by_side(
+    home: House, visitor: Visitor
+) -> None:
+    studio = Studio()
+    await home.gpu_on(studio)
+    offer(home, PAINT, REMIX)
+    async with visitor.page() as page:
+        await page.locator("#kind").select_option(label="Paint a picture")
+        await page.get_by_label("Prompt").fill("a cat")
+        await page.get_by_role("button", name="Start", exact=True).click()
+        first = card(page).first
+        await expect(first.get_by_role("button", name="Show")).to_be_visible()
+        details = first.locator(".card-detail > summary")
+        await details.click()
+        await first.get_by_role("button", name="Make 4 more").click()
+        await expect(page.locator(".cards > [data-job][data-state=done]")).to_have_count(5)
+        assert len({work.params.get("seed") for work in studio.works[1:]}) == 4
+        oldest = page.locator(".cards > [data-job][data-state=done]").last
+        await oldest.get_by_label("Parameter").select_option("steps")
+        await oldest.get_by_label("New value").fill("7")
+        await oldest.locator(".vary form button").click()
+        await expect(page.locator(".cards > [data-job][data-state=done]")).to_have_count(6)
+        assert studio.works[-1].params["steps"] == 7
+        await oldest.locator(".card-detail > summary").click()
+        await oldest.locator(".card-detail > summary").click()
+        await oldest.get_by_role("button", name="Compare 6 results").click()
+        await expect(page.locator("dialog.theatre figure")).to_have_count(6)
+        await expect(page.locator("dialog.theatre figcaption").last).to_contain_text("steps 7")
