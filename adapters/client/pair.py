@@ -14,10 +14,11 @@ from typing import Any, Final, TypeVar
 
 import orjson
 from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import InvalidHandshake, InvalidMessage, WebSocketException
+from websockets.exceptions import InvalidHandshake, InvalidMessage, InvalidStatus, WebSocketException
 
 from wakestream.adapters.config import addresses
 from wakestream.adapters.net.connect_errors import no_connection
+from wakestream.adapters.net.hub_link import turned_away
 from wakestream.adapters.net.pairing import PATH, PLAIN, Code, Pairing, PairingError, by_authority, by_certificate
 
 WITHIN: Final = 30.0
@@ -157,6 +158,7 @@ async def _connected(address: str, code: Code, talk: _Talk[T]) -> T:
                 continue  # a certificate of the hub's own: the code proves it
             except (OSError, UnicodeError, InvalidHandshake, InvalidMessage) as error:
                 why = no_connection(error) if isinstance(error, OSError) else str(error) or type(error).__name__
+                why = turned_away(error.response) if isinstance(error, InvalidStatus) else why
                 errors.append(f"{url}: {why}")
                 break
             except WebSocketException as error:

@@ -357,7 +357,7 @@ async def connected(url: str, ca: SSLContext | None, options: Mapping[str, Any])
     except InvalidURI as error:
         raise HubRefused(f"{url} is not a WebSocket address; correct it", code="bad_address") from error
     except InvalidStatus as error:
-        raise HubUnreachable(_turned_away(error.response)) from error
+        raise HubUnreachable(turned_away(error.response)) from error
     except InvalidHandshake as error:
         raise HubUnreachable(_no_hub(url, error)) from error
     except (OSError, TimeoutError) as error:
@@ -376,7 +376,7 @@ def _no_hub(url: str, error: InvalidHandshake) -> str:
     return f"it did not answer as a hub ({error})" + ("" if tls else "; if it needs TLS, write https:// or wss://")
 
 
-def _turned_away(response: Response) -> str:
+def turned_away(response: Response) -> str:
     """The reason in an HTTP answer instead of a handshake; our hub sends one line of plain text."""
     said = ""
     if 300 <= response.status_code < 400:

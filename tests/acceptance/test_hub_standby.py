@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import re
 import signal
 import socket
 import time
@@ -17,6 +18,7 @@ from tests.support.ports import free_port
 from tests.support.postgres import PostgresServer, postgres_server
 from tests.support.programs.cluster_scene import SUBMIT, Cluster, has_jobs
 from tests.support.programs.metrics_scene import read
+from wakestream.adapters.config.settings import load
 
 
 @pytest.fixture(scope="module")
@@ -82,6 +84,29 @@ async def test_people_and_prometheus_see_which_hub_leads(cluster: Cluster) -> No
 
 
 NAMES = ("leader", "epoch", "standby_lag_seconds", "takeover_seconds", "journal_facts")
+
+
+async def test_a_machine_that_joins_learns_all_hubs_of_a_cluster(cluster: Cluster) -> None:
+    ports = [free_port(), free_port()]
+    public = ",".join(f"ws://127.0.0.1:{port}/dsp" for port in ports)
+    run, config = cluster.user.run, {name: str(cluster.folder / f"config-{name}") for name in ("a", "b", "pc")}
+    codes = ""
+    for name in ("a", "b"):
+        flags = ("--public", public, "--journal", cluster.address, "--folder", config[name])
+        codes = (await run("init", "hub", *flags, "--state", str(cluster.folder / name))).out
+    (code,) = re.findall(r"join \S+ (\S+-\S+)", codes.partition("client")[2])[:1]
+    for name, port in zip(("a", "b"), ports, strict=True):
+        flags = ("--listen", f"127.0.0.1:{port}", "--state", str(cluster.folder / name), "--journal", cluster.address)
+        hub = await cluster.stack.enter_async_context(cluster.user.runs("hub", *flags))
+        if name == "a":
+            await hub.address()
+    await cluster.standing_by(f"ws://127.0.0.1:{ports[1]}/dsp")
+    refused = await run("join", f"http://127.0.0.1:{ports[1]}", code, "--folder", config["pc"])
+    assert f"HTTP 503: this hub stands by, {socket.gethostname()}:{ports[0]} leads" in refused.err
+    at = ",".join(f"127.0.0.1:{port}" for port in reversed(ports))
+    joined = await run("join", at, code, "--folder", config["pc"])
+    assert joined.code == 0, joined.err
+    assert load({}, folder=Path(config["pc"]), environment={}).hub_url == public
 
 
 async def test_the_doctor_looks_at_each_address_and_at_the_database(cluster: Cluster) -> None:

@@ -157,10 +157,15 @@ def documents(address: str) -> Documents:
     return postgres_documents.PostgresDocuments(postgres.checked_address(address))
 
 
-def book_here(args: argparse.Namespace) -> LicenseBook:
+def journal_here(args: argparse.Namespace, base: Path | None = None) -> str | None:
+    """The database of this machine's hub, if it has one; `base` is the folder of the user's settings."""
+    return load({"journal": args.journal}, folder=base and folder_of("hub", base), program="hub").journal
+
+
+def book_here(args: argparse.Namespace, base: Path | None = None) -> LicenseBook:
     """The licenses of this machine's hub, in its database or its folder, for commands beside it."""
-    address = load({"journal": args.journal}, program="hub").journal
-    return LicenseBook(folder_here(args.state) if address is None else documents(address))
+    address = journal_here(args, base)
+    return LicenseBook(folder_here(args.state, base) if address is None else documents(address))
 
 
 def folder(given: Path | None) -> Path:

@@ -23,7 +23,6 @@ from wakestream.adapters.config import addresses
 from wakestream.adapters.config.settings import SettingsError, load
 from wakestream.adapters.disk.state_folder import prepare_state
 from wakestream.adapters.hub.invites import Invites
-from wakestream.adapters.hub.licenses import LicenseBook
 from wakestream.adapters.net.tls import make_certificate, names_of
 from wakestream.adapters.runtime.printing import say
 
@@ -76,6 +75,7 @@ def _hub(args: argparse.Namespace) -> Done:
         "listen": listen,
         "tls_cert": options.absolute(args.tls_cert),
         "tls_key": options.absolute(args.tls_key),
+        "journal": hub.journal_here(args, args.folder),
     }
     # A hub with a public https address that listens on loopback only is behind a proxy, which has the certificate.
     behind_proxy = addresses.is_loopback(addresses.listen_address(listen)[0]) and not addresses.is_loopback(host)
@@ -114,14 +114,14 @@ def _depot(args: argparse.Namespace) -> Done:
 
 
 def _codes(args: argparse.Namespace) -> Iterator[str]:
-    invites, public = Invites(hub.folder(args.state)), hub.public_url(None, args.folder)
+    invites, public = Invites(hub.book_here(args, args.folder).documents), hub.public_url(None, args.folder)
     for role in INVITED:
         yield from invite.lines(invites.create(role, time.time(), public=public))
 
 
 def _beside_the_hub(args: argparse.Namespace) -> Done:
     """Set up another role on the hub's machine, which needs no code."""
-    state, setup = hub.folder_here(args.state, args.folder), recorded(folder_of("hub", args.folder))
+    setup = recorded(folder_of("hub", args.folder))
     if setup is None:
         raise SettingsError(
             f"no hub was set up here; get a code there with `wakestream invite {args.role}`, then `wakestream join`"
@@ -138,7 +138,7 @@ def _beside_the_hub(args: argparse.Namespace) -> Done:
         license_id, key = before.license, key_file.read_text(encoding="ascii").strip()
     else:
         gpus = [settings["gpu"]] if "gpu" in settings else []
-        license_, key = LicenseBook(state).issue(args.role, "init", time.time(), gpus)
+        license_, key = hub.book_here(args, args.folder).issue(args.role, "init", time.time(), gpus)
         license_id = license_.id
     if money:
         # The hub of this machine gets the price and the budget of a GPU at its next start.
