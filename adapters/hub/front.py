@@ -48,7 +48,7 @@ from wakestream.streams.protocol import wire
 AGAIN = Backoff(initial=0.2, max_delay=2.0)
 """The pauses after an attempt to reach each of the hubs."""
 
-BEAT: Final = {"ping_interval": 1, "ping_timeout": 3}
+BEAT: Final = {"ping_interval": 0.5, "ping_timeout": 3, "close_timeout": 0.3}
 """Seconds for a leader's answer: one that is paused or cut off is left soon, as another one may lead."""
 
 WAITING: Final = 4 * 1024 * 1024
@@ -255,6 +255,7 @@ class Front:
                     said, failures = "", 0
                     logger.info("connected to {}", hubs[0])
                     await self._session(socket)
+                hubs.rotate(-1)  # the one that was lost may accept and not answer
             except HubError as error:
                 if (news := str(error)) != said:
                     logger.error("no hub takes this front; it tries again. Hub {}: {}", hubs[0], news)

@@ -47,6 +47,31 @@ async def answer(url: str, **headers: str) -> tuple[int, str]:
     return caught.value.response.status_code, (caught.value.response.body or b"").decode()
 
 
+async def test_nothing_more_is_read_from_peers_while_much_waits_for_the_leader() -> None:
+    class Slow:
+        """A connection that takes a message when the gate is open."""
+
+        gate, sizes = asyncio.Event(), list[int]()
+
+        async def send(self, message: bytes) -> None:
+            await self.gate.wait()
+            self.sizes.append(len(message))
+
+    slow = Slow()
+    leader = front._Leader(slow)  # type: ignore[arg-type]
+    writing = asyncio.create_task(leader.write())
+    for _ in range(front.WAITING // 60_000 + 1):
+        leader.put(fronts.Said(1, b"x" * 60_000))
+    reading = asyncio.create_task(leader.room())
+    await asyncio.wait((reading,), timeout=0.01)
+    assert not reading.done()
+    slow.gate.set()
+    async with asyncio.timeout(WITHIN):
+        await reading
+    await end(writing)
+    assert max(slow.sizes) < admission._LIBRARY_LIMIT
+
+
 # In one process
 
 
@@ -286,7 +311,10 @@ class Submitter:
 
 
 @pytest.mark.timeout(120)
-async def test_a_leader_that_is_killed_behind_two_fronts_loses_and_doubles_no_job(cluster: Cluster) -> None:
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP])
+async def test_a_leader_that_is_replaced_behind_two_fronts_loses_and_doubles_no_job(
+    cluster: Cluster, how: signal.Signals
+) -> None:
     first, first_url = await cluster.start("a")
     second, second_url = await cluster.start("b", leads=False)
     (cluster.folder / "front.key").write_text(cluster.place.keys["front"])
@@ -298,7 +326,7 @@ async def test_a_leader_that_is_killed_behind_two_fronts_loses_and_doubles_no_jo
     submitters = [Submitter(cluster, url, name) for url, name in zip(urls, "xy", strict=True)]
     for submitter in submitters:
         await submitter.has(50)
-    first.process.kill()
+    first.process.send_signal(how)
     assert await second.address() == second_url
     before = [len(submitter.acknowledged) for submitter in submitters]
     for submitter, count in zip(submitters, before, strict=True):
