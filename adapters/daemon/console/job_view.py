@@ -197,8 +197,8 @@ class JobView:
     async def history(self, text: str, state: str, limit: int, skip: int) -> tuple[list[dict[str, Any]], int]:
         """Ended jobs, newest first, and their number.
 
-        With `text` also the unfinished ones, newest first and before them: those whose names, kind, state and date
-        contain all its words. The date is that of the end, or of the start of an unfinished job.
+        With `text` also the unfinished ones, newest first and before them: those whose names, kind, batch, state and
+        date contain all its words. The date is that of the end, or of the start of an unfinished job.
         """
         words = text.casefold().split()
         jobs = self.outbox.state.jobs
@@ -207,7 +207,8 @@ class JobView:
         for at in range(0, len(asked), SEARCHED):
             for entry in asked[at : at + SEARCHED]:
                 day = time.strftime("%Y-%m-%d", time.localtime(entry.ended.at if entry.ended else entry.accepted.at))
-                text = f"{self._file_names(entry).text} {_state_word(entry)} {day}" if words else ""
+                named = f"{self._file_names(entry).text} {entry.accepted.batch.casefold()}" if words else ""
+                text = f"{named} {_state_word(entry)} {day}" if words else ""
                 found += [entry] if all(word in text for word in words) else []
             await asyncio.sleep(0)
         return [self.card(entry, events=False) for entry in found[skip : skip + limit]], len(found)

@@ -139,7 +139,14 @@ export function selection({ undo, toast, cancelled }) {
     };
     const said = h("span", { class: "hint" });
     const [cancel, retry, save_] = [tool("choose.cancel", "close", "open"), tool("choose.retry", "again", "failed"), tool("batch.save", "down", "save")];
-    const root = h("li", { class: "batch-line" }, h("bdi", { text: name }), said, h("div", { class: "tools" }, cancel, retry, save_));
+    const find = () => { // its jobs, by the search
+      const search = by("past-search");
+      search.value = name;
+      search.dispatchEvent(new Event("input"));
+      search.scrollIntoView();
+      search.focus({ preventScroll: true });
+    };
+    const root = h("li", { class: "batch-line" }, h("button", { class: "link-button", type: "button", title: t("batch.open"), onclick: find }, h("bdi", { text: name })), said, h("div", { class: "tools" }, cancel, retry, save_));
     return { root, update({ jobs, open, done }) {
       const failed = jobs - open - done;
       say(said, t(failed ? "batch.state.failed" : "batch.state", { count: number(jobs), done: number(done), failed: number(failed) }));

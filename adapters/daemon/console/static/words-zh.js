@@ -104,7 +104,7 @@ export const ZH = {
   "costs.no_price": "没有设置价格，因此显示时间。在服务器上设置：wakestream hub --price-per-hour 1.20 --currency EUR",
   "costs.free": "没有价格，按免费计算：{gpus}。",
   "costs.mixed": "价格分别以 {currencies} 计，因此没有合计。请统一成一种货币：wakestream hub --price-per-hour … --currency …",
-  "batch.name": "名称", "batch.name.new": "批次 {time}", "batch.list": "批次", "batch.save": "全部保存",
+  "batch.name": "名称", "batch.name.new": "批次 {time}", "batch.list": "批次", "batch.save": "全部保存", "batch.open": "显示其任务",
   "batch.state": "已完成 {done}/{count}", "batch.state.failed": "已完成 {done}/{count}，{failed} 个没有结果",
   "batch.none": "无", "batch.label": "由这些文件组成的任务", "batch.add": "添加文件", "batch.close": "放弃列表",
   "batch.jobs": "{count} 个任务", "batch.jobs.one": "1 个任务",
