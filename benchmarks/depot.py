@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import os
 import shlex
 import socket
@@ -202,9 +203,9 @@ def manifest(folder: Path) -> str:
 async def through(*, depot: bool) -> tuple[list[tuple[float, float]], dict[str, float]]:
     """For each job, from off to off: seconds of the GPU for it, and from submit to result.
 
-    With a depot also how long the upload of many files takes, and that of one file of their size.
+    With a depot also how long the upload of many files takes, and that of one file of their size: the best of two.
     """
-    found, sent = [], {}
+    found, sent = [], dict[str, float]()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         async with AsyncExitStack() as stack:
@@ -217,9 +218,9 @@ async def through(*, depot: bool) -> tuple[list[tuple[float, float]], dict[str, 
                 assert (Stored in times) == depot, "the job did not go the way that is measured"
                 paid = await house.off(times.get(Delivered, times[Done]))
                 found.append((paid, times[Done] - times[Queued]))
-            for kind in ("one", "many") if depot else ():
+            for kind in ("one", "many") * 2 if depot else ():
                 times = await run(client, folder, kind, FILES * SMALL)
-                sent[kind] = times[Stored] - times[Queued]
+                sent[kind] = min(sent.get(kind, math.inf), times[Stored] - times[Queued])
                 await house.off(0.0)
     (paid, took), *measured = found
     raw = ", ".join(f"{seconds:.1f} and {total:.1f} s" for seconds, total in found)
