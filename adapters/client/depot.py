@@ -13,15 +13,8 @@ from wakestream.adapters.client.download import Partial, kept, received
 from wakestream.adapters.client.worker import PROOF, HttpWorker, HttpWorkers
 from wakestream.adapters.client.worker_calls import REMEMBERED, Wallet
 from wakestream.adapters.runtime.recent import Recent
+from wakestream.operators.model import errors as e
 from wakestream.operators.model.depot import Depot, Place
-from wakestream.operators.model.errors import (
-    DAMAGED,
-    Corrupt,
-    DepotError,
-    LinkExpired,
-    WorkerRefused,
-    WorkerUnreachable,
-)
 from wakestream.operators.model.events import Done, Downloading, FileRef, Fingerprint, Job, Note
 from wakestream.operators.model.ports import Output, Resumed
 from wakestream.streams.protocol import depot_messages as d
@@ -113,12 +106,12 @@ async def _body(calls: HttpWorker, place: Place, partial: Partial) -> AsyncGener
             yield step
     if partial.expected != place.file.blake3:
         partial.etag = None
-        raise Corrupt("the depot sent another file than the one that was asked for", code=DAMAGED)
+        raise e.Corrupt("the depot sent another file than the one that was asked for", code=e.DAMAGED)
 
 
 def _calls(session: HttpWorkers, wallet: Wallet, place: Place, url: str) -> HttpWorker:
     if wallet.of(place.job) is None:
-        raise LinkExpired("the permission for the depot has expired; the hub is asked for another")
+        raise e.LinkExpired("the permission for the depot has expired; the hub is asked for another")
     return session.at(url, place.job, wallet, {session.resolve(url): FEATURES})
 
 
@@ -127,12 +120,12 @@ def _errors() -> Iterator[None]:
     """Turns the errors of a worker's calls into those of a depot."""
     try:
         yield
-    except WorkerUnreachable as error:
-        raise DepotError(_said(error), code="down") from None
-    except WorkerRefused as error:
+    except e.WorkerUnreachable as error:
+        raise e.DepotError(_said(error), code="down") from None
+    except e.WorkerRefused as error:
         if error.code in ("unauthorized", "forbidden"):
-            raise LinkExpired("the depot does not accept this permission; the hub is asked for another") from None
-        raise DepotError(_said(error), code=_CODES.get(error.code, error.code)) from None
+            raise e.LinkExpired("the depot does not accept this permission; the hub is asked for another") from None
+        raise e.DepotError(_said(error), code=_CODES.get(error.code, error.code)) from None
 
 
 def _said(error: Exception) -> str:

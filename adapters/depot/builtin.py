@@ -15,6 +15,7 @@ from wakestream.adapters.depot.store import LINKS, Method
 from wakestream.adapters.net.capabilities import of_depot
 from wakestream.adapters.net.capability_keys import Signer
 from wakestream.operators.model.errors import DepotError, WakestreamError, WorkerUnreachable
+from wakestream.streams.hub.answers import places
 from wakestream.streams.protocol import depot_messages as d
 
 LIFE = 60.0
@@ -71,10 +72,7 @@ class BuiltinDepot:
         self, files: Sequence[d.DepotFile], have: Collection[str], owner: str, method: Method, now: float
     ) -> tuple[d.DepotPlace, ...]:
         """See `DepotStore.sign`. There are no links: see `permission`."""
-        return tuple(
-            d.DepotPlace(name=file.name, blake3=file.blake3, ext=file.ext, size=file.size, have=file.blake3 in have)
-            for file in files
-        )
+        return places(files, have)
 
     async def check(self, owner: str, files: Sequence[d.DepotFile]) -> Mapping[str, int]:
         """See `DepotStore.check`."""

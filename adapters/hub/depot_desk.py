@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import Callable
 from typing import Final
+from weakref import WeakValueDictionary
 
 from loguru import logger
 from msgspec.structs import replace
@@ -38,18 +38,16 @@ class DepotDesk:
         self, store: DepotStore, answer: Callable[[f.DepotAnswered], object], clock: Callable[[], float]
     ) -> None:
         self._store, self._answer, self._clock = store, answer, clock
-        self._lines: dict[str, deque[f.AskDepot]] = {}
+        self._order: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._room = asyncio.Semaphore(AT_ONCE)
         self._tasks: set[asyncio.Task[None]] = set()
 
     def ask(self, asked: f.AskDepot) -> None:
         """Ask; the questions about one license are asked one after the other."""
-        line = self._lines.setdefault(asked.owner, deque())
-        line.append(asked)
-        if len(line) == 1:
-            task = background("a question to the depot", self._work(asked.owner, line))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+        order = self._order.setdefault(asked.owner, asyncio.Lock())
+        task = background("a question to the depot", self._work(asked, order))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     def with_links(self, message: m.Message, links: f.Links) -> m.Message:
         """The message with what its receiver needs at the depot."""
@@ -66,15 +64,11 @@ class DepotDesk:
         await end(*self._tasks)
         await self._store.close()
 
-    async def _work(self, owner: str, line: deque[f.AskDepot]) -> None:
-        try:
-            while line:
-                async with self._room:
-                    answered = await self._answered(line[0])
-                self._answer(answered)
-                line.popleft()  # only now: what the answer leads to waits in this line
-        finally:
-            del self._lines[owner]
+    async def _work(self, asked: f.AskDepot, order: asyncio.Lock) -> None:
+        async with order:
+            async with self._room:
+                answered = await self._answered(asked)
+            self._answer(answered)  # what it leads to waits for the next ones
 
     async def _answered(self, asked: f.AskDepot) -> f.DepotAnswered:
         try:

@@ -20,6 +20,8 @@ from wakestream.streams.protocol import messages as m
 from wakestream.streams.protocol import wire
 from wakestream.streams.protocol.param_schema import is_secret
 
+Said = d.DepotStored | d.DepotWithdraw | d.DepotQuery
+
 DOWN: Final = "the depot is not connected"
 
 NAME: Final = "depot"
@@ -63,7 +65,7 @@ def back(state: HubState, decision: HubDecision) -> None:
 def tick(state: HubState, now: float, decision: HubDecision) -> None:
     """If our own depot is not back in time, the jobs that wait for it go the direct way."""
     for job in () if state.depot_up or _awaited(state, now) else _unasked(state)[:A_TICK]:
-        decision.send(job.fd or (), d.DepotPlaces(request_id=job.id, code="down", reason=DOWN))
+        depot_files.refuse(job.fd, job.id, "down", DOWN, decision)
         _direct(state, job, now, decision)
 
 
@@ -92,7 +94,7 @@ def offer(state: HubState, peer: Connection, message: d.DepotOffer, now: float, 
         say_stored(state, job, peer.fd, now, decision)
         return
     if (refused := _refused(state, job, message.files, now, decision)) is not None:
-        decision.send(peer.fd, d.DepotPlaces(request_id=id_, code=refused[0], reason=refused[1]))
+        depot_files.refuse(peer.fd, id_, *refused, decision)
         if job.gpu is None:
             _direct(state, job, now, decision)
         return
@@ -143,13 +145,7 @@ def uploading(state: HubState, peer: Connection, message: d.DepotProgress, now: 
         decision.fact(f.UploadSeen(job.id, max(0, message.left or 0), max(0.0, message.rate or 0.0), now))
 
 
-def says(
-    state: HubState,
-    peer: Connection,
-    message: d.DepotStored | d.DepotWithdraw | d.DepotQuery,
-    now: float,
-    decision: HubDecision,
-) -> None:
+def says(state: HubState, peer: Connection, message: Said, now: float, decision: HubDecision) -> None:
     """A client says that all files are there, or that it sends them to the worker itself; or it asks.
 
     A job that the hub does stays with it.
@@ -168,10 +164,7 @@ def says(
         _unknown(peer, id_, decision)
 
 
-def _looks(
-    state: HubState, peer: Connection, message: d.DepotStored | d.DepotWithdraw | d.DepotQuery, now: float,
-    decision: HubDecision,
-) -> bool:  # fmt: skip
+def _looks(state: HubState, peer: Connection, message: Said, now: float, decision: HubDecision) -> bool:
     """Have the depot say whether the results are there, before a client gets links again; whether it is asked."""
     record = _record(state, peer, message.request_id)
     if record is None or not (record.files and state.depot_up and isinstance(message, d.DepotQuery)):
@@ -194,7 +187,7 @@ def _results_kept(
     decision.fact(f.DeliveriesGone((record.id,)))
     decision.fact(f.DepotRemoved(record.owner, tuple(file.blake3 for file in lost), now))
     why = f"the result {lost[0].name!r} was removed from the depot before it was fetched; run the job again"
-    decision.send(to, d.DepotDelivered(request_id=record.id, gpu=record.gpu or None, code="lost", reason=why))
+    _send_results(f.JobDelivered(record.id, record.owner, record.gpu, (), now, "lost", why), to, decision)
 
 
 def _direct(state: HubState, job: HubJob, now: float, decision: HubDecision) -> None:
@@ -292,7 +285,7 @@ def answered(state: HubState, event: f.DepotAnswered, now: float, decision: HubD
     elif job is None and not asked.gpu and (record := state.delivered.get(asked.request_id)) is not None:
         _results_kept(state, record, event, now, decision)
     elif job is None and depot_files.is_probe(asked.files) and _asker(state, asked, asked.fd) is not None:
-        depot_files.probed(event, decision)
+        _tried(state, event, now, decision)
     elif asked.gpu:
         _results_seen(state, job, event, now, decision)
     elif job is not None and job.gpu is not None and state.gpus[job.gpu].fetches(job):
@@ -300,7 +293,7 @@ def answered(state: HubState, event: f.DepotAnswered, now: float, decision: HubD
     elif job is not None and job.depot is not None and not job.stored and files_of(job) == asked.files:
         missing = {file.blake3: file.size for file in asked.files if not _is_there(file, event)}
         if event.code:
-            decision.send(job.fd or (), d.DepotPlaces(request_id=job.id, code=event.code, reason=event.reason or None))
+            depot_files.refuse(job.fd, job.id, event.code, event.reason, decision)
             _direct(state, job, now, decision)
             if event.code in ("full", "too_large"):  # the list of its files would have what is not there
                 depot_files.take_unneeded(state, job.owner, asked.files, decision)
@@ -314,6 +307,17 @@ def answered(state: HubState, event: f.DepotAnswered, now: float, decision: HubD
             if job.fd is not None:
                 decision.send(job.fd, _stored(state, job.id, now))
             late_jobs.place_new(state, state.jobs[job.id], now, decision)
+
+
+def _tried(state: HubState, event: f.DepotAnswered, now: float, decision: HubDecision) -> None:
+    """Tell the client where the file of its try is put, or where it is."""
+    asked = event.asked
+    if event.code:
+        depot_files.refuse(asked.fd, asked.request_id, event.code, event.reason, decision)
+    elif _is_there(asked.files[0], event):
+        _send_results(f.JobDelivered(asked.request_id, asked.owner, "", asked.files, now), [asked.fd], decision)
+    else:
+        _send_places(state, asked.fd, event, decision)
 
 
 def _is_there(file: d.DepotFile, event: f.DepotAnswered) -> bool:
@@ -345,7 +349,7 @@ def offer_results(state: HubState, peer: Connection, message: d.DepotOffer, now:
         return
     if depot_files.frame(state, message, message.files) > wire.MAX_FRAME:
         why = f"the {len(message.files)} results are too many for one message"
-        decision.send(peer.fd, d.DepotPlaces(request_id=job.id, code="too_large", reason=why))
+        depot_files.refuse(peer.fd, job.id, "too_large", why, decision)
         return
     decision.fact(f.DepotUsed(job.owner, message.files, now))
     decision.command(f.AskDepot("open", job.owner, job.id, peer.fd, message.files, peer.gpu or ""))
@@ -410,7 +414,7 @@ def delivered(state: HubState, peer: Connection, message: d.DepotDelivered, now:
         why = f"the GPU {gpu} cannot use the depot: {message.reason or 'its links are refused'}"[:LONGEST_REASON]
         late_jobs.give_back(state, [job.id], now, decision)
         decision.fact(f.JobDirect(job.id, why))
-        decision.send(job.fd, d.DepotPlaces(request_id=job.id, code=REFUSED, reason=why))
+        depot_files.refuse(job.fd, job.id, REFUSED, why, decision)
         _direct(state, state.jobs[job.id], now, decision)
     elif job.gpu == gpu:
         reason = (message.reason or "")[:LONGEST_REASON]
@@ -471,4 +475,4 @@ def _own(state: HubState, peer: Connection, id_: str) -> HubJob | None:
 
 def _unknown(peer: Connection, id_: str, decision: HubDecision) -> None:
     why = "the hub has no such job in the depot; submit it, and offer its files"
-    decision.send(peer.fd, d.DepotPlaces(request_id=id_, code="unknown_job", reason=why))
+    depot_files.refuse(peer.fd, id_, "unknown_job", why, decision)

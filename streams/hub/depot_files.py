@@ -6,7 +6,6 @@ from collections.abc import Collection, Sequence
 from itertools import islice, takewhile
 from typing import Final
 
-from wakestream.streams.hub import answers
 from wakestream.streams.hub import events as f
 from wakestream.streams.hub.events import HubDecision
 from wakestream.streams.hub.local_time import DAY
@@ -64,27 +63,11 @@ def probe(state: HubState, peer: Connection, message: d.DepotOffer, now: float, 
     elif len(state.in_depot.get(owner, {})) >= state.limits.depot_files:
         refused = "quota", "this license has no room for another file in the depot; use `wakestream depot rm`"
     if refused is not None:
-        decision.send(peer.fd, d.DepotPlaces(request_id=message.request_id, code=refused[0], reason=refused[1]))
+        refuse(peer.fd, message.request_id, *refused, decision)
         return True
     decision.fact(f.DepotUsed(owner, message.files, now - state.limits.depot_keep + TRIED))
     decision.command(f.AskDepot("open", owner, message.request_id, peer.fd, message.files))
     return True
-
-
-def probed(event: f.DepotAnswered, decision: HubDecision) -> None:
-    """Tell the client where the file of its try is put, or where it is."""
-    asked = event.asked
-    there = event.have.get(asked.files[0].blake3) == asked.files[0].size
-    kind: type[d.DepotPlaces | d.DepotDelivered] = d.DepotDelivered if there else d.DepotPlaces
-    files = answers.places(asked.files, [file.blake3 for file in asked.files if there])
-    message = kind(
-        request_id=asked.request_id,
-        files=() if event.code else files,
-        code=event.code or None,
-        reason=event.reason or None,
-    )
-    seal = None if event.code else f.Links(asked.owner, asked.request_id, "get" if there else "put")
-    decision.command(f.Send(asked.fd, message, seal=seal))
 
 
 def list_files(state: HubState, peer: Connection, message: d.DepotList, now: float, decision: HubDecision) -> None:
@@ -218,6 +201,12 @@ def revoke(state: HubState, owner: str, decision: HubDecision) -> None:
         decision.fact(f.DepotUnused(owner))
 
 
+def refuse(fd: int | None, id_: str, code: str, why: str, decision: HubDecision) -> None:
+    """Tell a peer, if it is here, that its files cannot be put into the depot."""
+    if fd is not None:
+        decision.send(fd, d.DepotPlaces(request_id=id_, code=code, reason=why or None))
+
+
 def files_of(job: HubJob) -> tuple[d.DepotFile, ...]:
     return job.depot.files if job.depot is not None else ()
 
@@ -229,7 +218,7 @@ def too_fast(state: HubState, peer: Connection, id_: str, now: float, decision: 
     """
     if peer.told_in(now) >= max(state.limits.passed_on, state.limits.jobs_per_key):
         why = "this connection asks too often; try again in 1 s"
-        decision.send(peer.fd, d.DepotPlaces(request_id=id_, code="too_fast", reason=why))
+        refuse(peer.fd, id_, "too_fast", why, decision)
         return True
     decision.fact(f.MonitorsTold(peer.fd, now))
     return False
