@@ -22,8 +22,8 @@ from wakestream.streams.recording.recording import Log, Row, UnusableLog, header
 
 SUFFIXES: Final = (".jsonl", ".jsonl.gz")
 
-MAX_LINE: Final = 4 * 1024 * 1024
-"""Bytes of one line; a frame has 64 KiB at most."""
+MAX_LINE: Final = 64 * 1024 * 1024
+"""Bytes of one line. The first one of a hub has its state: 100,000 waiting jobs have 35 MB."""
 
 MAX_LOG: Final = 256 * 1024 * 1024
 """Bytes of one run, uncompressed. A replay needs several times this size in memory."""

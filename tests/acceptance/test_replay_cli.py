@@ -67,7 +67,7 @@ def test_the_logs_of_a_takeover_replay_together_and_a_changed_one_diverges_with_
     assert said.code == 1
     assert "journal: first divergence at seq 1, started" in said.out
     assert "    -   serial = [5]\n" in said.out
-    assert "It began with another state than the hubs before it wrote" in said.out
+    assert "The hub began with another state than the hubs before it wrote" in said.out
 
 
 async def test_two_hubs_of_which_one_is_killed_record_logs_that_replay_together(

@@ -41,6 +41,14 @@ def changed(**values: Any) -> bytes:
     return b"".join(orjson.dumps(each) + b"\n" for each in parsed)
 
 
+def test_the_log_of_a_hub_with_twenty_thousand_jobs_is_readable(tmp_path: Path) -> None:
+    items = [[f"job-{n}", {"payload": "x" * 330}] for n in range(20_000)]
+    started = Row(1, 0.0, "conn", "started", {"now": 1.0, "state": [{"field": "jobs", "items": items}]})
+    path = saved(tmp_path, lines((started,), Header("hub", 1000.0, 7)))
+    assert path.stat().st_size > 7_000_000
+    assert len(only(path).rows[0].data["state"][0]["items"]) == 20_000
+
+
 def test_a_log_is_read_as_it_was_written(tmp_path: Path) -> None:
     write(Log(HEADER, ROWS), tmp_path / "x.jsonl")
     assert only(tmp_path / "x.jsonl") == Log(HEADER, ROWS)
