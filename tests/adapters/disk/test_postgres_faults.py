@@ -3,18 +3,22 @@
 import asyncio
 import contextlib
 import itertools
+import os
+import shutil
 import tempfile
+import traceback
 from collections.abc import AsyncIterator, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
+import trustme
 
 from tests.adapters.disk.test_postgres_journal import Put, journal, state_and_facts, store, taken_over
 from tests.support.faults.fault_proxy import Fault, FaultProxy, fault_proxy
 from tests.support.faults.small_disk import small_disk
-from tests.support.postgres import PostgresServer, postgres_server
+from tests.support.postgres import PostgresServer, postgres_server, replica_of
 from wakestream.operators.model.errors import Fenced, JournalError, NoSpace
 
 SILENT = Fault(swallow=True)
@@ -202,6 +206,66 @@ async def test_a_leader_that_the_server_lets_go_on_without_its_synchronous_stand
                     writing = asyncio.create_task(first.append([Put("b", 2)]))
             with pytest.raises(Fenced, match="may lose what was written: canceling wait for synchronous replication"):
                 await writing
+
+
+async def test_a_synchronous_standby_that_is_promoted_has_all_that_was_acknowledged() -> None:
+    with contextlib.ExitStack() as stack:
+        first = stack.enter_context(postgres_server())
+        database = first.database().rpartition("/")[2]
+        second = stack.enter_context(replica_of(first))
+        only = f"postgresql://wakestream@127.0.0.1:{second.port}/{database}"
+        with pytest.raises(JournalError, match=r"cannot be opened: .*session is read-only"):
+            store(only)
+        both = f"postgresql://wakestream@127.0.0.1:{second.port},127.0.0.1:{first.port}/{database}"
+        acknowledged: list[int] = []
+        async with journal(both) as leader:
+            await leader.append([Put("before", -1)])
+            writing = asyncio.create_task(write(leader, acknowledged))
+            await asyncio.to_thread(first.kill)
+            with pytest.raises(Fenced):
+                await writing
+        await asyncio.to_thread(second.promote)
+        values = [fact.value for fact in (await state_and_facts(both))[1]][1:]
+        assert values in (acknowledged, [*acknowledged, len(acknowledged)])
+
+
+def test_a_server_whose_certificate_is_not_trusted_is_refused(tmp_path: Path) -> None:
+    ours, others = trustme.CA(), trustme.CA()
+    pair = ours.issue_cert("127.0.0.1")
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o711)
+        key, certificate = Path(folder) / "key.pem", Path(folder) / "certificate.pem"
+        pair.private_key_pem.write_to_path(key)
+        pair.cert_chain_pems[0].write_to_path(certificate)
+        key.chmod(0o600)
+        certificate.chmod(0o644)
+        if os.getuid() == 0:
+            shutil.chown(key, "postgres")
+        files = f"ssl_key_file = '{key}'", f"ssl_cert_file = '{certificate}'"
+        with postgres_server("ssl = on", *files) as server:
+            address = f"{server.database()}?sslmode=verify-full&sslrootcert="
+            for ca, name in ((ours, "ours"), (others, "others")):
+                ca.cert_pem.write_to_path(tmp_path / name)
+            store(f"{address}{tmp_path / 'ours'}").close()
+            with pytest.raises(JournalError, match=r"cannot be opened: .*certificate verify failed"):
+                store(f"{address}{tmp_path / 'others'}")
+
+
+def test_a_password_of_the_environment_or_a_file_is_in_no_error(
+    postgres: PostgresServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    address = postgres.database("CREATE ROLE locked LOGIN SUPERUSER PASSWORD 'right'").replace("wakestream@", "locked@")
+    rules = postgres.data / "pg_hba.conf"
+    rules.write_text(f"host all locked 127.0.0.1/32 scram-sha-256\n{rules.read_text()}")
+    postgres.sql("postgres", "SELECT pg_reload_conf()")
+    passwords = tmp_path / "passwords"
+    passwords.write_text("*:*:*:locked:right\n")
+    passwords.chmod(0o600)
+    store(f"{address}?passfile={passwords}").close()
+    monkeypatch.setenv("PGPASSWORD", "hunter2")
+    with pytest.raises(JournalError, match=r"cannot be opened: .*password authentication failed") as refused:
+        store(address)
+    assert "hunter2" not in "".join(traceback.format_exception(refused.value))
 
 
 async def test_an_account_that_may_only_read_is_refused_with_the_right_that_it_lacks(postgres: PostgresServer) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 
@@ -12,6 +13,10 @@ from tests.support.ports import free_port
 from tests.support.programs.client_scene import Running, User
 from tests.support.programs.hub_scene import ONLINE, Peer, Place
 from tests.support.programs.mixed_versions import OURS, House
+from wakestream.streams.hub import events as f
+from wakestream.streams.hub.hub import DECIDER, HubState, Limits
+from wakestream.streams.protocol import messages as m
+from wakestream.streams.recording.facts_json import FactsJson
 
 SUBMIT = {"type": "gpu.job.submit", "task_type": "heygem_submit", "payload": {"video_hash": "a", "video_ext": ".mp4"}}
 
@@ -134,3 +139,27 @@ async def has_jobs(cluster: Cluster, url: str, count: int) -> None:
     await worker.send(**ONLINE)
     batch = await worker.first("gpu.job.dispatch.batch")
     assert [job["request_id"] for job in batch["data"]["jobs"]] == [f"job-{n}" for n in range(count)]
+
+
+def queue_jobs(address: str, count: int) -> None:
+    """Fill a stopped cluster's journal with waiting jobs of a hundred licenses: a snapshot, and a third as facts."""
+    from wakestream.adapters.disk.postgres_store import PostgresStore
+
+    state, now, seq = HubState(Limits(jobs_per_key=count)), time.time(), 0
+    snapshot, facts = list[bytes](), list[f.Fact]()
+
+    def happen(event: f.Event) -> None:
+        facts.extend(fact for fact in DECIDER.step(state, event, now).facts if fact.DURABLE)
+
+    for fd in range(100):
+        happen(f.Opened(fd))
+        happen(f.Registering(fd, m.Register(), f"key{fd}", f.License(f"license{fd}", "client")))
+    for number in range(count):
+        if number == count * 2 // 3:
+            snapshot, seq = [*DECIDER.snapshot(state)], len(facts)
+            facts.clear()
+        happen(f.Received(number % 100, m.Submit(request_id=f"queued-{number}", payload=SUBMIT["payload"])))
+    rows = [FactsJson(f.Fact, "").row(fact) for fact in facts]  # type: ignore[arg-type]
+    with contextlib.closing(PostgresStore(address, idle=3600.0)) as store:
+        assert store.lead()
+        store.fill(store.id, seq, snapshot, rows, ())
