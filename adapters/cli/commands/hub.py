@@ -325,7 +325,7 @@ def _limits(args: argparse.Namespace, bucket: S3Depot | None, *, webhook: bool) 
         webhook=webhook,
         place=PlacePolicy(args.patience, args.min_gain, args.surplus_after, args.ahead, args.wake_when),
         depot=bucket is not None,
-        depot_link=0 if bucket is None else bucket.link_size(),
+        depot_link=1 if bucket is None else bucket.link_size(),  # 0 would be no policy that a log may have
         depot_keep=args.depot_keep,
         depot_quota=args.depot_quota,
         depot_files=args.depot_files,
