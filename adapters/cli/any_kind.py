@@ -219,7 +219,9 @@ def pairs(flag: str, texts: Sequence[str], *, many: bool = False) -> dict[str, s
         name, separator, value = text.partition("=")
         if not separator or not name or not value:
             form = "NAME=VALUE, such as --param width=320"
-            if flag != "--param":
+            if flag == "--model":
+                form = "FILE=URL, such as --model checkpoints/a.safetensors=https://models.example/a.safetensors"
+            elif flag != "--param":
                 form = f"NAME=FILE, such as {flag} image=a.png"
             raise SettingsError(f"{flag} {text[:60]!r}: write {form}")
         if name in found and many:

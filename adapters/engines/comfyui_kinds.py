@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import re
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from wakestream.adapters.disk.atomic import replace_file, temporary_beside, writ
 from wakestream.adapters.engines import comfyui_workflow as workflows
 from wakestream.adapters.engines.http_engine import HttpEngine, seed_of
 from wakestream.adapters.engines.manifest import content_of
+from wakestream.adapters.engines.model_files import Model
 from wakestream.operators.model.errors import EngineUnreachable
 from wakestream.streams.protocol.kinds import NAME
 
@@ -37,6 +38,7 @@ class Draft:
         params: The parameters by name.
         outputs: The outputs by name.
         info: ComfyUI's `/object_info`; empty if it was not asked.
+        models: The models that the worker fetches.
     """
 
     name: str
@@ -48,6 +50,7 @@ class Draft:
     params: Mapping[str, workflows.Place]
     outputs: Mapping[str, workflows.Place]
     info: Mapping[str, Any]
+    models: Sequence[Model] = ()
 
     @property
     def file(self) -> Path:
@@ -73,6 +76,14 @@ class Draft:
                 ]
                 if place.accepts:
                     lines.append(f"accepts = [{_text(place.accepts)}]")
+        for model in self.models:
+            lines += [
+                "",
+                f"[kinds.{self.name}.models.{_text(model.file)}]",
+                f"url = {_text(model.url)}",
+                f"size = {model.size}",
+                f"sha256 = {_text(model.sha256)}",
+            ]
         return "\n".join(lines) + "\n"
 
     def as_json(self) -> dict[str, Any]:
@@ -81,6 +92,7 @@ class Draft:
         return {
             "kind": self.name, "manifest": str(self.manifest), "workflow": str(self.file),
             **{part: {name: place.place for name, place in places.items()} for part, places in parts.items()},
+            "models": [asdict(model) for model in self.models],
             "missing": list(self.lacks()) if self.info else None,
         }  # fmt: skip
 
@@ -93,7 +105,8 @@ class Draft:
                 continue
             for name, value in made["inputs"].items():
                 choices = _choices(self.info, class_type, name)
-                if isinstance(value, str) and choices is not None and value not in choices:
+                fetched = any(model.name == str(value).rpartition("/")[2] for model in self.models)
+                if isinstance(value, str) and choices is not None and value not in choices and not fetched:
                     yield f"node {node}, {name}: {value}"
 
     def _about(self, place: workflows.Place) -> str:
@@ -116,6 +129,7 @@ class Chosen:
         inputs: Input files, such as `{"image": "5.inputs.image"}`.
         params: Parameters, such as `{"seed": "3.inputs.seed"}`.
         outputs: Outputs, such as `{"video": "9"}`.
+        models: Models that the worker fetches.
     """
 
     name: str | None = None
@@ -123,6 +137,7 @@ class Chosen:
     inputs: Places = field(default_factory=dict)
     params: Places = field(default_factory=dict)
     outputs: Places = field(default_factory=dict)
+    models: Sequence[Model] = ()
 
 
 def draft(path: Path, manifest: Path, wanted: Chosen, info: Mapping[str, Any]) -> Draft:
@@ -153,6 +168,7 @@ def draft(path: Path, manifest: Path, wanted: Chosen, info: Mapping[str, Any]) -
         {key: _output(key, node, workflow, proposed.outputs) for key, node in wanted.outputs.items()}
         or proposed.outputs,
         info,
+        wanted.models,
     )
     for each in (made.name, *made.inputs, *made.params, *made.outputs):
         if NAME.fullmatch(each) is None:

@@ -142,8 +142,8 @@ def described(workflow: Workflow, place: tuple[str, str], info: Mapping[str, Any
     if declared is not None:
         of, options = declared
         choices = of if isinstance(of, list) else options.get("options") if of == "COMBO" else None
-        if choices:
-            schema = {"enum": choices}
+        if choices:  # a model that is still to be fetched is a choice too
+            schema = {"enum": [*choices, *([value] if isinstance(value, str) and value not in choices else [])]}
         elif isinstance(of, str) and of in _TYPES:
             schema = {"type": _TYPES[of], **_limits(options)}
         if options.get("multiline"):
@@ -196,9 +196,9 @@ PREVIEWS: Final = ("PreviewImage", "PreviewAny", "ShowText|pysssss")
 """Output nodes that are proposed only if nothing is saved."""
 
 PARAMS: Final = {
-    "seed": "seed", "noise_seed": "seed", "steps": "steps", "cfg": "cfg", "denoise": "denoise", "width": "width",
-    "height": "height", "batch_size": "batch_size", "length": "length", "fps": "fps", "prompt": "prompt",
-    "scale_by": "scale",
+    "ckpt_name": "checkpoint", "unet_name": "model", "lora_name": "lora", "seed": "seed", "noise_seed": "seed",
+    "steps": "steps", "cfg": "cfg", "denoise": "denoise", "width": "width", "height": "height",
+    "batch_size": "batch_size", "length": "length", "fps": "fps", "prompt": "prompt", "scale_by": "scale",
 }  # fmt: skip
 """Names of node inputs that people change from job to job, and the names that are proposed."""
 

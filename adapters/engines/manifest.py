@@ -123,7 +123,7 @@ def tables_of(path: Path) -> dict[str, Any]:
 
 def entry_of(at: str, name: str, table: object, keys: Keys) -> Entry:
     """The kind `name` of a manifest's table; `at` is its place, for messages. Raises `SettingsError`."""
-    fields = _table(at, table, ("title", "help", "inputs", "params", "outputs", *_IDENTITY, *keys.own))
+    fields = _table(at, table, ("title", "help", "inputs", "params", "outputs", "models", *_IDENTITY, *keys.own))
     missing = [key for key in keys.needed if key not in fields]
     if missing:
         raise SettingsError(f'{at}: "{missing[0]}" is missing')

@@ -10,6 +10,7 @@ from ssl import SSLContext
 
 from loguru import logger
 
+from wakestream.adapters.engines.models import Models
 from wakestream.adapters.engines.watchdog import Watchdog
 from wakestream.adapters.net.connection_limits import Network, Room
 from wakestream.adapters.net.tls import ServerTls
@@ -102,6 +103,7 @@ class WorkerConfig:
         room: The limits for open connections.
         labels: The labels of the GPU, which jobs may require.
         slots: How many tasks it does at one time; above 1 for engines that can.
+        models: Fetches the models that the kinds need; None: there are none.
         depot: The most bytes of a depot, which has files only and does no tasks; None for a worker.
     """
 
@@ -123,4 +125,5 @@ class WorkerConfig:
     dead_man: DeadMan | None = None
     labels: Mapping[str, str] = field(default_factory=dict)
     slots: int = 1
+    models: Models | None = None
     depot: int | None = None

@@ -7,6 +7,7 @@ import math
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -159,6 +160,10 @@ async def running_worker(
             store.removable = lambda: removable(store, queue, clock())
             tasks.keeps("the check of the engine", lambda: _warm_up(config, calls, hub))
             tasks.keeps("the removal of old files", lambda: tidy_regularly(store, queue, config.retention, clock))
+        if config.models is not None:
+            models, readiness = config.models, calls.readiness
+            models.moving, models.on_news = calls.transfers.running, partial(_tell, readiness)
+            tasks.keeps("the fetching of models", models.run)
         tasks.keeps("the removal of old uploads", lambda: expire_regularly(uploads))
         if config.tls is not None:
             tasks.keeps("the watch of the certificate", config.tls.watch)
@@ -243,6 +248,12 @@ async def _warm_up(config: WorkerConfig, calls: WorkerCalls, hub: WorkerHub | No
                 except WakestreamError as error:
                     logger.error("the engine was not restarted: {}", error)
         await asyncio.sleep(CHECK_AGAIN if readiness.initialized else CHECK_UNREADY)
+
+
+def _tell(readiness: Readiness, text: str) -> None:
+    """Say in `health` how far the models are; before the engine is ready, each look at it says so."""
+    if readiness.initialized:
+        readiness.msg = text or "ok"
 
 
 async def _look(engine: Engine, calls: WorkerCalls, hub: WorkerHub | None) -> State:

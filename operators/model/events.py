@@ -270,13 +270,17 @@ class Submitted:
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """The worker's report: `percent` is 0-100; `frame` of `frames` if the engine counts them."""
+    """The worker's report: `percent` is 0-100; `frame` of `frames` if the engine counts them.
+
+    `why` is what a task waits for at the engine, if that is not another task.
+    """
 
     percent: float
     status: str = "processing"
     frame: int | None = None
     frames: int | None = None
     position: int | None = None
+    why: str = ""
 
 
 @dataclass(frozen=True, slots=True)

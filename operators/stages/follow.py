@@ -84,4 +84,6 @@ def _running(report: TaskReport) -> JobEvent:
         raise EngineUnreachable(f"{report.waits}; the job waits at the hub")
     if report.status == "error":
         raise TaskFailed(report.error or report.message or f"the worker says {report.status} and no more")
-    return Running(report.percent, report.status, report.frame, report.frames, report.position)
+    waits = report.status == "queued" and report.position == 0  # not behind other tasks
+    why = (report.message.partition(": ")[2] or report.message)[:300] if waits else ""
+    return Running(report.percent, report.status, report.frame, report.frames, report.position, why)

@@ -19,6 +19,7 @@ from wakestream.operators.model.events import (
     JobEvent,
     Outcome,
     Queued,
+    Running,
     Uploaded,
     Waking,
 )
@@ -112,7 +113,8 @@ def _without(names: tuple[str, ...], plain: dict[str, Any]) -> None:
 
 _AS_BEFORE: Final[Mapping[type, Callable[[dict[str, Any]], None]]] = {
     Checked: _old_checked, Done: partial(_without, ("files", "absent")), Downloading: partial(_without, ("name",)),
-    Queued: partial(_without, ("until", "retry_in")), Waking: partial(_without, ("until", "retry_in")),
+    Queued: partial(_without, ("until", "retry_in")), Running: partial(_without, ("why",)),
+    Waking: partial(_without, ("until", "retry_in")),
 }  # fmt: skip
 """A job of a video and an audio file has the fields that it had before there were other kinds and budgets."""
 

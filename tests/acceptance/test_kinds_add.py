@@ -59,7 +59,8 @@ def test_names_are_proposed_and_the_manifest_is_written(folder: Path, capsys: py
     assert kind.inputs == {"image": ("1", "image")}
     assert kind.kind.inputs == (Slot("image", ("image",)),)
     assert kind.params == {
-        "seed": ("3", "seed"), "steps": ("3", "steps"), "prompt": ("6", "text"), "negative_prompt": ("10", "text"),
+        "seed": ("3", "seed"), "steps": ("3", "steps"), "checkpoint": ("4", "ckpt_name"), "prompt": ("6", "text"),
+        "negative_prompt": ("10", "text"),
     }  # fmt: skip
     assert kind.outputs == {"video": "9"}, "a preview only if nothing is saved"
     assert kind.kind.outputs == (Slot("video", (".mp4",), many=True),), "a list, unless the manifest says many = false"

@@ -16,6 +16,7 @@ from wakestream.adapters.cli.kinds_show import show_kinds
 from wakestream.adapters.cli.service import begin, run_program
 from wakestream.adapters.engines.comfyui import DEFAULT_URL
 from wakestream.adapters.engines.comfyui_kinds import Chosen, Draft, draft, object_info, write
+from wakestream.adapters.engines.model_files import described
 from wakestream.adapters.runtime.printing import say, say_json
 from wakestream.operators.model.errors import EngineUnreachable
 
@@ -56,6 +57,8 @@ def _flags_of_add(parser: argparse.ArgumentParser) -> None:
     }
     for dest, (flag, text) in zip(("inputs", "params", "outputs"), named.items(), strict=True):
         flags.add(parser, flag, text, action="append", default=[], dest=dest)
+    text = "a model that the worker fetches, such as checkpoints/a.safetensors=https://…; may be given several times"
+    flags.add(parser, "--model FILE=URL", text, action="append", default=[], dest="models")
     text = "the manifest of the worker's engine (default kinds.toml)"
     flags.add(parser, "--manifest FILE", text, default="kinds.toml")
     text = f"the ComfyUI to ask for limits and choices (default {DEFAULT_URL})"
@@ -70,8 +73,9 @@ def _add(args: argparse.Namespace) -> int:
     """Show the kind and write it."""
     info, why = _asked(args.url)
     wanted = Chosen(
-        args.name, args.title, pairs("--in", args.inputs), pairs("--param", args.params), pairs("--out", args.outputs)
-    )
+        args.name, args.title, pairs("--in", args.inputs), pairs("--param", args.params), pairs("--out", args.outputs),
+        asyncio.run(described(pairs("--model", args.models))),
+    )  # fmt: skip
     made = draft(Path(args.workflow).expanduser(), Path(args.manifest).expanduser(), wanted, info)
     if args.json:
         say_json(made.as_json())
@@ -102,4 +106,5 @@ def _tell(made: Draft, args: argparse.Namespace, why: str) -> None:
         return
     say(t("kinds.written", manifest=made.manifest, workflow=made.file))
     options = f"--engine comfyui --engine-option url={args.url} --engine-option manifest={made.manifest}"
+    options += " --models DIR" if made.models else ""
     say(t("kinds.next", options=options))

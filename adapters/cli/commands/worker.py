@@ -13,12 +13,16 @@ from loguru import logger
 from wakestream.adapters.cli import flags
 from wakestream.adapters.cli.serve import Refusal, announce, caller_room, listening, serve_metrics
 from wakestream.adapters.cli.service import begin, run_program
+from wakestream.adapters.config.setting_files import key_in
 from wakestream.adapters.config.settings import Settings, SettingsError
 from wakestream.adapters.disk.path_key import data_folder
 from wakestream.adapters.engines.config import DEFAULT, EngineConfig, make_engine
+from wakestream.adapters.engines.model_files import models_in
+from wakestream.adapters.engines.models import Models, WithModels
 from wakestream.adapters.engines.run_process import Box, machine_memory
 from wakestream.adapters.engines.watchdog import Watchdog
 from wakestream.adapters.net.tls import client_context, server_tls, warn_unless_private
+from wakestream.adapters.runtime.known_secrets import hide
 from wakestream.adapters.telemetry.link_metrics import LinkWatch
 from wakestream.adapters.worker.config import DeadMan, Retention, WorkerConfig
 from wakestream.adapters.worker.metrics import WorkerMetrics
@@ -58,6 +62,11 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     flags.add(engine, "--engine-network", "let the engine use the network (default: no)")
     text = "memory limit of the engine (default: 3/4 of the memory for ffmpeg, no limit for a command)"
     flags.add(engine, "--engine-memory GIB", text, type=_GIB)
+    text = "the engine's folder of models, into which those of the manifest are fetched"
+    flags.add(engine, "--models DIR", text, type=Path)
+    flags.add(engine, "--models-max GIB", "the most that the models may have (default: no limit)", type=_GIB)
+    text = "a file with the token for gated models; it is sent to their own address only"
+    flags.add(engine, "--models-token FILE", text, type=Path)
     flags.gpu(parser)
     flags.labels(parser)
     flags.slots(parser)
@@ -88,9 +97,11 @@ def run(args: argparse.Namespace) -> int:
         raise SettingsError("--no-secret contradicts HEYGEM_API_SECRET; remove one of the two")
     host, port = flags.listen_on(settings, DEFAULT_LISTEN)
     stall: float | None = args.engine_stall
+    engine, models = _with_models(args, settings)
     config = WorkerConfig(
         state=(args.state or data_folder("worker")).expanduser().absolute(),  # an engine is given paths in it
-        engine=_engine(args, settings),
+        engine=engine,
+        models=models,
         secret=settings.api_secret,
         host=host,
         port=port,
@@ -146,6 +157,24 @@ def _engine(args: argparse.Namespace, settings: Settings) -> Engine:
     if settings.slots > 1 and not getattr(engine, "parallel", False):
         raise SettingsError(f"the engine {name} does one task at a time; leave --slots out")
     return engine
+
+
+def _with_models(args: argparse.Namespace, settings: Settings) -> tuple[Engine, Models | None]:
+    """The engine, and the models that its manifest names."""
+    engine, manifest = _engine(args, settings), dict(_option(text) for text in args.engine_option or ()).get("manifest")
+    needs = models_in(Path(manifest).expanduser()) if manifest else {}
+    if not needs:
+        return engine, None
+    if args.models is None:
+        raise SettingsError(f"the manifest {manifest} names models; give the engine's folder for them: --models DIR")
+    warnings: list[str] = []
+    token = key_in(args.models_token.expanduser(), "--models-token", warnings) if args.models_token else None
+    hide(token or "")
+    for warning in warnings:
+        logger.warning("{}", warning)
+    most = int(args.models_max * 1024**3) if args.models_max is not None else None
+    models = Models(needs, args.models.expanduser().absolute(), most, token)
+    return WithModels(engine, models), models
 
 
 def _option(text: str) -> tuple[str, str]:

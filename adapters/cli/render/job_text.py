@@ -150,6 +150,8 @@ def _uploaded(uploaded: e.Uploaded) -> str:
 
 
 def _running(running: e.Running) -> str:
+    if running.why:
+        return t("running.waits", why=reason("", running.why))
     if running.status == "queued":
         return t("running.queued", place=_place(running.position))
     percent = f"{running.percent:.0f} %"

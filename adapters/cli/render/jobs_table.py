@@ -139,7 +139,7 @@ class JobProgress:
     def place(self) -> int | None:
         """The place in the queue of the hub, while a GPU is on, or of the worker; None if it is in none, or unknown."""
         match self._last:
-            case e.Running(status="queued", position=place) | e.Queued(phase="queued", position=place):
+            case e.Running(status="queued", position=place, why="") | e.Queued(phase="queued", position=place):
                 return place
             case e.Waking(phase="queued", position=place):
                 return place

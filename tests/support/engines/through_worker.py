@@ -12,6 +12,7 @@ from typing import Any, cast
 from tests.support.engines.real_servers import until
 from wakestream.adapters.client.worker import HttpWorkers
 from wakestream.adapters.disk.fingerprints import DiskFiles
+from wakestream.adapters.engines.models import Models, WithModels
 from wakestream.adapters.engines.watchdog import Watchdog
 from wakestream.adapters.worker.config import WorkerConfig
 from wakestream.adapters.worker.program import running_worker
@@ -35,6 +36,7 @@ class Desk:
         self.folder, self.workers = folder, workers
         self.percents: list[float] = []
         self.kinds: list[str] = []
+        self.waits: list[str] = []
         self.features: frozenset[str] = frozenset()
 
     async def ready(self) -> None:
@@ -66,16 +68,24 @@ class Desk:
         return wanted
 
     def _seen(self, event: JobEvent) -> JobEvent:
+        if isinstance(event, Running) and event.why:
+            self.waits.append(event.why)
         if isinstance(event, Running):
             self.percents.append(event.percent)
         return event
 
 
 @asynccontextmanager
-async def worker_of(engine: Engine, folder: Path, watchdog: Watchdog | None = None) -> AsyncIterator[Desk]:
+async def worker_of(
+    engine: Engine, folder: Path, watchdog: Watchdog | None = None, models: Models | None = None
+) -> AsyncIterator[Desk]:
     """A worker of this engine on loopback, and a user of it."""
     (folder / "user").mkdir(parents=True)
-    config = WorkerConfig(folder / "worker", engine, SECRET, port=0, watchdog=watchdog or Watchdog())
+    if models is not None:
+        engine = WithModels(engine, models)
+    config = WorkerConfig(
+        folder / "worker", engine, SECRET, port=0, watchdog=watchdog or Watchdog(), models=models
+    )  # fmt: skip
     async with running_worker(config) as running:
         workers = HttpWorkers(running.address, SECRET)
         try:

@@ -24,6 +24,7 @@ export function why(job, hub = null) {
     case "uploaded": return last.saved ? t("why.uploaded.saved", { saved: bytes(last.saved) }) : t("why.uploaded");
     case "submitted":
     case "running":
+      if (last.why) return `${sentence(last.why)}.`;
       if (last.position > 0 && !last.percent) return t("why.behind", { position: number(last.position) });
       return t(last.event === "running" ? "why.running" : "why.submitted");
     case "retrying":
