@@ -24,6 +24,7 @@ from wakestream.adapters.daemon.replicate import api as replicate_api
 from wakestream.operators.model.engine import Kind, Slot
 
 ABC = {"first": "data:,abc"}
+PART = b'--a\r\nContent-Disposition: form-data; name="%s\r\n--a--'
 SECRET = Kind(
     "secret", (Slot("first"),), (Slot("whole", (".bin",)),),
     {"properties": {"password": {"type": "string", "format": "password"}}},
@@ -165,6 +166,27 @@ async def test_a_file_beyond_the_quota_is_refused(api: Programs) -> None:
         assert response.status == 413
     large = {"first": f"data:,{'x' * 2000}"}
     assert (await api.ask("POST", "/v1/predictions", {"version": "join", "input": large}))[0] == 413
+
+
+@pytest.mark.parametrize(
+    ("content", "body"),
+    [
+        ("application/json", b"{}"),
+        ("multipart/form-data", b"no boundary"),
+        ("multipart/form-data; boundary=a", b"no part"),
+        ("multipart/form-data; boundary=a", b"--a--\r\n"),
+        (
+            "multipart/form-data; boundary=a",
+            b'--a\r\nContent-Disposition: form-data; name="metadata"\r\n\r\n[1]\r\n--a--',
+        ),
+        ("multipart/form-data; boundary=a", b'--a\r\nContent-Disposition: form-data; name="content"\r\n\r\n\r\n--a--'),
+    ],
+)
+async def test_a_form_without_a_file_is_refused(api: Programs, content: str, body: bytes) -> None:
+    headers = {"Authorization": f"Bearer {api.token}", "Content-Type": content}
+    async with api.session.post(f"{api.url}/v1/files", data=body, headers=headers) as response:
+        assert (response.status, (await response.json())["status"]) == (422, 422)
+    assert api.daemon.console.holdings.uploads.used == 0
 
 
 async def test_a_refused_prediction_leaves_no_file(api: Programs) -> None:

@@ -114,7 +114,8 @@ class Api:
 
     async def list_models(self, request: web.Request) -> web.Response:
         """The models; of a search, those with its text."""
-        text = (await request.text()).strip().strip('"').casefold() if request.method == "QUERY" else ""
+        asked = await request.read() if request.method == "QUERY" else b""
+        text = asked.decode(errors="replace").strip().strip('"').casefold()
         found: dict[str, Model] = {}
         for model in await self._models(request):
             if text in f"{model.kind.name} {model.kind.title} {model.kind.help}".casefold():
@@ -314,8 +315,8 @@ class Api:
         job = entry.accepted.job
 
         def text(item: Item) -> bytes:
-            line = self._predictions.line(item)
-            return event(f"{feed.boot}-{item.number}", "logs", line) if line else b""
+            lines = self._predictions.log([item])
+            return event(f"{feed.boot}-{item.number}", "logs", lines) if lines else b""
 
         with feed.follow(job, sse.cutting(request)) as listener:
             first = b"".join(map(text, feed.of_job(job, feed.after(request.headers.get("Last-Event-ID", "")) or 0)))

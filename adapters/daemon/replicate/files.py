@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import binascii
 import hashlib
@@ -12,14 +13,14 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import unquote_to_bytes
 
-import orjson
+import msgspec
 from aiohttp import BodyPartReader, web
 
 from wakestream.adapters.daemon.api.auth import ApiError
 from wakestream.adapters.daemon.console.copies import Copies, find_source
 from wakestream.adapters.daemon.console.storage import UNUSED_FOR, Storage
 from wakestream.adapters.daemon.console.upload_validation import Announced, ending_of, shown_name
-from wakestream.adapters.daemon.console.uploads import Upload
+from wakestream.adapters.daemon.console.uploads import SILENCE, Upload
 from wakestream.adapters.daemon.replicate.predictions import iso
 from wakestream.adapters.disk.media_types import TYPES, ending_of_content
 from wakestream.operators.model.engine import Slot
@@ -55,28 +56,39 @@ class Files:
             raise ApiError(422, "bad_request", "send a form (multipart/form-data) with the file as content")
         if not request.content_length:
             raise ApiError(411, "no_length", "send the length of the form as Content-Length")
+        try:
+            if (upload := await self._of_form(token, request, request.content_length)) is not None:
+                return upload
+        except ValueError as error:
+            raise ApiError(422, "bad_request", f"the form cannot be read: {str(error)[:200]}") from None
+        except TimeoutError:
+            raise ApiError(408, "timeout", f"no byte of the form came for {SILENCE:g} s; send it again") from None
+        raise ApiError(422, "bad_request", "the form has no file with the name content")
+
+    async def _of_form(self, token: str, request: web.Request, length: int) -> Upload | None:
         upload: Upload | None = None
         metadata: dict[str, Any] = {}
-        async for part in await request.multipart():
-            if isinstance(part, BodyPartReader) and part.name == "content" and upload is None:
+        parts = await request.multipart()
+        while True:
+            async with asyncio.timeout(SILENCE):
+                part = await parts.next()
+            if not isinstance(part, BodyPartReader):
+                return upload
+            if part.name == "content" and upload is None:
                 content = part.headers.get("Content-Type", "application/octet-stream")
                 more = {"token": token, "type": content, "metadata": metadata}
-                length = request.content_length
                 upload = await self._take(part.filename or "file", more, _chunks(part), length, exact=False)
-            elif isinstance(part, BodyPartReader) and part.name == "metadata":
-                try:
-                    metadata |= orjson.loads((await part.read())[:METADATA_MOST])
-                except (ValueError, TypeError):
-                    raise ApiError(422, "bad_request", "metadata must be a small JSON object") from None
-        if upload is None:
-            raise ApiError(422, "bad_request", "the form has no file with the name content")
-        return upload
+            elif part.name == "metadata":
+                async with asyncio.timeout(SILENCE):
+                    metadata |= msgspec.json.decode(await part.read_chunk(METADATA_MOST), type=dict[str, Any])
 
     async def _take(
         self, name: str, more: dict[str, Any], chunks: AsyncIterator[bytes], size: int, *, exact: bool = True
     ) -> Upload:
         """Store a file of at most, or `exact`, so many bytes."""
-        first, digest = await anext(chunks, b""), hashlib.sha256()
+        digest = hashlib.sha256()
+        async with asyncio.timeout(SILENCE):
+            first = await anext(chunks, b"")
         if not first:
             raise ApiError(422, "empty", "the file is empty (0 bytes); send another one")
 

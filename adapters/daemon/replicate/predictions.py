@@ -6,7 +6,7 @@ import asyncio
 import base64
 import mimetypes
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -38,8 +38,6 @@ GONE_KEPT: Final = 500
 
 STATUSES: Final = {"done": "succeeded", "failed": "failed", "timed_out": "failed", "cancelled": "canceled"}
 _BAR: Final = 20
-
-Events = list[tuple[float, e.JobEvent]]
 
 
 class Predictions:
@@ -87,14 +85,14 @@ class Predictions:
                 `Prefer: wait`.
         """
         a, ended, caller = entry.accepted, entry.ended, caller_of(entry)
-        events = self._events(a.job)
-        began, made = _work_times(events)
+        items = self._outbox.feed.of_job(a.job)
+        began, made = _work_times(items)
         status = STATUSES[ended.outcome] if ended else "starting" if starting or not began else "processing"
         output = await asyncio.to_thread(self.output, entry, inline=inline) if status == "succeeded" else None
         at = f"{caller.url}/v1/predictions/{a.job}"
         return {
             "id": a.job, "model": f"{OWNER}/{a.kind}", "version": caller.version, "input": caller.input,
-            "output": output, "logs": self.log(events), "error": _error(ended), "status": status, "source": "api",
+            "output": output, "logs": self.log(items), "error": _error(ended), "status": status, "source": "api",
             "data_removed": status == "succeeded" and output is None,
             "created_at": iso(a.at), "started_at": iso(began), "completed_at": iso(ended.at if ended else None),
             "metrics": await self._metrics(entry, began, made),
@@ -106,30 +104,10 @@ class Predictions:
         where = f"stream/{job}" if "text" in caller.shape.values() else f"files/{job}/stream"
         return f"{caller.url}/v1/{where}?ticket={self._console.sessions.ticket(f'{job} stream')}"
 
-    def _events(self, job: str) -> Events:
-        found: Events = []
-        for item in self._outbox.feed.of_job(job):
-            plain = orjson.loads(item.data)
-            with suppress(ValueError):  # an event without the fields of its kind: it is not ours
-                if (event := event_from(plain)) is not None:
-                    found.append((float(plain.get("at", 0.0)), event))
-        return found
-
-    def line(self, item: Item) -> str:
-        """The line in the log for an event, with its end; empty if it has none."""
-        with suppress(ValueError):
-            if (event := event_from(orjson.loads(item.data))) is not None:
-                return self._line(event)
-        return ""
-
-    def log(self, events: Events) -> str:
-        """The lines of all events."""
-        return "".join(self._line(event) for _, event in events)
-
-    def _line(self, event: e.JobEvent) -> str:
-        if isinstance(event, e.Done):  # its text has paths of this machine
-            return ""
-        return f"{self._text_of(event)}\n"
+    def log(self, items: Iterable[Item]) -> str:
+        """The lines of events. That of a result has paths of this machine, so it is left out."""
+        events = [event for _, event in _read(items) if not isinstance(event, e.Done)]
+        return "".join(f"{self._text_of(event)}\n" for event in events)
 
     def _text_of(self, event: e.JobEvent) -> str:
         """The text of an event. Clients read progress from the form that tqdm gives it."""
@@ -199,10 +177,19 @@ def _error(ended: f.JobEnded | None) -> str | None:
     return ended.why or f"{ended.stage}: nothing within {ended.seconds:g} s"
 
 
-def _work_times(events: Events) -> tuple[float, float]:
+def _read(items: Iterable[Item]) -> Iterator[tuple[float, e.JobEvent]]:
+    """The events with their times."""
+    for item in items:
+        plain = orjson.loads(item.data)
+        with suppress(ValueError):  # an event without the fields of its kind: it is not ours
+            if (event := event_from(plain)) is not None:
+                yield float(plain.get("at", 0.0)), event
+
+
+def _work_times(items: Iterable[Item]) -> tuple[float, float]:
     """When the work of a job began and ended at the GPU; 0 if it did not."""
     began = made = 0.0
-    for at, event in events:
+    for at, event in _read(items):
         works = isinstance(event, e.Running) and event.status != "queued"
         works |= isinstance(event, e.Remote) and event.step in ("render", "deliver")
         ended = isinstance(event, e.Rendered | e.Delivered | e.Downloading)
