@@ -132,12 +132,16 @@ async def planned(args: argparse.Namespace, settings: Settings) -> Plan:
     if args.kind is None or any(getattr(args, name) for name in _OTHERS):
         flags_ = "VIDEO, --pairs, --job-id, --then, --foreground and --leave"
         raise SettingsError(f"--each and --repeat need --kind; leave {flags_} out")
+    if args.each is not None and args.each.name in ("", ".."):
+        args.each = args.each.resolve()  # it needs a name
     path: Path | None = args.each
     table, constant, results, before = Table([], [Row(1, {})]), args.inputs or (), args.results, {}
     name = t("many.batch", time=f"{datetime.now():%Y-%m-%d %H:%M:%S}")
     if path is not None:
         name = "/".join([*path.absolute().parts[-2:]])[-80:]
         results = results or path.with_name(f"{path.name if path.is_dir() else path.stem}.results.csv")
+        if results.exists() and path.exists() and results.samefile(path):
+            raise SettingsError(f"--results {results} is the table itself; name another file")
         before = _before(results)
         table, constant = _table(path, constant, before)
     if len(table.rows) * args.repeat > ROWS_MOST:

@@ -87,6 +87,8 @@ async def test_every_row_is_checked_before_one_is_started(scene: Flipping) -> No
         (scene.here / "two.csv").write_text("image,text,name\na.png,x,b\nb.png,x,c\n")
         ran = await scene.run("submit", "--kind", "flip", "--each", "two.csv", "--yes", "--out", "image={name}.png")
         assert "two.csv, line 2: the result would replace" in ran.err, ran
+        ran = await scene.run("submit", "--kind", "flip", "--each", "two.csv", "--results", "two.csv", "--yes")
+        assert (ran.code, "is the table itself" in ran.err) == (2, True), ran
         assert (hub.state.jobs, scene.engine.works) == ({}, [])
 
 
@@ -99,6 +101,8 @@ async def test_a_folder_is_a_batch_by_the_patterns_of_its_inputs(scene: Flipping
     flags += ("--in", "mask={name}.mask.png")
     async with scene.online("daemon"):
         ran = await scene.run(*flags, "--in", "image=*.png")
+        ran_there = await scene.run(*flags[:4], "takes/..", *flags[5:], "--in", "image=x.png")
+        assert (ran_there.code, "no file fits the patterns" in ran_there.err) == (2, True), ran_there
         assert "takes, x.mask, column mask: there is no file x.mask.mask.png" in ran.err, ran
         for name in "xy":
             (takes / f"{name}.mask.png").rename(takes / f"{name}.mask.webp")

@@ -11,7 +11,7 @@ pytest.importorskip("playwright", reason="playwright is not installed: pip insta
 from playwright.async_api import expect
 
 from tests.support.browser.actions import card, drop
-from tests.support.browser.console_scene import House
+from tests.support.browser.console_scene import House, Media
 from tests.support.browser.studio import PAINT, REMIX, Studio, offer, png
 
 if TYPE_CHECKING:
@@ -85,3 +85,29 @@ async def test_a_result_is_made_four_more_times_or_with_one_change_and_all_are_s
         await oldest.get_by_role("button", name="Compare 6 results").click()
         await expect(page.locator("dialog.theatre figure")).to_have_count(6)
         await expect(page.locator("dialog.theatre figcaption").last).to_contain_text("steps 7")
+
+
+async def test_the_videos_of_a_family_play_together(home: House, visitor: Visitor, files: Media) -> None:
+    await home.gpu_on(Studio(files))
+    offer(home, REMIX, PAINT)
+    async with visitor.page() as page:
+        await page.locator("#kind").select_option(label="Remix")
+        await drop(page, ("a.png", png(64, 64)))
+        await page.get_by_role("button", name="Start", exact=True).click()
+        first = card(page).first
+        await expect(first.get_by_role("button", name="Play")).to_be_visible()
+        await first.locator(".card-detail > summary").click()
+        await first.get_by_label("Parameter").select_option("times")
+        await first.get_by_label("New value").fill("3")
+        await first.locator(".vary form button").click()
+        await expect(page.locator(".cards > [data-job][data-state=done]")).to_have_count(2)
+        oldest = page.locator(".cards > [data-job][data-state=done]").last
+        for _ in range(2):
+            await oldest.locator(".card-detail > summary").click()
+        await oldest.get_by_role("button", name="Compare 2 results").click()
+        await expect(page.locator("dialog.theatre video")).to_have_count(2)
+        await page.evaluate("() => document.querySelector('dialog.theatre video').play()")
+        await page.wait_for_function(
+            "() => { const [a, b] = document.querySelectorAll('dialog.theatre video');"
+            " return b.currentTime > 0.2 && Math.abs(a.currentTime - b.currentTime) < 0.5; }"
+        )
