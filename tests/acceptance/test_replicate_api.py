@@ -16,7 +16,7 @@ from tests.support.programs.any_kind_scene import KINDS, Scene
 from tests.support.programs.client_scene import User
 from tests.support.programs.daemon_scene import daemon, state_of
 from tests.support.programs.our_peers import Place, gpu_online, until
-from tests.support.programs.replicate_scene import Programs, programs
+from tests.support.programs.replicate_scene import Programs, asleep, programs
 from tests.support.programs.webhook_scene import Shop
 from wakestream.adapters.config import settings
 from wakestream.adapters.daemon.program import DaemonConfig, running_daemon
@@ -258,6 +258,17 @@ async def test_the_list_has_pages(api: Programs, monkeypatch: pytest.MonkeyPatch
     _, before = await api.ask("GET", pages[2]["previous"])
     assert [each["id"] for each in before["results"]] == made[2:4]
     assert pages[0]["previous"] is None
+
+
+async def test_a_prediction_says_its_time_and_then_its_cost(scene: Scene) -> None:
+    async with scene.place.hub() as hub, asleep(scene, hub), programs(scene) as api:
+        made = await api.create(input=ABC)
+        metrics = (await api.ended(made["id"]))["metrics"]
+        assert 0 <= metrics["predict_time"] <= metrics["total_time"]
+        async with asyncio.timeout(30):
+            while "cost" not in metrics:
+                metrics = (await api.ended(made["id"]))["metrics"]
+        assert (metrics["cost"] > 0, metrics["currency"]) == (True, "EUR")
 
 
 async def test_webhooks_tell_the_start_the_log_and_the_end(scene: Scene) -> None:

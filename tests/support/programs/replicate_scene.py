@@ -25,6 +25,7 @@ from wakestream.adapters.daemon.replicate.tokens import Tokens
 from wakestream.adapters.hub.server import HubServer
 from wakestream.adapters.monitor.program import MonitorConfig, open_monitor
 from wakestream.adapters.net.tls import server_tls
+from wakestream.adapters.power.config import Machine as Listed
 from wakestream.adapters.power.config import Provider
 from wakestream.operators.model.policy import Policy
 from wakestream.operators.model.ports import Reading
@@ -80,6 +81,9 @@ class Machine(Provider):
 
     async def inspect(self) -> Reading:
         return Reading("running" if self._on else "stopped")
+
+    async def machines(self) -> list[Listed]:
+        return [Listed("house", "house", "stopped", price=36_000.0, currency="EUR")]
 
     async def close(self) -> None:
         await self.stop()
@@ -168,7 +172,7 @@ async def asleep(scene: Scene, hub: HubServer) -> AsyncIterator[Machine]:
     async with scene.worker():
         await until(lambda: any(gpu.online and gpu.kinds for gpu in hub.state.gpus.values()))
     environment = {"API_SERVER_URL": scene.place.hub_url, "WAKESTREAM_KEY": scene.place.keys["monitor"]}
-    found = settings.load({}, environment=environment, folder=scene.folder)
+    found = settings.load({"power_machine": "house"}, environment=environment, folder=scene.folder)
     async with open_monitor(MonitorConfig(found, PowerPolicy("gpu", look_soon=0.05, look_rarely=0.05), machine)) as run:
         stop = asyncio.Event()
         watching = asyncio.create_task(run.run(stop))
