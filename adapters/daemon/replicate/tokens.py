@@ -77,7 +77,7 @@ class Tokens:
         self._path, self._uses_path, self._now = folder / FILE, folder / USES, now
         self._seen: tuple[int, int] | None = None
         self._known: dict[str, Token] = {}
-        self._uses = read_state(self._uses_path, msgspec.json.Decoder(_Uses).decode, _Uses())
+        self._uses = read_state(self._uses_path, msgspec.json.Decoder(_Uses).decode, _Uses(), cache=True)
 
     def all(self) -> list[Token]:
         """All tokens, in the order in which they were made."""
