@@ -65,27 +65,6 @@ class Places:
 
 
 @dataclass(frozen=True, slots=True)
-class InDepot:
-    """The hub's reply to `stored`: it does the job by itself.
-
-    `until` (UNIX seconds): how long the files are kept. `local`: the hub runs on this machine, which must stay on.
-    """
-
-    until: float | None = None
-    local: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class AtGpu:
-    """The hub says how far the work is: `step` is `wait`, `fetch`, `render` or `deliver`. `local`: see `InDepot`."""
-
-    step: str
-    percent: float | None = None
-    gpu: str | None = None
-    local: bool = False
-
-
-@dataclass(frozen=True, slots=True)
 class InDepotDone:
     """The results are in the depot. With a `code` the work failed, for the `reason`."""
 

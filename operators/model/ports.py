@@ -12,7 +12,8 @@ from typing import Any, Literal, Protocol, TypeVar
 
 from reactivex import Observable
 
-from wakestream.operators.model.depot import AtGpu, DepotFile, InDepot, InDepotDone, Places
+from wakestream.operators.model import events
+from wakestream.operators.model.depot import DepotFile, InDepotDone, Places
 from wakestream.operators.model.depot import Resumed as Resumed
 from wakestream.operators.model.events import Algorithm, Done, Downloading, Eta, FileRef, Fingerprint, Job, Note
 
@@ -120,7 +121,7 @@ class BootFailure:
 
 Reply = (
     LinkUp | LinkDown | Accepted | OfflineReply | PowerNotice | OnlineNotice | Refused | Busy | Free | BootFailure
-    | Places | InDepot | AtGpu | InDepotDone
+    | Places | events.Stored | events.Remote | InDepotDone
 )  # fmt: skip
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -89,7 +89,7 @@ def with_depot(wait: Wait, depot: Callable[[Fingerprinted], Observable[JobEvent]
     cases: dict[type, Callable[[Any], Observable[JobEvent] | None]] = {
         LinkUp: beside.again,
         OfflineReply: beside.begin,
-        d.InDepot: beside.stored,
+        Stored: beside.stored,
         d.InDepotDone: partial(delivered, wait),
     }
     return lambda source: first_success(source, wait.replies.pipe(switch_by_type(cases)), dropped=raised)
@@ -113,8 +113,8 @@ class _Beside:
         hashed = self.wait.fingerprints.of(EVERY_ALGORITHM)
         return hashed.pipe(ops.flat_map(self.depot), ops.catch(self.failed))
 
-    def stored(self, reply: d.InDepot) -> Observable[JobEvent] | None:
-        return None if d.FEATURE in self.wait.excuses else of(Stored(0, reply.until, reply.local))
+    def stored(self, reply: Stored) -> Observable[JobEvent] | None:
+        return None if d.FEATURE in self.wait.excuses else of(reply)
 
     def failed(self, error: Exception, _: object) -> Observable[JobEvent]:
         self.wait.excuse(d.FEATURE, excused=False)
@@ -206,16 +206,16 @@ class _Upload:
         return self.size - sum(self.at.values())
 
     def round(self, _: object) -> Observable[JobEvent]:
-        return asked(self.hub, self.job, self._say, d.Places, d.InDepot).pipe(ops.flat_map(self._answered))
+        return asked(self.hub, self.job, self._say, d.Places, Stored).pipe(ops.flat_map(self._answered))
 
     def _say(self) -> None:
         if not self.left:
             return self.hub.depot(self.job, "stored")
         return self.hub.offer(self.job, offered(self.job, self.taken))
 
-    def _answered(self, reply: d.Places | d.InDepot) -> Observable[JobEvent]:
-        if isinstance(reply, d.InDepot):
-            return of(Stored(self.size, reply.until, reply.local))
+    def _answered(self, reply: d.Places | Stored) -> Observable[JobEvent]:
+        if isinstance(reply, Stored):
+            return of(replace(reply, size=self.size))
         if reply.code:
             raise _Unusable(reply.reason or f"the hub says {reply.code}", code=reply.code)
         missing = {ref: place for place in reply.places if not place.have and (ref := _ref(place)) in self.files}
@@ -289,10 +289,10 @@ def refused(wait: Wait, reply: Refused) -> None:
     wait.refused(reply)
 
 
-def at_gpu(wait: Wait, reply: d.AtGpu) -> Observable[JobEvent]:
+def at_gpu(wait: Wait, reply: Remote) -> Observable[JobEvent]:
     """How far the work is without this program."""
     wait.offline = wait.offline or OfflineReply()  # a later grant is one after a wait
-    return never().pipe(start_with(Remote(reply.step, reply.percent, reply.gpu, reply.local)))
+    return never().pipe(start_with(reply))
 
 
 def waits(wait: Wait, reply: OfflineReply) -> Observable[JobEvent] | None:
@@ -319,7 +319,7 @@ REMOTE: Answers = {
     LinkDown: Wait.hub_down,
     OfflineReply: waits,
     Refused: refused,
-    d.AtGpu: at_gpu,
+    Remote: at_gpu,
     d.InDepotDone: delivered,
     Accepted: Wait.granted,  # by a GPU that needs the files from here: the direct way
     d.Places: gone,

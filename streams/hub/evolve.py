@@ -12,17 +12,7 @@ from wakestream.streams.hub import events as f
 from wakestream.streams.hub.ledger import KEPT_MONTHS, RUNNING, Account, Meter
 from wakestream.streams.hub.local_time import UTC, begin_of, day_of, first_of_month
 from wakestream.streams.hub.needs import weight
-from wakestream.streams.hub.state import (
-    NEVER,
-    RESTARTED,
-    UNWATCHED,
-    Connection,
-    Gpu,
-    HubJob,
-    HubState,
-    JobFiles,
-    Tied,
-)
+from wakestream.streams.hub.state import NEVER, RESTARTED, UNWATCHED, Connection, Gpu, HubJob, HubState, JobFiles, Tied
 from wakestream.streams.moments import Mover, mover
 from wakestream.streams.placement.waiting import Entry, Line
 from wakestream.streams.protocol import depot_messages as d

@@ -11,8 +11,8 @@ from reactivex import Observable, abc
 from reactivex.abc import DisposableBase, ObserverBase, SchedulerBase
 
 from wakestream.operators.model import ports
-from wakestream.operators.model.depot import AtGpu, DepotFile, InDepot
-from wakestream.operators.model.events import GPU_CHOICE, INPUTS, PRIORITY, REQUIRES, Fingerprint, Job
+from wakestream.operators.model.depot import DepotFile
+from wakestream.operators.model.events import GPU_CHOICE, INPUTS, PRIORITY, REQUIRES, Fingerprint, Job, Remote, Stored
 from wakestream.operators.model.ports import LinkDown, LinkUp
 from wakestream.operators.rx.core.observable import LightObservable
 from wakestream.streams.jobs.hub_replies import reply_to
@@ -178,12 +178,12 @@ class HubClient:
             reply, request_id = answer
             if isinstance(reply, ports.OfflineReply) and reply.depot and isinstance(self._link, LinkUp):
                 self._link = replace(self._link, features=self._link.features | {d.FEATURE})  # it came after the link
-            if self._local and isinstance(reply, InDepot | AtGpu):
+            if self._local and isinstance(reply, Stored | Remote):
                 reply = replace(reply, local=True)
             if request_id in self._submitted and isinstance(reply, ports.Accepted):
                 self._granted.add(request_id)
                 self._at_depot.pop(request_id, None)
-            if request_id in self._submitted and isinstance(reply, InDepot):
+            if request_id in self._submitted and isinstance(reply, Stored):
                 self._at_depot[request_id] = d.DepotQuery(request_id=request_id)
             if request_id is not None and isinstance(reply, ports.Busy) and not reply.own:
                 self._refused[request_id] = None

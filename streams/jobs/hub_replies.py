@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from wakestream.operators.model import depot, ports
-from wakestream.operators.model.events import Eta
+from wakestream.operators.model.events import Eta, Remote, Stored
 from wakestream.streams.protocol import depot_messages as d
 from wakestream.streams.protocol import messages as m
 
@@ -55,9 +55,9 @@ def reply_to(message: m.Message, *, grants: bool) -> _Answer | None:
         case d.DepotPlaces():
             return depot.Places(places_of(message), message.code or "", message.reason or ""), message.request_id
         case d.DepotStored():
-            return depot.InDepot(message.until), message.request_id
+            return Stored(0, message.until), message.request_id
         case d.DepotProgress(step=str(step)):
-            return depot.AtGpu(step, message.percent, message.gpu), message.request_id
+            return Remote(step, message.percent, message.gpu), message.request_id
         case d.DepotDelivered():
             places, code = places_of(message), message.code or ""
             return depot.InDepotDone(places, message.gpu, code, message.reason or ""), message.request_id

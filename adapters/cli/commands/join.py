@@ -18,10 +18,7 @@ from wakestream.adapters.client.pair import Invited
 from wakestream.adapters.config import addresses
 from wakestream.adapters.runtime.printing import say
 
-EXAMPLES = (
-    "join hub.example:8765 7F3K-92QD",
-    "join hub.example:8765 4MXD-81WA --gpu studio --tls --service",
-)
+EXAMPLES = ("join hub.example:8765 7F3K-92QD", "join hub.example:8765 4MXD-81WA --gpu studio --tls --service")
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:

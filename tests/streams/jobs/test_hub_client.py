@@ -4,8 +4,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from wakestream.adapters.testing.fakes import FakeLink
-from wakestream.operators.model.depot import AtGpu, DepotFile, InDepot, InDepotDone, Places
-from wakestream.operators.model.events import Job
+from wakestream.operators.model.depot import DepotFile, InDepotDone, Places
+from wakestream.operators.model.events import Job, Remote, Stored
 from wakestream.operators.model.ports import Accepted, Busy, Free, Refused
 from wakestream.streams.jobs.hub_client import HubClient
 from wakestream.streams.protocol import depot_messages as d
@@ -235,7 +235,7 @@ def test_what_the_hub_says_of_the_depot_reaches_its_job() -> None:
         "https://b/1", {2: "https://b/2"}, "job-1",
     )  # fmt: skip
     assert told[2:] == [
-        Places((), "full", "no room"), InDepot(7), AtGpu("render", 3.0, "a"),
+        Places((), "full", "no room"), Stored(0, 7), Remote("render", 3.0, "a"),
         InDepotDone((), None, "task_failed", "no face"),
     ]  # fmt: skip
     assert "https" not in repr(first)
