@@ -33,7 +33,7 @@ BOOTED = b'{"type":"gpu.power.booted","status":"booted","msg":"the machine is up
 async def front(key: str, port: str) -> None:
     """A front as a process: say the port, serve until standard input ends."""
     logs.configure("ERROR")
-    config = FrontConfig((f"ws://127.0.0.1:{port}/dsp",), key, 20_000, Room.of(connections_allowed(20_000)))
+    config = FrontConfig(f"ws://127.0.0.1:{port}/dsp", key, 20_000, Room.of(connections_allowed(20_000)))
     async with open_front(config) as running:
         await running.connected.wait()
         with few_collections(*SERVER):

@@ -227,6 +227,11 @@ def _checked(read: Callable[[str], T], text: str) -> T:
         raise argparse.ArgumentTypeError(str(error)) from None
 
 
+def hubs(text: str) -> str:
+    """The `type` of a flag that takes the addresses of one or several hubs."""
+    return _checked(addresses.hub_urls, text)
+
+
 def requirement(text: str) -> str:
     """The `type` of `--requires`."""
     return _checked(lambda said: "".join(parse(said)), text)

@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import itertools
 from collections import deque
-from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 from random import Random
@@ -65,7 +65,7 @@ class FrontConfig:
     """The settings of a front.
 
     Attributes:
-        hubs: The addresses of the hubs, one of which leads.
+        hubs: The addresses of the hubs, one of which leads, separated by commas.
         key: Its license key.
         per_address: The most connections of one address.
         room: Limits the number of connections.
@@ -76,7 +76,7 @@ class FrontConfig:
         ca: Verifies hubs whose certificate the system does not trust.
     """
 
-    hubs: Sequence[str]
+    hubs: str
     key: str
     per_address: int
     room: Room
@@ -101,7 +101,7 @@ class _Leader:
 
     def __init__(self, socket: ClientConnection) -> None:
         self._socket = socket
-        self._items: list[FromFront] = []
+        self._items: deque[FromFront] = deque()
         self._size, self._over = 0, False
         self._came, self._room = asyncio.Event(), asyncio.Event()
 
@@ -118,16 +118,19 @@ class _Leader:
             await self._room.wait()
 
     async def write(self) -> None:
-        """Send what is `put`, until the connection ends."""
+        """Send what is `put`, in messages that are not too long, until the connection ends."""
         try:
             while True:
                 await self._came.wait()
-                self._came.clear()
-                items, self._items = self._items, []
-                for some in _parts(items):
-                    await self._socket.send(msgspec.msgpack.encode(some))
-                    self._size -= sum(map(_size, some))
-                    self._room.set()
+                items, size = list[FromFront](), 0
+                while self._items and size < _TOGETHER:
+                    items.append(item := self._items.popleft())
+                    size += _size(item)
+                if not self._items:
+                    self._came.clear()
+                await self._socket.send(msgspec.msgpack.encode(items))
+                self._size -= size
+                self._room.set()
         finally:
             self._over = True
             self._room.set()
@@ -137,27 +140,10 @@ def _size(item: FromFront) -> int:
     return _ITEM + (len(item.frame) if isinstance(item, Said) else 0)
 
 
-def _parts(items: Sequence[FromFront]) -> Iterator[list[FromFront]]:
-    """The items in order, in lists that are no longer than a message may be."""
-    some: list[FromFront] = []
-    size = 0
-    for item in items:
-        some.append(item)
-        size += _size(item)
-        if size >= _TOGETHER:
-            yield some
-            some, size = [], 0
-    if some:
-        yield some
-
-
 def _is_ping(data: bytes) -> bool:
-    if len(data) > _LONGEST_PING or b'"ping"' not in data:
-        return False
-    try:
-        return type(wire.decode(data)) is m.Ping
-    except wire.Malformed:
-        return False
+    with contextlib.suppress(wire.Malformed):
+        return len(data) <= _LONGEST_PING and b'"ping"' in data and type(wire.decode(data)) is m.Ping
+    return False
 
 
 class Front:
@@ -194,16 +180,12 @@ class Front:
     def _judge(self, request: Request) -> tuple[bool, tuple[str, str] | None]:
         """Let everyone in as a stranger, since the leader judges keys. A front has no fronts."""
         is_front = path_of(request).startswith(FRONTS)
-        return False, ("wrong_path", f"this is a front; connect to a hub: {self._hubs}") if is_front else None
-
-    @property
-    def _hubs(self) -> str:
-        return ", ".join(self._config.hubs)
+        return False, ("wrong_path", f"this is a front; connect to a hub: {self._config.hubs}") if is_front else None
 
     def _elsewhere(self, socket: GuardedConnection, request: Request) -> Response:
         self.refused.count("wrong_path")
         return socket.respond(
-            HTTPStatus.NOT_FOUND, f"this is a front; the operator's page is at the hub: {self._hubs}\n"
+            HTTPStatus.NOT_FOUND, f"this is a front; the operator's page is at the hub: {self._config.hubs}\n"
         )
 
     def _page(self, languages: str) -> bytes:
@@ -220,7 +202,7 @@ class Front:
             socket.transport.abort()
             return
         if socket.request is not None and path_of(socket.request) == PATH:
-            why = f"this is a front; use the code with the address of a hub: {self._hubs}"
+            why = f"this is a front; use the code with the address of a hub: {self._config.hubs}"
             await socket.send(orjson.dumps({"type": "pair.refused", "code": "pairing", "msg": why}).decode())
             return
         number = next(self._numbers)
@@ -247,7 +229,7 @@ class Front:
 
     async def keep_connected(self) -> None:
         """Connect to the hub that leads, again and again."""
-        hubs, said, failures = deque(self._config.hubs), "", 0
+        hubs, said, failures = deque(self._config.hubs.split(",")), "", 0
         while True:
             try:
                 async with contextlib.AsyncExitStack() as stack:
@@ -316,7 +298,7 @@ async def open_front(config: FrontConfig) -> AsyncIterator[Front]:
         OSError: It cannot listen at this address.
 
     Example:
-        >>> async with open_front(FrontConfig(("ws://10.0.0.1:8765/dsp",), key, 500, Room(10_000, 500))) as front:
+        >>> async with open_front(FrontConfig("ws://10.0.0.1:8765/dsp", key, 500, Room(10_000, 500))) as front:
         ...     print(front.url)
     """
     front = Front(config)

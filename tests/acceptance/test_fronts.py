@@ -109,7 +109,7 @@ async def test_a_hub_that_stops_closes_the_peers_of_its_front_and_the_next_hub_g
 @pytest.mark.parametrize("role", ["worker", "nothing"])
 async def test_a_front_needs_a_key_of_its_role_and_says_so(place: Place, role: str) -> None:
     hub = await place.hub()
-    config = FrontConfig((hub.url,), place.keys.get(role, "ws_front_wrong"), 500, Room(10, 10))
+    config = FrontConfig(hub.url, place.keys.get(role, "ws_front_wrong"), 500, Room(10, 10))
     with logged("ERROR") as lines:
         async with open_front(config) as running, asyncio.timeout(WITHIN):
             assert (await answer(running.url))[0] == 503
@@ -128,7 +128,7 @@ async def test_a_front_of_another_version_is_refused_with_both_numbers(
     assert said.startswith("this hub has number 1 of the protocol for fronts, and the front has '2'")
     monkeypatch.setattr(front, "FORMAT", 2)
     with logged("ERROR") as lines:
-        async with open_front(FrontConfig((hub.url,), place.keys["front"], 500, Room(10, 10))), asyncio.timeout(WITHIN):
+        async with open_front(FrontConfig(hub.url, place.keys["front"], 500, Room(10, 10))), asyncio.timeout(WITHIN):
             await until(lambda: bool(lines))
     assert "install one version of wakestream on both" in lines[0]
 
@@ -240,7 +240,7 @@ async def test_both_connections_of_a_front_use_tls(place: Place, tmp_path: Path)
     client = await place.connect(ssl=ca)
     assert (await client.ask(type="register", key=place.keys["client"]))["type"] == "registered"
     with logged("ERROR") as lines:
-        async with open_front(FrontConfig((hub.url,), place.keys["front"], 500, Room(10, 10))), asyncio.timeout(WITHIN):
+        async with open_front(FrontConfig(hub.url, place.keys["front"], 500, Room(10, 10))), asyncio.timeout(WITHIN):
             await until(lambda: bool(lines))
     assert "certificate" in lines[0]
 

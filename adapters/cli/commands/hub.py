@@ -128,7 +128,7 @@ def front(parser: argparse.ArgumentParser) -> None:
     """`--front` and the flags beside it."""
     group = parser.add_argument_group("a front")
     text = "hold connections for the one of these hubs that leads; separated by commas. Keep no journal"
-    flags.add(group, "--front HUBS", text, type=_hubs)
+    flags.add(group, "--front HUBS", text, type=flags.hubs)
     flags.add(group, "--key-file FILE", "a file with the front's key (or WAKESTREAM_KEY)")
     flags.add(group, "--ca FILE", "a certificate authority to trust for the hubs (PEM)")
 
@@ -183,13 +183,6 @@ def folder_here(given: Path | None, base: Path | None = None) -> Path:
     usual, of_up = (LicenseBook(path).path for path in (folder(given), data_folder("up") / "hub"))
     found = given is None and setup is None and of_up.exists() and not usual.exists()
     return (of_up if found else usual).parent
-
-
-def _hubs(text: str) -> tuple[str, ...]:
-    try:
-        return tuple(addresses.hub_urls(text).split(","))
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(f"{text[:60]!r} {error}") from None
 
 
 def _roles(text: str) -> frozenset[str]:

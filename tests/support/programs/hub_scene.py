@@ -80,7 +80,9 @@ class Place:
 
     async def front(self, *hubs: str, key: str | None = None, **options: Any) -> Front:
         """A front of these hubs, once it is connected; the peers then come to it."""
-        config = FrontConfig(hubs, key or self.keys["front"], **{"per_address": 500, "room": Room(1000, 500)} | options)
+        config = FrontConfig(
+            ",".join(hubs), key or self.keys["front"], **{"per_address": 500, "room": Room(1000, 500)} | options
+        )
         front = await self.stack.enter_async_context(open_front(config))
         self.url = front.url
         async with asyncio.timeout(WITHIN):

@@ -132,7 +132,7 @@ class House:
 
     async def begin_front(self) -> None:
         key = self.place.book.issue("front", "", time.time())[1]
-        running = open_front(FrontConfig((self.hub.url,), key, 500, Room(10, 10)))
+        running = open_front(FrontConfig(self.hub.url, key, 500, Room(10, 10)))
         await self._served("front", (await self._stack.enter_async_context(running)).metrics)
 
     async def begin_monitor(self) -> None:
