@@ -142,7 +142,7 @@ class Batch:
                     self._now = words.event(event)
 
     async def _look(self) -> None:
-        """Ask for the ends that were not heard of; the daemon keeps the last ones."""
+        """Ask for ends whose events are missing; the daemon keeps the last ones."""
         jobs, _ = await self._client.jobs("ended", api.LIST_MOST)
         for job in jobs:
             if (item := self._open.get(job["id"])) is not None:
