@@ -188,7 +188,7 @@ async def test_the_page_shows_how_much_of_the_depot_is_used_by_whom(visit: Visit
         await expect(page.locator("#depot-licenses tbody tr")).to_have_text(re.compile(r"editing PC\s*1\s*40\sGB"))
         await expect(page.locator("#depot-down")).to_be_visible()
         roles = await page.locator("#issue-role option").all_inner_texts()
-        assert roles == ["client", "worker", "monitor", "depot", "admin"]
+        assert roles == ["client", "worker", "monitor", "depot", "front", "admin"]
         assert await page.evaluate("() => document.documentElement.scrollWidth") == 360
         assert await faults(page) == []
 
