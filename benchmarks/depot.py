@@ -200,11 +200,16 @@ def manifest(folder: Path) -> str:
     return "\n".join(lines)
 
 
-async def through(*, depot: bool) -> tuple[list[tuple[float, float]], dict[str, float]]:
+Measured = tuple[list[tuple[float, float]], dict[str, float]]
+
+
+async def through(before: asyncio.Task[Measured] | None = None) -> Measured:
     """For each job, from off to off: seconds of the GPU for it, and from submit to result.
 
-    With a depot also how long the upload of many files takes, and that of one file of their size: the best of two.
+    With a depot, after the task `before`, also how long the upload of many files takes, and that of one file of their
+    size: the best of two.
     """
+    depot = before is not None
     found, sent = [], dict[str, float]()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -218,6 +223,8 @@ async def through(*, depot: bool) -> tuple[list[tuple[float, float]], dict[str, 
                 assert (Stored in times) == depot, "the job did not go the way that is measured"
                 paid = await house.off(times.get(Delivered, times[Done]))
                 found.append((paid, times[Done] - times[Queued]))
+            if before is not None:
+                await asyncio.wait([before])
             for kind in ("one", "many") * 2 if depot else ():
                 times = await run(client, folder, kind, FILES * SMALL)
                 sent[kind] = min(sent.get(kind, math.inf), times[Stored] - times[Queued])
@@ -312,7 +319,8 @@ async def main() -> bool:
     logs.configure("ERROR")
     print("a job with a depot, against the same without one; the PC sends 2.5 MB/s")
     with pc():
-        (direct, _), (stored, sent) = await asyncio.gather(through(depot=False), through(depot=True))
+        without = asyncio.create_task(through())
+        (stored, sent), (direct, _) = await through(without), await without
     (paid, took), (paid_with, took_with) = (
         [statistics.median(each) for each in zip(*way, strict=True)] for way in (direct, stored)
     )
