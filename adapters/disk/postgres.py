@@ -160,7 +160,7 @@ def make_tables(address: str, session: Session) -> None:
     """Make the tables if they are missing.
 
     Raises:
-        JournalError: The account may not, or a later version made them.
+        JournalError: The account may not, or a later version made them or wrote a document.
     """
     with errors(address, "be opened", session):
         known = one(session, _KNOWN)
@@ -179,16 +179,11 @@ def make_tables(address: str, session: Session) -> None:
         except _NotAllowed:
             raise unusable(address, f"{user} may not make tables in the database {database}; {allow}") from None
     with errors(address, "be read", session):
-        check_format(address, one(session, "SELECT format FROM wakestream.meta"))
+        if (format_ := one(session, "SELECT format FROM wakestream.meta")) != FORMAT:
+            raise JournalError(LATER.format(path=address, number=format_))
         for name, content in session.execute("SELECT name, data FROM wakestream.documents", binary=True):
             if later := later_format(f"{name.partition('.')[0]} in {address}", content):
                 raise JournalError(later)
-
-
-def check_format(address: str, format_: int) -> None:
-    """Raise `JournalError` for the tables of a later version."""
-    if format_ != FORMAT:
-        raise JournalError(LATER.format(path=address, number=format_))
 
 
 def one(session: Session, query: str, *values: Any) -> Any:

@@ -25,18 +25,7 @@ from wakestream.adapters.disk.journal_chain import (
     snapshot_rows,
     start_of,
 )
-from wakestream.adapters.disk.postgres import (
-    BEAT,
-    CLASS,
-    IDLE,
-    LOCKS,
-    check_format,
-    connect,
-    errors,
-    make_tables,
-    one,
-    unusable,
-)
+from wakestream.adapters.disk.postgres import BEAT, CLASS, IDLE, LOCKS, connect, errors, make_tables, one, unusable
 from wakestream.adapters.disk.postgres_documents import PostgresDocuments
 from wakestream.operators.model.errors import Fenced, JournalError
 from wakestream.streams.recording.facts_json import JournalRow
@@ -116,6 +105,7 @@ class PostgresStore:
             if not one(session, "SELECT pg_try_advisory_lock(%s, %s)", CLASS, LOCKS["lead"]):
                 session.execute(_END_PAUSED, (CLASS, LOCKS["lead"], IDLE + 1))
                 return False
+        make_tables(self.name, session)  # a hub of a later version may have led since the session began
         self.follow()
         self.epoch, self.leader = self.epoch + 1, name
         with errors(self.name, "be written", session):
@@ -162,11 +152,10 @@ class PostgresStore:
     def _head(self) -> list[bytes]:
         """Read where the snapshot ends. Returns it if facts are missing between what was read and what there is."""
         head = self._session.execute(
-            "SELECT seq, rows, chain, sum, epoch, leader, format FROM wakestream.meta"
+            "SELECT seq, rows, chain, sum, epoch, leader FROM wakestream.meta"
         ).fetchone()
         if head is None:
             raise self._damaged("its head")
-        check_format(self.name, head[6])  # a hub of a later version may have led since the session began
         seq, self.epoch, self.leader = int(head[0]), int(head[4]), str(head[5])
         last = End(int(head[1]), int(head[2]))
         self._base = after_snapshot(self.id, seq, last)

@@ -291,13 +291,14 @@ def contents(postgres: PostgresServer, address: str) -> list[str]:
     return [postgres.sql(address, f"TABLE wakestream.{table}") for table in tables]
 
 
-async def test_a_standby_does_not_lead_after_a_leader_of_a_later_version(postgres: PostgresServer) -> None:
+@pytest.mark.parametrize("change", ["UPDATE wakestream.meta SET format = 99", LATER_DOCUMENT.format(NAMES[0])])
+async def test_a_standby_does_not_lead_after_a_leader_of_a_later_version(postgres: PostgresServer, change: str) -> None:
     address = postgres.database()
     async with journal(address) as first:
         await first.append([Put("a", 1)])
         standby = store(address)
         standby.follow()
-        postgres.sql(address, "UPDATE wakestream.meta SET format = 99")
+        postgres.sql(address, change)
     before = contents(postgres, address)
     with contextlib.closing(standby), pytest.raises(JournalError, match=r"\(format 99\); use that version"):
         standby.lead()
