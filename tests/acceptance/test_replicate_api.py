@@ -156,6 +156,17 @@ async def test_a_token_starts_as_many_predictions_a_day_as_it_may(api: Programs)
     assert (status, plain["code"]) == (429, "day_spent")
 
 
+async def test_a_video_that_cannot_be_decoded_is_refused_before_a_gpu_is_started(scene: Scene) -> None:
+    film = Kind("film", (Slot("clip", ("video",)),), (Slot("whole", (".bin",)),))
+    scene.engine.kinds = [film]
+    async with scene.place.hub() as hub, asleep(scene, hub) as machine, programs(scene, probe=True) as api:
+        body = {"version": "film", "input": {"clip": "data:video/mp4;base64,AAAA"}}
+        status, plain = await api.ask("POST", "/v1/predictions", body)
+        assert (status, plain["invalid_fields"][0]["field"]) == (422, "input.clip")
+        assert str(scene.folder) not in plain["detail"]
+        assert machine.starts == 0
+
+
 async def test_a_file_beyond_the_quota_is_refused(api: Programs) -> None:
     api.daemon.console.holdings.uploads.quota = 1000
     form = FormData()

@@ -31,12 +31,14 @@ from wakestream.adapters.daemon.console.waiting import Started, Waiting, Waiting
 from wakestream.adapters.daemon.kinds import DaemonKinds
 from wakestream.adapters.daemon.outbox import Outbox
 from wakestream.adapters.daemon.result_reuse import results_of
+from wakestream.adapters.engines.probe import MediaUnusable
 from wakestream.adapters.runtime.desktop import show_in_folder
-from wakestream.operators.model.engine import Kind
+from wakestream.operators.model.engine import Kind, list_of
+from wakestream.operators.model.errors import WrongInput
 from wakestream.operators.model.events import LIPSYNC
 from wakestream.streams.outbox import facts as f
 from wakestream.streams.outbox.state import Entry
-from wakestream.streams.protocol.kinds import MEDIA, RANDOM
+from wakestream.streams.protocol.kinds import MEDIA, RANDOM, media_of
 
 BATCHES_MOST: Final = 20
 HISTORY_MOST: Final = 1000
@@ -193,12 +195,27 @@ class JobCalls:
 
     async def _begin(self, job: Waiting) -> f.Answer:
         """Submit a job whose files are there. The ending of a file from a URL is known only now."""
+        if job.started.caller is not None:  # the files of a page were checked when they came
+            await self._check(job)
         inputs = {name: Path(os.path.realpath(upload.path)) for name, upload in job.files.items()}
         seconds = {name: upload.seconds for name, upload in job.files.items()}
         asked = replace(job.asked.changed(inputs=inputs), seconds=seconds)
         asked = await requests.fitting(self.kinds, asked)
         names = {name: upload.name for name, upload in job.files.items()}
         return await self._kept(job.key, job.id, names, partial(submitted, self.outbox, asked))
+
+    async def _check(self, job: Waiting) -> None:
+        """Check that video and audio files can be decoded, before a GPU is started for them."""
+        slots = {slot.name: slot for kind in self.kinds.known.named(job.started.kind)[:1] for slot in kind.inputs}
+        for name, upload in job.files.items():
+            slot = slots.get(list_of(name, slots) or name)
+            media: Any = media_of(slot, upload.path.suffix.lower()) if slot is not None else ""
+            if media in ("video", "audio") and not upload.seconds:
+                try:
+                    upload.seconds = await self.holdings.uploads.look(upload.path, media) or 0.0
+                except MediaUnusable as error:
+                    why = f"{name} cannot be used as the {error.which}: it {error.why}"
+                    raise WrongInput(f"inputs.{name}", why) from None
 
     async def _kept(
         self, key: str, job: str, names: Mapping[str, str], submit: Callable[[], Awaitable[f.Answer]]

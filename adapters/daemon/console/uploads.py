@@ -103,7 +103,7 @@ class Uploads:
         look: Look = unlooked,
     ) -> None:
         self._folder, self._needed, self._extra, self.quota = folder, needed, extra, quota
-        self._now, self._look = now, look
+        self._now, self.look = now, look
         self._known: dict[str, Upload] = {}
         self._by_path: dict[str, Upload] = {}
         self._moved = 0.0  # when a file was last complete
@@ -296,7 +296,7 @@ class Uploads:
             raise ApiError(400, "other_size", "the file did not arrive completely; choose it again")
         upload.size = written
         if upload.kind != "file":
-            upload.seconds = await self._look(upload.path, upload.kind) or 0.0
+            upload.seconds = await self.look(upload.path, upload.kind) or 0.0
         (folder / "about.json").write_bytes(orjson.dumps(about(upload)))
 
     def remove(self, upload: Upload) -> None:

@@ -152,11 +152,13 @@ class Programs:
 
 
 @asynccontextmanager
-async def programs(scene: Scene, *, token: str | None = None, **api: Any) -> AsyncIterator[Programs]:
+async def programs(
+    scene: Scene, *, token: str | None = None, probe: bool = False, **api: Any
+) -> AsyncIterator[Programs]:
     """A daemon with its API, at the hub of the scene, which runs; for a program with this token, or a new one."""
     state, tls = scene.folder / "daemon", api.pop("tls", None)
     config = ApiConfig("127.0.0.1", 0, event, None if tls is None else server_tls(tls, tls), **api)
-    environment: Mapping[str, str] = {**scene.place.client_settings(), "WAKESTREAM_PROBE": "false"}
+    environment: Mapping[str, str] = {**scene.place.client_settings(), "WAKESTREAM_PROBE": str(probe).lower()}
     found = settings.load({}, environment=environment, folder=scene.folder)
     async with (
         aiohttp.ClientSession() as session,
