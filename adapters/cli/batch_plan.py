@@ -27,6 +27,7 @@ from wakestream.adapters.daemon.api_client import DaemonClient, DaemonRefused, o
 from wakestream.adapters.daemon.console.preferences import legal
 from wakestream.adapters.disk.path_key import path_key
 from wakestream.adapters.disk.result_names import numbered
+from wakestream.adapters.runtime.known_secrets import secret_names
 from wakestream.operators.model.errors import FileError, FileUnusable, WrongInput
 from wakestream.operators.model.events import LIPSYNC, Job
 from wakestream.streams.jobs.rows import PAIR, ROWS_MOST, Fault, Row, Table, Uses, file_stem, filled, table_of, uses
@@ -84,7 +85,7 @@ class Plan:
 
     Attributes:
         name: The name of the batch, which its jobs have in common.
-        columns: The columns of the table.
+        columns: The columns of the table, without those of secret parameters.
         items: The rows.
         results: The path of the table of results; None for variations without a table.
     """
@@ -162,7 +163,8 @@ async def planned(args: argparse.Namespace, settings: Settings) -> Plan:
         ]
         more = [f"and {len(faults) - SHOWN_MOST} more"] if len(faults) > SHOWN_MOST else []
         raise TableUnusable("each", "\n".join([*faults[:SHOWN_MOST], *more]))
-    return Plan(name, table.columns, items, results)
+    secret = secret_names(known.named(args.kind), dict.fromkeys(table.columns, name))
+    return Plan(name, [column for column in table.columns if column not in secret], items, results)
 
 
 def _table(path: Path, inputs: Sequence[str], before: Mapping[str, Mapping[str, str]]) -> tuple[Table, list[str]]:

@@ -3,12 +3,13 @@
 import csv
 import signal
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import orjson
 import pytest
 
-from tests.acceptance.test_submit_kinds import PNG, Flipping
+from tests.acceptance.test_submit_kinds import FLIP, PNG, Flipping
 from tests.support.programs.client_scene import Ran
 from tests.support.programs.our_peers import until
 from tests.support.programs.terminal_scene import terminal
@@ -175,3 +176,13 @@ async def test_an_unknown_kind_or_a_missing_daemon_is_said_once(scene: Flipping)
     async with scene.online("daemon"):
         ran = await scene.run("submit", "--kind", "flap", "--each", "rows.csv", "--yes", *OUT)
         assert (ran.code, ran.err.count("there is no kind 'flap'")) == (2, 1), ran
+
+
+async def test_a_secret_parameter_is_not_in_the_table_of_results(scene: Flipping) -> None:
+    secret = {"token": {"type": "string", "format": "password"}}
+    scene.engine.kinds = [replace(FLIP, params={"properties": {**FLIP.params["properties"], **secret}})]
+    async with scene.online("daemon"):
+        ran = await batch(scene, table="image,name,token\na.png,one,hunter2-hunter2\n")
+        assert (ran.code, states(scene)) == (0, ["done"]), ran
+        assert b"hunter2" not in (scene.here / "rows.results.csv").read_bytes()
+        assert scene.engine.works[0].params["token"] == "hunter2-hunter2"

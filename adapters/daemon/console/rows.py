@@ -14,6 +14,7 @@ from aiohttp import web
 from wakestream.adapters.daemon.api.auth import ApiError
 from wakestream.adapters.daemon.console.results import plain_answer
 from wakestream.adapters.daemon.kinds import DaemonKinds
+from wakestream.adapters.runtime.known_secrets import secret_names
 from wakestream.operators.model.engine import Kind
 from wakestream.operators.model.errors import WrongInput
 from wakestream.streams.jobs.rows import PAIR, Fault, Row, Uses, table_of, uses
@@ -48,8 +49,8 @@ def checked_rows(content: bytes, name: str, kind: Kind, params: Mapping[str, Any
         params: The parameters that all rows have in common.
 
     Returns:
-        `rows`, each with its `line`, the names of the files of its `inputs`, and its own `params`; or `faults`, each
-        with its `line`, the `column`, and `why`; and how many `more` there are.
+        `rows`, each with its `line`, the names of the files of its `inputs`, and its own `params`, and which of these
+        are `secret`; or `faults`, each with its `line`, the `column`, and `why`; and how many `more` there are.
     """
     table = table_of(content, lines=PurePath(name).suffix.lower() in (".jsonl", ".ndjson"))
     shared = {slot.name for slot in kind.inputs} | kind.params.get("properties", {}).keys()
@@ -57,7 +58,7 @@ def checked_rows(content: bytes, name: str, kind: Kind, params: Mapping[str, Any
     use = uses(table, kind, Uses([], [], []), free)
     rows = [_checked(row, use, kind, params, table.faults) for row in (table.rows if not table.faults else ())]
     if not table.faults:
-        return {"rows": rows}
+        return {"rows": rows, "secret": sorted(secret_names([kind], dict.fromkeys(use.params, name)))}
     faults = [{"line": each.line, "column": each.column, "why": each.why} for each in table.faults]
     return {"faults": faults[:FAULTS_MOST], "more": max(0, len(faults) - FAULTS_MOST)}
 

@@ -167,7 +167,7 @@ class Row {
     });
     this.away = button("", "close", () => batch.remove(this), "quiet icon");
     this.wrong = h("p", { class: "wrong", role: "alert" });
-    this.root = h("li", { class: "batch-row" }, h("div", { class: "batch-picks" }, ...this.selects, given && h("bdi", { class: "batch-values", text: Object.entries(given.params).map(([name, value]) => `${name} ${typeof value === "string" ? value : JSON.stringify(value)}`).join(" · ") })), this.away, this.wrong);
+    this.root = h("li", { class: "batch-row" }, h("div", { class: "batch-picks" }, ...this.selects, given && h("bdi", { class: "batch-values", text: Object.entries(given.params).filter(([name]) => !batch.table.secret.includes(name)).map(([name, value]) => `${name} ${typeof value === "string" ? value : JSON.stringify(value)}`).join(" · ") })), this.away, this.wrong);
     this.selects.forEach((_, at) => this.draw(at));
   }
 

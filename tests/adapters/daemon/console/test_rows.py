@@ -1,5 +1,7 @@
 """A table that was dropped on the page, against a kind with files and parameters."""
 
+from dataclasses import replace
+
 from wakestream.adapters.daemon.console.rows import FAULTS_MOST, checked_rows, value_of
 from wakestream.operators.model.engine import Kind, Slot
 
@@ -17,10 +19,13 @@ def test_rows_name_their_files_without_folders_and_have_the_types_of_the_kind() 
         "rows": [
             {"line": 2, "inputs": {"image": "a.png"}, "params": {"scale": 2}},
             {"line": 3, "inputs": {"image": "b.png"}, "params": {}},
-        ]
+        ],
+        "secret": [],
     }
     lines = b'{"image": "a.png", "text": 5, "scale": "random"}'
     assert checked_rows(lines, "t.jsonl", FLIP, {})["rows"][0]["params"] == {"text": "5", "scale": "random"}
+    token = replace(FLIP, params={"properties": {"token": {"type": "string", "format": "password"}}})
+    assert checked_rows(b"image,token\na.png,x\n", "t.csv", token, {})["secret"] == ["token"]
     assert (value_of("7", FLIP, "scale"), value_of("7", FLIP, "text")) == (7, "7")
 
 
