@@ -283,7 +283,7 @@ async def test_a_job_says_what_is_fetched_while_it_waits_for_it(hub: Hub, tmp_pa
 
     async with worker_of(engine, tmp_path / "w", models=models) as desk:
         health = await desk.workers.at(None).health()
-        assert health.msg == "fetching a.safetensors, 0.0 of 1.0 MB"
+        assert (health.msg, health.busy) == ("fetching a.safetensors, 0.0 of 1.0 MB", 1), "so its machine stays on"
         job = asyncio.create_task(desk.run("copy", {"text": tmp_path / "in.txt"}, {"text": "out.txt"}))
         async with asyncio.timeout(20):
             await until(waits)
