@@ -60,14 +60,22 @@ def _fields(kind: type) -> Mover | None:
     if not (is_dataclass(kind) or issubclass(kind, Struct)):
         return None
     hints = get_type_hints(kind, include_extras=True)
-    movers = {name: each for name, hint in hints.items() if (each := mover(hint)) is not None}
+    movers = [(name, each) for name, hint in hints.items() if (each := mover(hint)) is not None]
+    plain = [name for name, hint in hints.items() if hint in (Moment, Moment | None)]
+    movers = [(name, each) for name, each in movers if name not in plain]
 
     def moved(value: Any, move: Move) -> Any:
-        changes = {name: each(getattr(value, name), move) for name, each in movers.items()}
+        changes: dict[str, Any] = {}
+        for name in plain:  # of 100,000 jobs: a hub that takes over waits for this
+            if (at := getattr(value, name)) is not None and (then := move(at)) != at:
+                changes[name] = then
+        for name, each in movers:
+            if (before := getattr(value, name)) is not None and (then := each(before, move)) is not before:
+                changes[name] = then
         if isinstance(value, Struct):
-            return replace(value, **changes)
+            return replace(value, **changes) if changes else value
         for name, change in changes.items():
             setattr(value, name, change)
         return value
 
-    return moved if movers else None
+    return moved if movers or plain else None

@@ -21,7 +21,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketExce
 
 from tests.support.postgres import PostgresServer, postgres_server
 from tests.support.programs.client_scene import Running
-from tests.support.programs.cluster_scene import SUBMIT, Cluster, queue_jobs
+from tests.support.programs.cluster_scene import SUBMIT, Cluster, queue_jobs, queued
 from tests.support.programs.hub_scene import ONLINE, Peer
 
 LONG = os.environ.get("WAKESTREAM_FAULTS") == "long"
@@ -59,17 +59,18 @@ class Account:
     async def run(self) -> None:
         """Until `stop`, and until all is confirmed."""
         place = self.cluster.place
-        key = place.keys["client"]  # the hubs know the next key for a while when it is used
         while not self._settled():
             if not self.stop and len(self.acknowledged) == self.most and self.released == self.ended:
-                place.keys["client"], self.most = key, self.most + OF_LICENSE  # all jobs that a license may have
-                _, key = await asyncio.to_thread(place.book.issue, "client", "", time.time())
+                _, place.keys["client"] = await asyncio.to_thread(place.book.issue, "client", "", time.time())
+                self.most += OF_LICENSE  # all jobs that a license may have
             for url in self.urls:
                 with contextlib.suppress(OSError, EOFError, WebSocketException, TimeoutError):
                     peer = await place.connect(url)
                     answer = await peer.ask(**REGISTER, key=place.keys["client"])
-                    assert answer["type"] == "registered", answer
-                    await self._use(peer)
+                    if answer["type"] == "registered":
+                        await self._use(peer)
+                    else:  # it does not know the new license yet
+                        await asyncio.sleep(0.6)
             await asyncio.sleep(0.02)
 
     def _settled(self) -> bool:
@@ -140,12 +141,13 @@ class Term:
 
     async def load(self, working: asyncio.Task[None]) -> None:
         """Return at a random moment after the client was heard."""
-        self.account.news.clear()
         async with asyncio.timeout(120):
             for _ in range(self.chance.randrange(1, 60)):
-                await self.account.news.wait()
                 self.account.news.clear()
-                assert not working.done(), working.exception()
+                if not working.done():
+                    await self.account.news.wait()
+                if working.done():
+                    working.result()
 
     async def kill(self) -> None:
         """Kill the leader, and start another hub once it is replaced."""
@@ -204,8 +206,11 @@ class Term:
         return found
 
 
-async def account_of(cluster: Cluster, *turns: str) -> Term:
-    """Kill and pause leaders in these turns while a client is busy, and compare what it was told with what there is."""
+async def account_of(cluster: Cluster, *turns: str, before: int = 0) -> Term:
+    """Kill and pause leaders in these turns while a client is busy, and compare what it was told with what there is.
+
+    With jobs that were there `before`, this is what the journal has; otherwise it is what a worker is given.
+    """
     seed = random.randrange(10**6)
     _, cluster.place.keys["late"] = cluster.place.book.issue("client", "late", time.time())
     term = Term(cluster, seed)
@@ -219,7 +224,9 @@ async def account_of(cluster: Cluster, *turns: str) -> Term:
             await (term.kill() if turn == "kill" else term.pause())
         term.account.stop = True
         await asyncio.wait_for(working, 120)
-        compare(term.account, await term.given())
+        given = await asyncio.to_thread(queued, cluster.address) if before else await term.given()
+        compare(term.account, given)
+        assert sum(job.startswith("queued-") for job in given) == before
     except BaseException as error:
         error.add_note(f"seed {seed}")
         raise
@@ -248,7 +255,7 @@ async def test_all_that_leaders_said_holds_however_often_they_end(cluster: Clust
 @pytest.mark.parametrize(("turn", "within"), [("kill", 2.0), ("pause", 5.0)])
 async def test_a_leader_with_100_000_jobs_is_replaced_in_time(cluster: Cluster, turn: str, within: float) -> None:
     await asyncio.to_thread(queue_jobs, cluster.address, 100_000)
-    term = await account_of(cluster, *[turn] * 10)
+    term = await account_of(cluster, *[turn] * 5, before=100_000)
     assert statistics.median(term.took) < within
 
 

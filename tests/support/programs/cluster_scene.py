@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 
@@ -163,3 +164,17 @@ def queue_jobs(address: str, count: int) -> None:
     with contextlib.closing(PostgresStore(address, idle=3600.0)) as store:
         assert store.lead()
         store.fill(store.id, seq, snapshot, rows, ())
+
+
+def queued(address: str) -> Counter[str]:
+    """The waiting jobs that the journal has, read as a hub does that stands by."""
+    from wakestream.adapters.disk.postgres_store import PostgresStore
+
+    json: FactsJson[f.Fact] = FactsJson(f.Fact, "")  # type: ignore[arg-type]
+    with contextlib.closing(PostgresStore(address)) as store:
+        store.keep()
+        store.follow()
+        state = DECIDER.restore(store.restore(), HubState())
+        for row in store.read():
+            DECIDER.evolve(state, json.fact(row))
+        return Counter([*state.queue])
