@@ -151,9 +151,7 @@ class PostgresStore:
 
     def _head(self) -> list[bytes]:
         """Read where the snapshot ends. Returns it if facts are missing between what was read and what there is."""
-        head = self._session.execute(
-            "SELECT seq, rows, chain, sum, epoch, leader FROM wakestream.meta"
-        ).fetchone()
+        head = self._session.execute("SELECT seq, rows, chain, sum, epoch, leader FROM wakestream.meta").fetchone()
         if head is None:
             raise self._damaged("its head")
         seq, self.epoch, self.leader = int(head[0]), int(head[4]), str(head[5])
