@@ -157,7 +157,8 @@ class OpenAI(Engine):
 
     @property
     def _headers(self) -> dict[str, str]:
-        return {} if self._key is None else {"Authorization": f"Bearer {self._key}"}
+        # A connection of its own for each call: a server may close an idle one just when a request is written to it.
+        return {"Connection": "close", **({"Authorization": f"Bearer {self._key}"} if self._key is not None else {})}
 
     async def _models(self) -> list[Mapping[str, Any]] | None:
         """The models that the server lists; None if it has no list, as whisper.cpp has none."""
