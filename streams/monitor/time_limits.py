@@ -58,7 +58,7 @@ _NOT_READY = "the machine runs, but its worker is not initialized"
 
 def _watch_state(step: Step) -> None:
     machine, boot, use, policy, now = step.machine, step.boot, step.use, step.policy, step.now
-    reading, limit = step.looks.reading, policy.start_within
+    reading, limit = step.looks.reading, None if machine.orphan else policy.start_within
     off_from = step.looks.read_from if reading == "stopped" else -math.inf  # when that look began
     silent = use.asked_at is not None and not step.awaits_the_hub()
     runs_on = use.stop_ours and reading == "running" and machine.call is None and now >= use.stop_again_at
@@ -74,6 +74,8 @@ def _watch_state(step: Step) -> None:
             what = f"it is {reading or 'not seen'} {limit:g} s after the start"
             step.move(Signal.NO_CAPACITY, f"{what}, which counts as no capacity")
             boot.late = True
+        case "no_capacity" if machine.orphan:
+            step.move(Signal.UNWANTED, "it ran without a request, so it is not started")
         case "no_capacity" if may_retry and now >= boot.retry_at:
             step.move(Signal.RETRY, "asking for capacity again")
         case "online" if step.overdue():

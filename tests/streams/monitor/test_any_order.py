@@ -3,6 +3,7 @@
 from random import Random
 from typing import Any, get_args
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
@@ -258,4 +259,20 @@ def test_a_look_that_fails_does_not_make_a_machine_that_was_stopping_start() -> 
     world.time_passes(31.0)
     world.a_look_says_anything("stopped", None)
     assert world.machine.state == "starting"
+    world.teardown()
+
+
+@pytest.mark.parametrize("then", ["stopped", "no_capacity"])
+def test_a_machine_that_starts_without_a_request_and_does_not_come_is_not_started(then: PowerState) -> None:
+    world = World()
+    world.begins(honest=False, hidden=0.0, checks_health=False, orphans="stop", more=())
+    world.a_look_says_anything("starting", None)
+    world.the_hub_says("release")
+    world.time_passes(70.0)
+    world.a_look_says_anything(then, None)
+    for _ in range(100):
+        world.time_passes(3.0)
+        if isinstance(world.call, p.Inspect):
+            world.a_look_says_anything("stopped", None)
+    assert world.machine.state in ("off", "failed")
     world.teardown()
