@@ -176,7 +176,7 @@ def _unverified() -> ssl.SSLContext:
 
 
 async def _speaks_tls(url: str) -> bool:
-    with suppress(OSError):
+    with suppress(OSError, UnicodeError):
         _, writer = await asyncio.open_connection(addresses.host_of(url), addresses.port_of(url), ssl=_unverified())
         writer.close()
         return True

@@ -322,7 +322,10 @@ async def _hosts_of(url: str) -> list[str]:
     parts = urlsplit(url)
     if getproxies().keys() - {"no"}:
         return []
-    found = await asyncio.get_running_loop().getaddrinfo(parts.hostname, parts.port, type=sockets.SOCK_STREAM)
+    try:
+        found = await asyncio.get_running_loop().getaddrinfo(parts.hostname, parts.port, type=sockets.SOCK_STREAM)
+    except OSError:  # the name is not known at the moment
+        return []
     hosts = list(dict.fromkeys(str(address[4][0]) for address in found))
     return hosts if len(hosts) > 1 else []
 
