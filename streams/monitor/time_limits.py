@@ -74,8 +74,6 @@ def _watch_state(step: Step) -> None:
             what = f"it is {reading or 'not seen'} {limit:g} s after the start"
             step.move(Signal.NO_CAPACITY, f"{what}, which counts as no capacity")
             boot.late = True
-        case "no_capacity" if machine.orphan:
-            step.move(Signal.UNWANTED, "it ran without a request, so it is not started")
         case "no_capacity" if may_retry and now >= boot.retry_at:
             step.move(Signal.RETRY, "asking for capacity again")
         case "online" if step.overdue():
@@ -114,7 +112,9 @@ def _calls_back(step: Step) -> bool:
 def _watch_orphan(step: Step) -> None:
     """Report a machine that runs without a request, or stop it unless a job holds it."""
     state, why = step.machine.state, "it runs without a request"
-    if step.policy.orphans == "report":
+    if state == "no_capacity":
+        step.move(Signal.UNWANTED, "it began without a request, so it is not started again")
+    elif step.policy.orphans == "report":
         step.alarm("it still runs without a request, and is left alone")
     elif state == "online" and step.decides_alone():
         _may_drain(step, why, since=step.use.up_since or 0.0)
