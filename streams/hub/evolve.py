@@ -195,7 +195,8 @@ def _use(state: HubState, owner: str, files: Iterable[d.DepotFile], at: float) -
 
 
 def _job_delivered(state: HubState, fact: f.JobDelivered) -> None:
-    state.delivered.pop(fact.id, None)
+    if (before := state.delivered.pop(fact.id, None)) is not None:  # an id may come again, of another license too
+        _forget_of(state.delivered_of, before.owner, fact.id)
     state.delivered[fact.id] = fact
     state.delivered_of.setdefault(fact.owner, {})[fact.id] = None
     _use(state, fact.owner, fact.files, fact.at)

@@ -98,6 +98,13 @@ def test_all_facts_lead_to_the_same_state_as_a_snapshot_and_the_facts_after_it(n
     assert decider.recover([*facts[cut:], *last], snapshot=rows) == decider.recover([*facts, *last])
 
 
+def test_an_id_that_another_license_used_before_is_of_one_license_after_a_snapshot() -> None:
+    of_both = [f.JobDelivered("a", owner, "gpu", (), 0.0, "", "") for owner in ("ann", "bob")]
+    state = hub.DECIDER.recover(of_both)
+    assert hub.DECIDER.recover([], snapshot=hub.DECIDER.snapshot(state)) == state
+    assert state.delivered_of == {"bob": {"a": None}}
+
+
 @settings(max_examples=100, deadline=None)
 @given(steps, st.integers(0, 60))
 def test_the_hub_is_after_a_snapshot_in_the_midst_of_its_life_what_all_its_facts_say(
