@@ -78,6 +78,25 @@ def test_no_lease_is_lost_by_it_and_none_lasts_longer(desk: Desk, by: float) -> 
 
 
 @STEPS
+def test_no_job_is_lost_when_a_hub_with_another_clock_takes_over(desk: Desk, by: float) -> None:
+    desk.happens(f.Received(1, m.Submit(request_id="waits", payload={})))
+    desk.passes(60.0)
+    assert desk.state.jobs.keys() == {"job", "waits"}
+    desk.now += by
+    desk.state = hub.DECIDER.recover(desk.journal)
+    desk.happens(f.ProcessStarted())
+    desk.joins(4, f.License("w", "worker"), role="worker", gpu="gpu", url="http://w")
+    desk.happens(f.Received(4, m.Online(gpu="gpu")))
+    for _ in range(60):
+        desk.passes(1.0)
+    assert desk.state.jobs.keys() == {"job", "waits"}
+    assert desk.state.jobs["job"].gpu == "gpu"
+    desk.joins(5, f.License("c", "client"), key="c")
+    desk.happens(f.Received(5, m.JobDone(request_id="job")))
+    assert desk.state.jobs["waits"].gpu == "gpu"
+
+
+@STEPS
 def test_a_lease_of_a_disconnected_client_survives_a_clock_change(desk: Desk, by: float) -> None:
     desk.happens(f.Closed(1))
     desk.passes(1800.0)
