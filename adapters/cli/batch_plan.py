@@ -130,9 +130,10 @@ async def planned(args: argparse.Namespace, settings: Settings) -> Plan:
         DaemonUnreachable: No daemon runs.
         UnknownKind: No GPU is known to have the kind.
     """
-    if args.kind is None or any(getattr(args, name) for name in _OTHERS):
+    if any(getattr(args, name) for name in _OTHERS):
         flags_ = "VIDEO, --pairs, --job-id, --then, --foreground and --leave"
-        raise SettingsError(f"--each and --repeat need --kind; leave {flags_} out")
+        raise SettingsError(f"--each and --repeat take files from a table or --in; leave {flags_} out")
+    args.kind = args.kind or LIPSYNC
     if args.each is not None and args.each.name in ("", ".."):
         args.each = args.each.resolve()  # it needs a name
     path: Path | None = args.each
@@ -207,9 +208,11 @@ def _star(pattern: str) -> str:
 async def _items(
     args: argparse.Namespace, settings: Settings, table: Table, constant: Sequence[str], known: KnownKinds
 ) -> list[Item]:
-    flags = {"inputs": constant, "params": args.params or (), "outputs": args.outputs or ()}
     kinds = known.named(args.kind, args.gpus or ())
     kind = kinds[0] if kinds else PAIR if args.kind == LIPSYNC else None
+    if "{" in (args.output or "") and kind is not None and not args.outputs:  # the name of a file, and no folder
+        args.outputs, args.output = [f"{kind.outputs[0].name}={args.output}"], None
+    flags = {"inputs": constant, "params": args.params or (), "outputs": args.outputs or ()}
     given = Uses(*([text.partition("=")[0] for text in texts] for texts in flags.values()))
     use = uses(table, kind, given, [text for texts in flags.values() for text in texts])
     settings = settings if len(table.rows) * args.repeat <= PROBED_MOST else replace(settings, probe=False)

@@ -73,6 +73,13 @@ async def test_each_row_is_a_job_and_only_rows_that_have_changed_are_done_again(
         assert sorted(event["line"] for event in ran.events) == [2, 3, 5]
 
 
+async def test_the_names_of_the_main_results_may_be_given_as_those_of_one_job(scene: Flipping) -> None:
+    async with scene.online("daemon"):
+        (scene.here / "rows.csv").write_text(TABLE)
+        ran = await scene.run("submit", "--kind", "flip", "--each", "rows.csv", "--yes", "-o", "out/{name}.png")
+    assert (ran.code, [Path(row["result"]).name for row in results(scene)]) == (0, ["one.png", "two.png", "three.png"])
+
+
 async def test_every_row_is_checked_before_one_is_started(scene: Flipping) -> None:
     table = "image,text,scale,name\na.png,x,9,1\nlost.png,x,2,2\nb.png,,2,3\na.png,x,,1\nb.png,x,2,"
     async with scene.online("daemon") as hub:
