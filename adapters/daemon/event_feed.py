@@ -43,9 +43,10 @@ class Item:
 
 
 class Listener:
-    """The events that wait for one reader. `on_cut` is called when it is too slow."""
+    """The events that wait for one reader. `on_cut` is called when it is too slow; `counts`: see `followers`."""
 
-    def __init__(self, on_cut: Callable[[], None]) -> None:
+    def __init__(self, on_cut: Callable[[], None], *, counts: bool = True) -> None:
+        self.counts = counts
         self._items: asyncio.Queue[Item | None] = asyncio.Queue()
         self._on_cut = on_cut
         self.ended = False
@@ -84,8 +85,8 @@ class EventFeed:
 
     @property
     def followers(self) -> int:
-        """The number of readers."""
-        return sum(map(len, self._listeners.values()))
+        """The number of readers, without those that do not count."""
+        return sum(listener.counts for listeners in self._listeners.values() for listener in listeners)
 
     def publish(self, job: str, plain: Mapping[str, Any]) -> None:
         """Publish an event of a job as JSON (`event` is its kind)."""
@@ -140,9 +141,9 @@ class EventFeed:
         return whole_number(number, most=10**18) if boot == self.boot else None
 
     @contextmanager
-    def follow(self, job: str | None, on_cut: Callable[[], None]) -> Iterator[Listener]:
+    def follow(self, job: str | None, on_cut: Callable[[], None], *, counts: bool = True) -> Iterator[Listener]:
         """New events of one job or of all, while the block runs."""
-        listener = Listener(on_cut)
+        listener = Listener(on_cut, counts=counts)
         listeners = self._listeners.setdefault(job, set())
         listeners.add(listener)
         try:

@@ -137,6 +137,8 @@ class _Leader:
 
 
 def _size(item: FromFront) -> int:
+    if isinstance(item, Came):  # the key is any text of a stranger
+        return _ITEM + len(item.address) + len(item.key.encode())
     return _ITEM + (len(item.frame) if isinstance(item, Said) else 0)
 
 

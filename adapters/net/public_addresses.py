@@ -23,6 +23,9 @@ _NEVER: Final = tuple(
 )
 """IPv6 addresses that contain another address, to which the packets go, and the old ones of a local network."""
 
+_METADATA: Final = ipaddress.IPv4Network("192.0.0.0/24")
+"""Of protocols and clouds. Early versions of Python 3.11 and 3.12 take most of it as addresses of the internet."""
+
 IpAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
@@ -37,6 +40,8 @@ def is_public(address: IpAddress) -> bool:
             return is_public(address.ipv4_mapped)
         if any(address in network for network in _NEVER):
             return False
+    elif address in _METADATA:
+        return False
     return address.is_global and not address.is_multicast
 
 

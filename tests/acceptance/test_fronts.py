@@ -68,6 +68,10 @@ async def test_nothing_more_is_read_from_peers_while_much_waits_for_the_leader()
     slow.gate.set()
     async with asyncio.timeout(WITHIN):
         await reading
+    for number in range(200):  # many strangers at once, each with as long a key as a header can have
+        leader.put(fronts.Came(number, "192.0.2.1", "é" * 8000))
+    leader.put(fronts.Said(1, b"x" * 60_000))
+    await until(lambda: not leader._items)
     await end(writing)
     assert max(slow.sizes) < admission._LIBRARY_LIMIT
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from aiohttp import FormData, web
+from yarl import URL
 
 from tests.acceptance.test_console_sources import PUBLIC, served
 from tests.acceptance.test_console_sources import internet as internet
@@ -25,6 +26,10 @@ from wakestream.operators.model.engine import Kind, Slot
 
 ABC = {"first": "data:,abc"}
 PART = b'--a\r\nContent-Disposition: form-data; name="%s\r\n--a--'
+PARTS = (
+    b'--a\r\nContent-Disposition: form-data; name="content"\r\n\r\nabc\r\n'
+    b'--a\r\nContent-Disposition: form-data; name="metadata"\r\n\r\n{"a": %s}\r\n--a--'
+)
 SECRET = Kind(
     "secret", (Slot("first"),), (Slot("whole", (".bin",)),),
     {"properties": {"password": {"type": "string", "format": "password"}}},
@@ -67,6 +72,7 @@ async def api(scene: Scene) -> AsyncIterator[Programs]:
         ({"version": "join", "input": {}, "webhook": f"http://{'a' * 70}.example/"}, "input.first"),
         ({"version": "join", "input": {}, "webhook_events_filter": ["end"]}, "webhook_events_filter"),
         ({"version": "join", "input": {}, "webhook_events_filter": [["end"]]}, "webhook_events_filter"),
+        ({"version": "join", "input": {}, "webhook": f"https://shop.example/{'a' * 2048}"}, "webhook"),
     ],
 )
 async def test_wrong_input_is_refused_with_its_field(api: Programs, body: dict[str, Any], field: str) -> None:
@@ -191,6 +197,9 @@ async def test_a_file_beyond_the_quota_is_refused(api: Programs) -> None:
             b'--a\r\nContent-Disposition: form-data; name="metadata"\r\n\r\n[1]\r\n--a--',
         ),
         ("multipart/form-data; boundary=a", b'--a\r\nContent-Disposition: form-data; name="content"\r\n\r\n\r\n--a--'),
+        ("multipart/form-data; boundary=a", PARTS % (b"[" * 300 + b"]" * 300)),
+        ("multipart/form-data; boundary=a", PARTS % (b"[" * 7000 + b"]" * 7000)),
+        ("multipart/form-data; boundary=a", PARTS % b"no JSON"),
     ],
 )
 async def test_a_form_without_a_file_is_refused(api: Programs, content: str, body: bytes) -> None:
@@ -214,6 +223,51 @@ async def test_old_outputs_make_room_for_new_files(api: Programs) -> None:
     assert (await api.ended(second["id"]))["output"]
     gone = await api.ended(first["id"])
     assert (gone["status"], gone["output"], gone["data_removed"]) == ("succeeded", None, True)
+
+
+async def test_a_file_that_is_too_large_in_any_case_removes_no_output(api: Programs) -> None:
+    made = await api.create(input=ABC)
+    assert (await api.ended(made["id"]))["output"]
+    await api.daemon.console.holdings.free(api.daemon.console.holdings.uploads.quota + 1)
+    assert (await api.ended(made["id"]))["output"]
+
+
+@pytest.mark.parametrize("said", [f"{'9' * 308}s{'9' * 308}s", "367d", "0s", "1 day"])
+async def test_a_deadline_that_is_no_time_is_refused(api: Programs, said: str) -> None:
+    body, headers = {"version": "join", "input": ABC}, {"Authorization": f"Bearer {api.token}", "Cancel-After": said}
+    async with api.session.post(f"{api.url}/v1/predictions", json=body, headers=headers) as response:
+        assert (response.status, (await response.json())["invalid_fields"][0]["field"]) == (422, "Cancel-After")
+
+
+@pytest.mark.parametrize("method", ["GET", "DELETE"])
+async def test_a_path_with_an_encoded_slash_needs_a_token(api: Programs, method: str) -> None:
+    url = URL(f"{api.url}/v1/files/a%2Fstream", encoded=True)
+    for token, status in (("none", 401), (api.token, 404)):
+        async with api.session.request(method, url, headers={"Authorization": f"Bearer {token}"}) as response:
+            assert response.status == status
+
+
+async def test_the_streams_of_a_removed_token_are_closed_to_new_readers(api: Programs) -> None:
+    made = await api.create(input=ABC)
+    await api.ended(made["id"])
+    other = api.tokens.add("other")
+    name = next(token.name for token in api.tokens.all() if token.name != "other")
+    api.tokens.remove(name)
+    assert (await api.ask("GET", made["urls"]["stream"], token=other))[0] == 401
+
+
+async def test_calls_that_wait_take_no_place_of_an_event_stream(api: Programs, monkeypatch: pytest.MonkeyPatch) -> None:
+    feed = api.daemon.outbox.feed
+    before = feed.followers
+    api.scene.engine.go_on.clear()
+    headers = {"Authorization": f"Bearer {api.token}", "Prefer": "wait=30"}
+    body = {"version": "join", "input": ABC}
+    async with asyncio.TaskGroup() as tasks:
+        call = tasks.create_task(api.session.post(f"{api.url}/v1/predictions", json=body, headers=headers))
+        await until(lambda: any(job.startswith("ws-") for job in api.daemon.outbox.state.jobs))
+        assert feed.followers == before
+        api.scene.engine.go_on.set()
+        (await call).close()
 
 
 async def test_an_address_of_an_output_works_only_with_its_own_signature(

@@ -329,8 +329,10 @@ class Storage:
             made = [path for path, _ in results_of(entry).values() if path.is_file() and str(path) not in needed]
             if not made or entry.ended is None:
                 continue
-            if entry.ended.at >= since and self.uploads.used + size <= self.uploads.quota:
-                return
+            if entry.ended.at >= since and (
+                self.uploads.used + size <= self.uploads.quota or size > self.uploads.quota
+            ):
+                return  # also if the file is too large in any case
             for path in made:
                 await asyncio.to_thread(uploads.remove_file, path)
 

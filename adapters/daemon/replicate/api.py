@@ -65,6 +65,7 @@ class Api:
         self._files = Files(console.holdings, console.calls.copies)
         self._began = iso(time.time()) or ""
         self._late: asyncio.Queue[str] = asyncio.Queue()
+        self._streams = 0
         console.calls.waiting.refuse = self._refused
 
     def routes(self) -> list[web.RouteDef]:
@@ -150,7 +151,7 @@ class Api:
             raise WrongInput("input", "input must be an object")
         caller = await self._caller(request, model, body)
         within = wait_of(request)
-        with self._outbox.feed.follow(job, lambda: None) as listener:
+        with self._outbox.feed.follow(job, lambda: None, counts=False) as listener:
             await self._start(job, request[TOKEN], model, given, caller)
             ended = within > 0 and await self._ended(job, listener, within)
         plain = await self._predictions.plain(self._found(job), starting=within > 0)
@@ -168,15 +169,15 @@ class Api:
         raise UnknownKind("version", f"there is no version {wanted[:80]!r}, or this token may not use it")
 
     async def _caller(self, request: web.Request, model: Model, body: Mapping[str, Any]) -> f.Caller:
-        webhook = body.get("webhook") or body.get("webhook_completed") or ""
+        webhook = str(body.get("webhook") or body.get("webhook_completed") or "")
         events = body.get("webhook_events_filter") or USUAL
         if not isinstance(events, list | tuple) or not all(each in EVENTS for each in events):
             raise WrongInput("webhook_events_filter", f"webhook_events_filter must be a list of {', '.join(EVENTS)}")
         if webhook:
-            await self.hooks.check(str(webhook))
+            await self.hooks.check(webhook)
         return f.Caller(
-            request[TOKEN].name, origin(request), model.version, shape=model.shape, webhook=str(webhook),
-            events=tuple(events), until=deadline_of(request),
+            request[TOKEN].name, origin(request), model.version, shape=model.shape, webhook=webhook,
+            events=tuple(dict.fromkeys(events)), until=deadline_of(request),
         )  # fmt: skip
 
     async def _start(self, job: str, token: Token, model: Model, given: Mapping[str, Any], caller: f.Caller) -> None:
@@ -251,7 +252,7 @@ class Api:
     async def cancel(self, request: web.Request) -> web.Response:
         """Cancel a prediction; the answer waits a moment for its end. One that has ended stays as it is."""
         job = self._found(request.match_info["id"], request[TOKEN]).accepted.job
-        with self._outbox.feed.follow(job, lambda: None) as listener:
+        with self._outbox.feed.follow(job, lambda: None, counts=False) as listener:
             await self._cancel(job, "cancelled by the program")
             await self._ended(job, listener, CANCEL_WAITS)
         return json_answer(await self._predictions.plain(self._found(job)))
@@ -305,12 +306,15 @@ class Api:
         job = request.match_info["id"]
         if not self._console.sessions.opens(f"{job} {purpose}", request.query.get("ticket", "")):
             raise ApiError(401, "no_ticket", "this address has expired; get the prediction again for a new one")
-        return self._found(job)
+        entry = self._found(job)
+        if self._tokens.named(caller_of(entry).token) is None:
+            raise ApiError(401, "no_token", "the token of this prediction was removed")
+        return entry
 
     async def stream(self, request: web.Request) -> web.StreamResponse:
         """The log as it grows, then the output, as server-sent events."""
         entry, feed = self._signed(request, "stream"), self._outbox.feed
-        if feed.followers >= FOLLOWERS:
+        if self._streams >= FOLLOWERS:
             raise ApiError(429, "too_many_followers", f"{FOLLOWERS} event streams are open; try again later")
         job = entry.accepted.job
 
@@ -318,10 +322,14 @@ class Api:
             lines = self._predictions.log([item])
             return event(f"{feed.boot}-{item.number}", "logs", lines) if lines else b""
 
-        with feed.follow(job, sse.cutting(request)) as listener:
-            first = b"".join(map(text, feed.of_job(job, feed.after(request.headers.get("Last-Event-ID", "")) or 0)))
-            more = None if entry.ended is not None else listener
-            response = await sse.stream(request, first, more, text, last=lambda item: item.kind in OUTCOME_KINDS)
+        self._streams += 1
+        try:
+            with feed.follow(job, sse.cutting(request), counts=False) as listener:
+                first = b"".join(map(text, feed.of_job(job, feed.after(request.headers.get("Last-Event-ID", "")) or 0)))
+                more = None if entry.ended is not None else listener
+                response = await sse.stream(request, first, more, text, last=lambda item: item.kind in OUTCOME_KINDS)
+        finally:
+            self._streams -= 1
         if response.prepared and (entry := self._found(job)).ended is not None:
             with suppress(ConnectionError):
                 await response.write(end_of(await self._predictions.plain(entry)))

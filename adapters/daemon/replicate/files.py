@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import unquote_to_bytes
 
-import msgspec
+import orjson
 from aiohttp import BodyPartReader, web
 
 from wakestream.adapters.daemon.api.auth import ApiError
@@ -59,7 +59,7 @@ class Files:
         try:
             if (upload := await self._of_form(token, request, request.content_length)) is not None:
                 return upload
-        except ValueError as error:
+        except (ValueError, orjson.JSONEncodeError) as error:
             raise ApiError(422, "bad_request", f"the form cannot be read: {str(error)[:200]}") from None
         except TimeoutError:
             raise ApiError(408, "timeout", f"no byte of the form came for {SILENCE:g} s; send it again") from None
@@ -69,18 +69,23 @@ class Files:
         upload: Upload | None = None
         metadata: dict[str, Any] = {}
         parts = await request.multipart()
-        while True:
-            async with asyncio.timeout(SILENCE):
-                part = await parts.next()
-            if not isinstance(part, BodyPartReader):
-                return upload
-            if part.name == "content" and upload is None:
-                content = part.headers.get("Content-Type", "application/octet-stream")
-                more = {"token": token, "type": content, "metadata": metadata}
-                upload = await self._take(part.filename or "file", more, _chunks(part), length, exact=False)
-            elif part.name == "metadata":
+        try:
+            while True:
                 async with asyncio.timeout(SILENCE):
-                    metadata |= msgspec.json.decode(await part.read_chunk(METADATA_MOST), type=dict[str, Any])
+                    part = await parts.next()
+                if not isinstance(part, BodyPartReader):
+                    return upload
+                if part.name == "content" and upload is None:
+                    content = part.headers.get("Content-Type", "application/octet-stream")
+                    more = {"token": token, "type": content, "metadata": metadata}
+                    upload = await self._take(part.filename or "file", more, _chunks(part), length, exact=False)
+                elif part.name == "metadata":
+                    async with asyncio.timeout(SILENCE):
+                        metadata |= _object(await part.read_chunk(METADATA_MOST), first=not metadata)
+        except BaseException:
+            if upload is not None:
+                await asyncio.shield(self._holdings.uploads.discard(upload))
+            raise
 
     async def _take(
         self, name: str, more: dict[str, Any], chunks: AsyncIterator[bytes], size: int, *, exact: bool = True
@@ -181,6 +186,15 @@ def _data_of(field: str, url: str) -> tuple[str, bytes]:
     if not comma:
         raise WrongInput(f"inputs.{field}", f"{field} is no complete data URL; write data:TYPE;base64,DATA")
     return head.partition(";")[0] or "text/plain", data
+
+
+def _object(data: bytes, *, first: bool) -> dict[str, Any]:
+    """The metadata of a file. `ValueError` if they are no object, or not the `first` one."""
+    said = orjson.loads(data)
+    orjson.dumps(said)  # a value that is too deep for it would break each list of files
+    if not isinstance(said, dict) or not first:
+        raise ValueError("metadata must be one JSON object")
+    return said
 
 
 async def _chunks(part: BodyPartReader) -> AsyncIterator[bytes]:

@@ -20,6 +20,9 @@ from wakestream.streams.recording.event_json import OUTCOME_KINDS
 from wakestream.streams.webhooks import LASTS, WebhookOwed, delivery_id
 
 EVENTS: Final = ("start", "output", "logs", "completed")
+URL_MOST: Final = 2048
+"""Characters of a webhook's address: each job keeps its own."""
+
 USUAL: Final = ("output", "completed")
 """What a program is notified of that does not say it."""
 
@@ -47,6 +50,8 @@ class Hooks:
 
     async def check(self, url: str) -> None:
         """Raise `WrongInput` unless a webhook with this address may be called."""
+        if len(url) > URL_MOST:
+            raise WrongInput("webhook", f"webhook has {len(url)} characters; {URL_MOST} are allowed")
         try:
             parts = urlsplit(url)
             host, port = parts.hostname or "", parts.port or 443
@@ -78,7 +83,7 @@ class Hooks:
         """Notify of starts and logs; their ends come from the outbox."""
         while True:
             cut = asyncio.Event()
-            with self._outbox.feed.follow(None, cut.set) as happened:
+            with self._outbox.feed.follow(None, cut.set, counts=False) as happened:
                 while (item := await happened.next()) is not None:
                     await self._happened(item)
             if not cut.is_set():

@@ -27,6 +27,9 @@ WAIT_MOST: Final = 60.0
 TOKEN: Final = web.RequestKey("token", Token)
 """The token of a request."""
 
+CANCEL_MOST: Final = 366 * 86_400.0
+"""Seconds of `Cancel-After`, at most."""
+
 _SIGNED = re.compile(r"/v1/(stream/|outputs/|files/[^/]+/stream$)")
 _TITLES: Final = {401: "Unauthenticated", 404: "Not found", 422: "Input validation failed", 429: "Too many requests"}
 
@@ -37,7 +40,7 @@ def guard(tokens: Tokens) -> Middleware:
     @web.middleware
     async def guarded(request: web.Request, handler: Handler) -> web.StreamResponse:
         try:
-            if not _SIGNED.match(request.path):
+            if not _SIGNED.match(request.rel_url.raw_path):  # as the router sees it: a `%2F` separates nothing
                 request[TOKEN] = _known(tokens, request.headers.get(hdrs.AUTHORIZATION, ""))
                 let_in(request)
             return await handler(request)
@@ -92,14 +95,14 @@ def deadline_of(request: web.Request) -> float:
     later = 0.0
     with suppress(ValueError):
         later = sum(map(seconds, parts)) if "".join(parts) == said else 0.0
-    if said and not later:
-        raise WrongInput("Cancel-After", "Cancel-After must be a time, such as 90s, 5m or 1h30m")
+    if said and not 0 < later <= CANCEL_MOST:
+        raise WrongInput("Cancel-After", "Cancel-After must be a time of at most a year, such as 90s, 5m or 1h30m")
     return time.time() + later if said else 0.0
 
 
 def event(id_: str, kind: str, data: str) -> bytes:
     """A server-sent event."""
-    lines = "".join(f"data: {line}\n" for line in data.split("\n"))
+    lines = "".join(f"data: {line}\n" for line in re.split("\r\n|\r|\n", data))  # each ends a line for a reader
     return f"event: {kind}\nid: {id_}\n{lines}\n".encode()
 
 

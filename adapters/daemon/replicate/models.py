@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import Any, Final
 
 from wakestream.adapters.engines.command import LIPSYNC_KIND
-from wakestream.operators.model.engine import Kind, Slot, list_of
+from wakestream.operators.model.engine import MAX_FILES, Kind, Slot, list_of
 from wakestream.operators.model.errors import WrongInput
 from wakestream.streams.protocol.kinds import digest_of, fingerprint, lists_of
 from wakestream.streams.protocol.known_kinds import KnownKinds
@@ -64,7 +64,7 @@ class Model:
         """The values of the input files by field, and the parameters by name, of a prediction's input.
 
         Raises:
-            WrongInput: There is no such field.
+            WrongInput: There is no such field, or there are too many files.
         """
         files: dict[str, tuple[Slot, list[Any]]] = {}
         params: dict[str, Any] = {}
@@ -80,6 +80,8 @@ class Model:
                 raise WrongInput(f"params.{name[:40]}", f"{self.kind.name} has no input {name[:40]!r}; it has {have}")
             elif value is not None or not any(misfits(self._properties[field], None)):
                 params[field] = value
+        if (number := sum(len(values) for _, values in files.values())) > MAX_FILES:  # before one of them is stored
+            raise WrongInput("inputs", f"the input has {number} files; {MAX_FILES} are allowed")
         return files, params
 
     def field_of(self, place: str) -> str:

@@ -203,7 +203,8 @@ def _content(path: Path, form: str) -> Any:
     if form == "text":
         return data.decode(errors="replace")
     if form == "json":
-        with suppress(orjson.JSONDecodeError):
-            return orjson.loads(data)
+        with suppress(orjson.JSONDecodeError, orjson.JSONEncodeError):
+            orjson.dumps(found := orjson.loads(data))  # it reads a deeper value than it writes
+            return found
     content = mimetypes.guess_type(path.name)[0] or media_type(path).content.replace(" ", "")
     return f"data:{content};base64,{base64.b64encode(data).decode()}"

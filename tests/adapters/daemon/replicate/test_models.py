@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from wakestream.adapters.daemon.replicate.models import Model, kind_name, models
-from wakestream.operators.model.engine import Kind, Slot
+from wakestream.operators.model.engine import MAX_FILES, Kind, Slot
 from wakestream.operators.model.errors import WrongInput
 from wakestream.streams.protocol.known_kinds import UNKNOWN, GpuOfKind, KnownKind, KnownKinds
 
@@ -49,7 +49,7 @@ def test_an_input_is_split_into_files_and_parameters() -> None:
     assert [MODEL.field_of(each) for each in ("params.image", "inputs.image", "inputs.masks_2", "kind")] == [
         "input.image_param", "input.image", "input.masks", "input",
     ]  # fmt: skip
-    for wrong in ({"image": ["a", "b"]}, {"width": 1}):
+    for wrong in ({"image": ["a", "b"]}, {"width": 1}, {"masks": ["data:,a"] * (MAX_FILES + 1)}):
         with pytest.raises(WrongInput):
             MODEL.split(wrong)
 
