@@ -72,7 +72,8 @@ class Writer:
             self._write(socket, frames)
 
     def _write(self, socket: GuardedConnection, frames: list[bytes]) -> None:
-        if socket.protocol.state is State.OPEN:
+        # A connection that was cut has frames to read for a moment; asyncio would log each answer.
+        if socket.protocol.state is State.OPEN and not socket.transport.is_closing():
             socket.transport.write(frames[0] if len(frames) == 1 else b"".join(frames))
             cut_if_slow(socket, self._refused)
 
