@@ -67,9 +67,10 @@ class Models:
         folder: The engine's folder of models.
         most: The most bytes of all of them; None: any.
         token: The token for gated models.
+        host: The host that gets the token. It may be left out if all models are at one.
 
     Raises:
-        SettingsError: They have more bytes than `most`.
+        SettingsError: They have more bytes than `most`, or it is not known whose the token is.
 
     Attributes:
         on_news: Called with the text of the progress when that changes.
@@ -77,7 +78,12 @@ class Models:
     """
 
     def __init__(
-        self, needs: Mapping[str, Sequence[Model]], folder: Path, most: int | None = None, token: Secret | None = None
+        self,
+        needs: Mapping[str, Sequence[Model]],
+        folder: Path,
+        most: int | None = None,
+        token: Secret | None = None,
+        host: str = "",
     ) -> None:
         self._needs, self._folder, self._token = needs, folder, token
         self._all = {model.file: model for models in needs.values() for model in models}
@@ -91,6 +97,11 @@ class Models:
         whole = sum(model.size for model in self._all.values())
         if most is not None and whole > most:
             raise SettingsError(f"the models of the manifest have {whole} bytes, and --models-max allows {most}")
+        hosts = sorted({model.host for model in self._all.values()})
+        if token is not None and (len(hosts) > 1 if not host else host not in hosts):
+            names = ", ".join(hosts)
+            raise SettingsError(f"--models-token: the models are at {names}; say whose it is, as in HOST=FILE")
+        self._token_host = host or hosts[0] if hosts else ""
 
     def missing(self, kind: str) -> list[Model]:
         """The models of a kind that are not there yet."""
@@ -275,11 +286,12 @@ class Models:
         first = url = URL(model.url)
         headers = {"Accept-Encoding": "identity", **({"Range": f"bytes={found}-"} if found else {})}
         for _ in range(_REDIRECTS):
-            own = {"Authorization": f"Bearer {self._token}"} if self._token and url.origin() == first.origin() else {}
+            ours = self._token is not None and first.host == self._token_host
+            own = {"Authorization": f"Bearer {self._token}"} if ours and url.origin() == first.origin() else {}
             async with session.get(url, headers={**headers, **own}, allow_redirects=False) as response:
                 where = response.headers.get("Location") if 300 <= response.status < 400 else None
                 if where is None:
-                    _check(model, response, found, token=self._token is not None)
+                    _check(model, response, found, token=ours)
                     yield response
                     return
             url = _redirected(model, url, where)

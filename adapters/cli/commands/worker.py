@@ -65,8 +65,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     text = "the engine's folder of models, into which those of the manifest are fetched"
     flags.add(engine, "--models DIR", text, type=Path)
     flags.add(engine, "--models-max GIB", "the most that the models may have (default: no limit)", type=_GIB)
-    text = "a file with the token for gated models; it is sent to their own address only"
-    flags.add(engine, "--models-token FILE", text, type=Path)
+    text = "a file with the token for gated models; it is sent to this host only, to be given if there are several"
+    flags.add(engine, "--models-token [HOST=]FILE", text)
     flags.gpu(parser)
     flags.labels(parser)
     flags.slots(parser)
@@ -168,12 +168,13 @@ def _with_models(args: argparse.Namespace, settings: Settings) -> tuple[Engine, 
     if args.models is None:
         raise SettingsError(f"the manifest {manifest} names models; give the engine's folder for them: --models DIR")
     warnings: list[str] = []
-    token = key_in(args.models_token.expanduser(), "--models-token", warnings) if args.models_token else None
+    host, _, file = (args.models_token or "").rpartition("=")
+    token = key_in(Path(file).expanduser(), "--models-token", warnings) if file else None
     hide(token or "")
     for warning in warnings:
         logger.warning("{}", warning)
     most = int(args.models_max * 1024**3) if args.models_max is not None else None
-    models = Models(needs, args.models.expanduser().absolute(), most, token)
+    models = Models(needs, args.models.expanduser().absolute(), most, token, host)
     return WithModels(engine, models), models
 
 

@@ -137,6 +137,17 @@ async def test_a_transfer_that_breaks_off_is_continued_also_by_the_next_run(hub:
     assert len(begins) == 3
 
 
+async def test_a_token_is_sent_to_one_host_only(hub: Hub, tmp_path: Path) -> None:
+    other = model(hub, "b.pt", "loras/b.pt", url=f"{hub.url}/b.pt".replace("127.0.0.1", "localhost"))
+    needs = {"k": [model(hub, "gated"), other]}
+    for host in ("", "huggingface.co"):
+        with pytest.raises(SettingsError, match=r"127\.0\.0\.1, localhost; .* HOST=FILE"):
+            m.Models(needs, tmp_path, token=TOKEN, host=host)
+    assert await settled(m.Models(needs, tmp_path, token=TOKEN, host="127.0.0.1")) == ""
+    asked = {path.partition("?")[0]: bool(token) for path, _, token in hub.asked}
+    assert asked == {"/gated": True, "/signed": False, "/b.pt": False}
+
+
 async def test_a_token_is_sent_to_its_own_server_only_and_is_in_no_line(hub: Hub, tmp_path: Path) -> None:
     refused = await settled(m.Models({"k": [model(hub, "gated")]}, tmp_path))
     assert refused == "127.0.0.1 wants a token for a.safetensors (HTTP 401); give --models-token FILE"
