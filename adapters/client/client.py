@@ -6,7 +6,7 @@ import asyncio
 import dataclasses
 import random
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, Protocol, TypeVar, cast
 from urllib.parse import urlsplit
@@ -24,6 +24,7 @@ from wakestream.adapters.disk.secret_values import SecretValues
 from wakestream.adapters.net.hub_link import Link, open_link
 from wakestream.adapters.net.tls import client_context
 from wakestream.adapters.telemetry.recorder import recording
+from wakestream.operators.model.engine import Preview
 from wakestream.operators.model.events import Job, JobEvent, Outcome, Stored
 from wakestream.operators.model.policy import Policy
 from wakestream.operators.model.ports import Workers
@@ -56,6 +57,7 @@ class Client:
     hub: HubClient
     workers: Workers
     running: set[asyncio.Future[Any]] = dataclasses.field(default_factory=set)
+    wallet: Wallet | None = None
 
     async def run(self, job: Job, show: Callable[[JobEvent], Any]) -> Outcome:
         """Run a job to its outcome.
@@ -108,6 +110,12 @@ class Client:
         """Continue a job of an earlier run of the program, whose task is at the worker at `url`."""
         if isinstance(self.workers, HttpWorkers):
             self.workers.at(url).hold(task_id, job)
+
+    def previews(self, job: str, url: str, task_id: str) -> AsyncGenerator[Preview, None] | None:
+        """What the engine has so far of a job's task at the worker at `url`; None if these workers have none."""
+        if not isinstance(self.workers, HttpWorkers):
+            return None
+        return self.workers.at(url, job, self.wallet, {}).previews(task_id)
 
     def cancel_all(self) -> None:
         """Cancel all running jobs, and tell the hub."""
@@ -207,7 +215,7 @@ async def open_client(
             store = HttpDepot(found, permissions, job)
             return World(hub, found.of_job(job.id, wallet), read, job_random(seed, job), depot=store)
 
-        client = Client(Daemon(world, policy, tap=tap, build=build), link, scheduler, hub, found)
+        client = Client(Daemon(world, policy, tap=tap, build=build), link, scheduler, hub, found, wallet=wallet)
         stack.callback(client.cancel_all)
         if lasting:
             stack.callback(hub.stop_releasing)

@@ -20,6 +20,7 @@ from wakestream.adapters.disk.hashing_writer import algorithm_of, hash_of
 from wakestream.adapters.disk.secret_values import SecretValues
 from wakestream.adapters.net.capabilities import is_token
 from wakestream.adapters.runtime.recent import Recent
+from wakestream.operators.model.engine import PREVIEWS, Preview
 from wakestream.operators.model.errors import TaskLost, WorkerRefused
 from wakestream.operators.model.events import INPUTS, Done, Downloading, FileRef, Fingerprint, Job, Note
 from wakestream.operators.model.ports import Health, Output, Resumed, TaskReceipt, TaskReport, Workers
@@ -246,6 +247,24 @@ class HttpWorker(WorkerCalls):
             if version and "wait" in self.features and self._cut < CUT and self.session.waiting < MOST_WAITING:
                 self._seen[task_id] = version
             return replies.report({**found, "live": task_id in self._seen})
+
+    async def previews(self, task_id: str) -> AsyncGenerator[Preview, None]:
+        """What the engine has so far of a task, until the task ends. Nothing from workers without previews.
+
+        Raises:
+            WorkerError: The worker refused the call, or the connection broke.
+        """
+        if not self.features:
+            await self.health()
+        if PREVIEWS not in self.features:
+            return
+        timeout = self.session.timeout
+        async with self.exchange("GET", "previews", params={"task_id": task_id}, timeout=timeout) as response:
+            if response.status != 200:
+                replies.accepted(response.status, await replies.body(response))
+            async for line in response.content:
+                if line.startswith(b"data: ") and (preview := replies.preview(line[6:])) is not None:
+                    yield preview
 
     async def cancel(self, task_id: str, job_id: str | None = None) -> None:
         """See `Worker.cancel`. Old workers cannot cancel and are not called."""

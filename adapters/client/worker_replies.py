@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -14,6 +15,7 @@ from msgspec import ValidationError, convert
 
 from wakestream.adapters.net.connect_errors import no_connection
 from wakestream.adapters.net.tls import explained
+from wakestream.operators.model.engine import Preview
 from wakestream.operators.model.errors import (
     Corrupt,
     TaskLost,
@@ -259,6 +261,20 @@ def report(data: Mapping[str, Any]) -> TaskReport:
         waits=shortened(str(data.get("waits") or "")),
         live=data.get("live") is True,
     )
+
+
+def preview(line: bytes) -> Preview | None:
+    """The preview of an event; None if it is not one that may be shown."""
+    try:
+        plain = orjson.loads(line)
+        media, text = str(plain["media"]), plain.get("text")
+        data = (
+            text.encode(errors="replace") if isinstance(text, str) else base64.b64decode(plain["data"], validate=True)
+        )
+    except (KeyError, TypeError, ValueError, AttributeError):
+        return None
+    found = Preview(media, data)
+    return found if found.fits else None
 
 
 def _outputs(value: object) -> tuple[Output, ...]:

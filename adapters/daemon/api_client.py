@@ -224,6 +224,12 @@ class DaemonClient:
         """One job."""
         return await self.call("GET", _path_of(job))
 
+    async def preview(self, job: str, seen: int) -> dict[str, Any]:
+        """What the engine has so far of a job, if its number is not `seen`; empty if there is nothing new."""
+        if "previews" not in self._features:
+            return {}
+        return await self.call("GET", f"{_path_of(job)}/preview?seen={seen}")
+
     async def cancel(self, job: str) -> dict[str, Any]:
         """Cancel a job."""
         return await self.call("POST", f"{_path_of(job)}/cancel")

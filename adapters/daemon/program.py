@@ -32,6 +32,7 @@ from wakestream.adapters.daemon.event_feed import EventFeed
 from wakestream.adapters.daemon.folder_watch import FolderWatch
 from wakestream.adapters.daemon.kinds import DaemonKinds
 from wakestream.adapters.daemon.outbox import Outbox
+from wakestream.adapters.daemon.previews import Previews
 from wakestream.adapters.daemon.replicate.api import Api as Programs
 from wakestream.adapters.daemon.replicate.hooks import Hooks
 from wakestream.adapters.daemon.replicate.http import BODY_MOST, guard
@@ -110,6 +111,7 @@ class RunningDaemon:
     outbox: Outbox
     console: Console
     journal: StoredJournal[OutboxFact]
+    previews: Previews
     webhooks: Webhooks | None = None
     api_url: str = ""
 
@@ -173,7 +175,7 @@ async def running_daemon(
         def health() -> dict[str, Any]:
             features = (
                 "lengths", "kinds", "costs", "wake_to_ask", "gpus", "hub", "again", "estimate", "rerun", "batch",
-                "requires", "records",
+                "requires", "records", "previews",
             )  # fmt: skip
             return {
                 "version": version("wakestream"), "pid": os.getpid(), "hub": settings.hub_url,
@@ -194,7 +196,9 @@ async def running_daemon(
             console.records.of,
             partial(ask, link),
         )
-        token, routes = secrets.token_urlsafe(32), [*api.routes(), *console.routes()]
+        previews = Previews(state, client)
+        stack.push_async_callback(previews.close)
+        token, routes = secrets.token_urlsafe(32), [*api.routes(), *previews.routes(), *console.routes()]
         doors = Doors(token, console.is_open, console.admits)
         url = await stack.enter_async_context(local_server(routes, config.host, config.port, doors, config.state))
         await stack.enter_async_context(console.serving())
@@ -207,7 +211,7 @@ async def running_daemon(
         programs, api_url = None, ""
         if config.api is not None:
             programs, api_url = await stack.enter_async_context(
-                for_programs(config, config.api, box, console, settings)
+                for_programs(config, config.api, box, console, settings, previews)
             )
         await stack.enter_async_context(box.serving(client))
         tasks = await stack.enter_async_context(supervised("the daemon"))
@@ -222,7 +226,7 @@ async def running_daemon(
             tasks.keeps("--watch", FolderWatch(config.watch, config.state, box, settings.probe).run)
         stack.enter_context(announced(config.state, Address(url, token, os.getpid())))
         stack.enter_context(few_collections(*MANY_JOBS))
-        yield RunningDaemon(url, box, console, journal, webhooks, api_url)
+        yield RunningDaemon(url, box, console, journal, previews, webhooks, api_url)
 
 
 def _tell(webhooks: Webhooks, owed: WebhookOwed) -> None:
@@ -233,12 +237,12 @@ def _tell(webhooks: Webhooks, owed: WebhookOwed) -> None:
 
 @asynccontextmanager
 async def for_programs(
-    config: DaemonConfig, asked: ApiConfig, box: Outbox, console: Console, settings: Settings
+    config: DaemonConfig, asked: ApiConfig, box: Outbox, console: Console, settings: Settings, previews: Previews
 ) -> AsyncIterator[tuple[Programs, str]]:
     """Serve the API for programs while the block runs; yields it and its address."""
     tokens, predictions, ours = Tokens(config.state), Predictions(box, console, asked.text), box.on_webhook
     hooks = Hooks(box, predictions, tokens, asked.webhook_hosts, client_context(settings.ca))
-    programs = Programs(box, console, predictions, tokens, hooks)
+    programs = Programs(box, console, predictions, tokens, hooks, previews)
     async with AsyncExitStack() as stack:
         hooks.webhooks = await stack.enter_async_context(aclosing(Webhooks(hooks.post, box.settle)))
         box.on_webhook = lambda owed: ours(owed) if owed.news else hooks.webhooks.tell(owed)

@@ -29,7 +29,19 @@ from wakestream.adapters.engines.config import EngineConfig
 from wakestream.adapters.engines.http_engine import HttpEngine, NotMade, Waiting, fetch_url, outputs_of
 from wakestream.adapters.engines.manifest import Keys, read_manifest
 from wakestream.adapters.engines.program_output import percent_in
-from wakestream.operators.model.engine import Engine, Frame, Kind, Line, Made, Readiness, Slot, Work, numbered
+from wakestream.operators.model.engine import (
+    TEXT,
+    Engine,
+    Frame,
+    Kind,
+    Line,
+    Made,
+    Preview,
+    Readiness,
+    Slot,
+    Work,
+    numbered,
+)
 from wakestream.operators.model.errors import EngineUnreachable, TaskFailed, WakestreamError, WrongInput
 
 DEFAULT_URL: Final = "http://127.0.0.1:5000"
@@ -121,7 +133,7 @@ class Cog(Engine):
             return Readiness(False, f"--engine-option listen: {error.strerror or error}; choose another port")
         return Readiness(True)
 
-    async def render(self, work: Work) -> AsyncGenerator[Frame | Line | Made, None]:
+    async def render(self, work: Work) -> AsyncGenerator[Frame | Line | Made | Preview, None]:
         """Run a prediction, and wait for its webhook."""
         model = self._model = self._model or await self._asked_model()
         prediction = Prediction(work, prediction_id(work))
@@ -159,7 +171,7 @@ class Cog(Engine):
         await self._http.close()
         await self._files.close()
 
-    async def _followed(self, model: CogModel, prediction: Prediction) -> AsyncGenerator[Frame | Line, None]:
+    async def _followed(self, model: CogModel, prediction: Prediction) -> AsyncGenerator[Frame | Line | Preview, None]:
         """Start the prediction and follow it to its end."""
         prediction.health = asyncio.create_task(self._health())
         runs, looks = 1, 0
@@ -174,6 +186,10 @@ class Cog(Engine):
                     raise prediction.fault
                 for item in _progress(prediction, news or {}):
                     yield item
+                pieces = (news or {}).get("output")
+                if model.shape == "text" and isinstance(pieces, list) and len(pieces) > prediction.pieces:
+                    prediction.pieces = len(pieces)
+                    yield Preview(TEXT, "".join(map(str, pieces)).encode(errors="replace"))
                 looks = 0 if news or await self._is_busy(prediction) else looks + 1
                 if looks >= LOST_AFTER:
                     looks, runs = 0, runs + await self._again(model, prediction)
@@ -204,7 +220,7 @@ class Cog(Engine):
         asked = {
             "input": model.asked(work.params, self._files.inputs(work)),
             "webhook": self._files.hook(prediction),
-            "webhook_events_filter": ["logs", "completed"],
+            "webhook_events_filter": ["logs", "completed", *(["output"] if model.shape == "text" else [])],
         }
         path, headers = f"/predictions/{prediction.id}", {"Prefer": "respond-async"}
         status, said = await self._http.json("PUT", path, json=asked, headers=headers)

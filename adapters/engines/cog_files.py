@@ -52,6 +52,7 @@ class Prediction:
         fault: Why an upload or a webhook could not be taken.
         logs: So many characters of the log were reported.
         health: What the server said of itself when the prediction was sent.
+        pieces: So many pieces of a text were shown.
         found: It ran already, for example because the worker was restarted.
         nonce: Part of its webhook's address: Cog repeats the last webhook of an earlier run for minutes.
         end: The last webhook, when it came.
@@ -63,6 +64,7 @@ class Prediction:
     uploads: dict[str, ModelOutput] = field(default_factory=dict)
     fault: WakestreamError | None = None
     logs: int = 0
+    pieces: int = 0
     health: asyncio.Future[Mapping[str, Any]] = field(default_factory=asyncio.Future)
     found: bool = False
     nonce: str = field(default_factory=lambda: secrets.token_hex(4))

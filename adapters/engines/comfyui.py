@@ -23,7 +23,7 @@ from wakestream.adapters.engines import comfyui_prompt as prompts
 from wakestream.adapters.engines.comfyui_workflow import WorkflowKind, load_kinds
 from wakestream.adapters.engines.config import EngineConfig
 from wakestream.adapters.engines.http_engine import HttpEngine, NotMade, Waiting, ending, outputs_of
-from wakestream.operators.model.engine import Engine, Frame, Kind, Line, Made, Readiness, Slot, Work, numbered
+from wakestream.operators.model.engine import Engine, Frame, Kind, Line, Made, Preview, Readiness, Slot, Work, numbered
 from wakestream.operators.model.errors import EngineUnreachable, TaskFailed, WakestreamError, WrongInput
 
 DEFAULT_URL: Final = "http://127.0.0.1:8188"
@@ -123,7 +123,7 @@ class ComfyUi(Engine):
             self._known.add(class_type)
         return ""
 
-    async def render(self, work: Work) -> AsyncGenerator[Frame | Line | Made, None]:
+    async def render(self, work: Work) -> AsyncGenerator[Frame | Line | Made | Preview, None]:
         """Run the workflow; a prompt of an earlier run of the worker that is still there is followed."""
         kind = self._kinds[work.kind]
         prompt = prompts.RunningPrompt(
@@ -235,7 +235,7 @@ class ComfyUi(Engine):
         folder = said.get("subfolder")
         return f"{folder}/{said['name']}" if folder else str(said["name"])
 
-    async def _followed(self, prompt: prompts.RunningPrompt) -> AsyncGenerator[Frame | Line, None]:
+    async def _followed(self, prompt: prompts.RunningPrompt) -> AsyncGenerator[Frame | Line | Preview, None]:
         """Progress until the prompt is in the history, which is the only sure sign of its end.
 
         The WebSocket alone is not enough: it may break, or stay open and silent.
@@ -250,6 +250,9 @@ class ComfyUi(Engine):
             if (frame := prompt.progress.frame()) != last:
                 last = frame
                 yield frame
+            if prompt.preview is not None:
+                shown, prompt.preview = prompt.preview, None
+                yield shown
             if heard and not prompt.ended and looks.since() < LOOK_WHILE_HEARD:
                 continue
             try:

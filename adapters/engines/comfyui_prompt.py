@@ -18,7 +18,7 @@ from wakestream.adapters.disk.atomic import write_atomic
 from wakestream.adapters.engines.comfyui_workflow import WorkflowKind
 from wakestream.adapters.engines.http_engine import MAX_JSON, HttpEngine
 from wakestream.adapters.runtime.tasks import background, end, restarted
-from wakestream.operators.model.engine import Frame, Slot, Work
+from wakestream.operators.model.engine import Frame, Preview, Slot, Work, picture_type
 from wakestream.operators.model.errors import EngineUnreachable, TaskFailed, WakestreamError, WrongInput
 from wakestream.streams.protocol.kinds import file_fits
 
@@ -138,19 +138,26 @@ class PromptProgress:
 CONNECT_AGAIN = 1.0
 """Seconds until a broken WebSocket is opened again, and the most to wait for the first one."""
 
+_PICTURE: Final = b"\0\0\0\1"
+"""The first bytes of a preview picture on the WebSocket."""
+
 GONE_AFTER: Final = 3
 """How often a prompt must be found neither in the queue nor in the history until it counts as lost."""
 
 
 @dataclass(slots=True)
 class RunningPrompt:
-    """One prompt in ComfyUI: its id, its nodes, and how far it is. `breaks`: how often the WebSocket was lost."""
+    """One prompt in ComfyUI: its id, its nodes, and how far it is. `breaks`: how often the WebSocket was lost.
+
+    `runs`: whether the last message was about it; the pictures that come then are its own."""
 
     id: str
     kind: WorkflowKind
     progress: PromptProgress
     ended: bool = False
     breaks: int = 0
+    runs: bool = False
+    preview: Preview | None = None
     seen: asyncio.Event = field(default_factory=asyncio.Event)
 
 
@@ -206,7 +213,10 @@ class Listener:
                     async for message in socket:
                         if message.type is aiohttp.WSMsgType.TEXT:
                             self._take(message.data)
+                        elif message.type is aiohttp.WSMsgType.BINARY and self._prompt.runs:
+                            self._show(message.data)
             self._prompt.breaks += 1
+            self._prompt.runs = False
             await asyncio.sleep(CONNECT_AGAIN)
 
     def _take(self, text: str) -> None:
@@ -215,13 +225,23 @@ class Listener:
         except orjson.JSONDecodeError:
             return
         data = frame.get("data") if isinstance(frame, dict) else None
-        if not isinstance(data, dict) or data.get("prompt_id") != self._prompt.id:
+        if not isinstance(data, dict) or "prompt_id" not in data:
+            return
+        self._prompt.runs = data["prompt_id"] == self._prompt.id
+        if not self._prompt.runs:
             return
         kind = str(frame.get("type"))
         self._prompt.ended |= kind in ENDS
         with suppress(AttributeError, TypeError):  # custom nodes send messages of their own
             self._prompt.progress.take(kind, data)
         self._prompt.seen.set()
+
+    def _show(self, frame: bytes) -> None:
+        """Take a picture of the sampler: a number for its kind, the number of its format, then its bytes."""
+        preview = Preview(picture_type(frame[8:]), frame[8:])
+        if frame[:4] == _PICTURE and preview.fits:
+            self._prompt.preview = preview
+            self._prompt.seen.set()
 
 
 def prompt_id(work: Work) -> str:

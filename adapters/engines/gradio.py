@@ -25,7 +25,19 @@ from wakestream.adapters.config.setting_files import Secret, SettingsError
 from wakestream.adapters.engines.config import EngineConfig
 from wakestream.adapters.engines.gradio_schema import Endpoint, endpoints_of
 from wakestream.adapters.engines.http_engine import HttpEngine, NotMade, Waiting, ending, event_of, lines_of, outputs_of
-from wakestream.operators.model.engine import Engine, Frame, Kind, Line, Made, Readiness, Slot, Work, numbered
+from wakestream.operators.model.engine import (
+    TEXT,
+    Engine,
+    Frame,
+    Kind,
+    Line,
+    Made,
+    Preview,
+    Readiness,
+    Slot,
+    Work,
+    numbered,
+)
 from wakestream.operators.model.errors import EngineUnreachable, TaskFailed, WakestreamError, WrongInput
 from wakestream.streams.protocol.kinds import fitting
 
@@ -100,7 +112,7 @@ class Gradio(Engine):
             return Readiness(False, str(error))
         return Readiness(status == 200, "" if status == 200 else f"{self._http.url} is not a Gradio app: HTTP {status}")
 
-    async def render(self, work: Work) -> AsyncGenerator[Frame | Line | Made, None]:
+    async def render(self, work: Work) -> AsyncGenerator[Frame | Line | Made | Preview, None]:
         """Join the app's queue, and follow the stream until the result."""
         # The endpoint of a kind; all are read again if the app was restarted, as their numbers may be others.
         kind = work.kind
@@ -122,12 +134,14 @@ class Gradio(Engine):
             if (line := waiting.line("the queue of the Gradio app is full")) is not None:
                 yield line
             await asyncio.sleep(AGAIN)
-        results, before = None, 0
+        results, before, shown = None, 0, list[Any]()
         async with aclosing(self._events(session)) as events:
             async for event in events:
                 if event.get("msg") == "process_completed":
                     results = _completed(event)
                     break
+                if event.get("msg") == "process_generating" and (preview := _grown(endpoint, event, shown)) is not None:
+                    yield preview
                 before = _before(event, before)
                 for item in _progress(event, before, waiting):
                     yield item
@@ -241,6 +255,32 @@ def _file_of(value: Any) -> Mapping[str, Any] | None:
         if isinstance(found, dict) and found.get("path"):
             return found
     return None
+
+
+def _grown(endpoint: Endpoint, event: Mapping[str, Any], shown: list[Any]) -> Preview | None:
+    """The first text of a function that yields. After the first time, an app sends only how each output has changed."""
+    output = event.get("output")
+    data = output.get("data") if isinstance(output, dict) else None
+    if not isinstance(data, list):
+        return None
+    shown[:] = [_changed(*each) for each in zip(shown, data, strict=False)] if shown else data
+    made = endpoint.made(shown)
+    texts = (made.get(slot.name) for slot in endpoint.kind.outputs if slot.accepts[:1] == (".txt",))
+    text = next((values[0] for values in texts if values and isinstance(values[0], str)), "")
+    return Preview(TEXT, text.encode(errors="replace")) if text else None
+
+
+def _changed(value: Any, edits: Any) -> Any:
+    """A text after these edits; None for all else."""
+    for edit in edits if isinstance(edits, list) else ():
+        match edit:
+            case ["replace", [], new]:
+                value = new
+            case ["append", [], str(more)] if isinstance(value, str):
+                value += more
+            case _:
+                return None
+    return value
 
 
 def _before(event: Mapping[str, Any], before: int) -> int:

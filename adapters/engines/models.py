@@ -28,7 +28,7 @@ from wakestream.adapters.engines.http_engine import ANSWER, KEPT_FREE, Waiting
 from wakestream.adapters.engines.model_files import Model
 from wakestream.adapters.net.direct_body import body_blocks
 from wakestream.adapters.runtime.tasks import tasks_of_block
-from wakestream.operators.model.engine import Engine, Frame, Kind, Line, Made, Readiness, Work
+from wakestream.operators.model.engine import Engine, Frame, Kind, Line, Made, Preview, Readiness, Work
 from wakestream.operators.model.errors import TaskFailed
 
 AT_ONCE: Final = 3
@@ -369,7 +369,7 @@ class WithModels(Engine):
         described = await self.describe()
         return Readiness(bool(described), "; ".join(filter(None, (text, now.reason))))
 
-    async def render(self, work: Work) -> AsyncGenerator[Frame | Line | Made, None]:
+    async def render(self, work: Work) -> AsyncGenerator[Frame | Line | Made | Preview, None]:
         """Wait for the models, then do the work."""
         waiting = Waiting()
         while missing := self._models.missing(work.kind):

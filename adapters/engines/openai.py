@@ -35,7 +35,7 @@ from wakestream.adapters.engines.openai_answers import (
     pieces_of,
     told_of,
 )
-from wakestream.operators.model.engine import Engine, Frame, Kind, Line, Made, Readiness, Work, numbered
+from wakestream.operators.model.engine import TEXT, Engine, Frame, Kind, Line, Made, Preview, Readiness, Work, numbered
 from wakestream.operators.model.errors import EngineUnreachable, TaskFailed, WakestreamError, WrongInput
 
 DEFAULT_URL: Final = "http://127.0.0.1:8000"
@@ -124,7 +124,7 @@ class OpenAI(Engine):
             return Readiness(False, str(error))
         return Readiness(bool(tasks) or not lacks, lacks)
 
-    async def render(self, work: Work) -> AsyncGenerator[Frame | Line | Made, None]:
+    async def render(self, work: Work) -> AsyncGenerator[Frame | Line | Made | Preview, None]:
         """Ask the server; while it is busy, ask again."""
         if work.kind not in self._tasks:
             await self.describe()
@@ -205,7 +205,7 @@ class OpenAI(Engine):
                 raise fault_of(response.status, json_of(raw), path, task.kind, response.headers.get("Retry-After", ""))
             yield response
 
-    async def _complete(self, work: Work, task: _Task) -> AsyncGenerator[Frame | Line | Made, None]:
+    async def _complete(self, work: Work, task: _Task) -> AsyncGenerator[Frame | Line | Made | Preview, None]:
         """A chat of one turn: instructions, then the prompt with the texts and images."""
         body = {"stream": True, **task.request, **work.params}
         parts: list[Mapping[str, Any]] = [{"type": "text", "text": _text(work, body.pop("prompt", ""), "text")}]
@@ -220,7 +220,7 @@ class OpenAI(Engine):
             async for item in self._written(work, task, response, "text", int(body.get("max_tokens", 0))):
                 yield item
 
-    async def _transcribe(self, work: Work, task: _Task) -> AsyncGenerator[Frame | Line | Made, None]:
+    async def _transcribe(self, work: Work, task: _Task) -> AsyncGenerator[Frame | Line | Made | Preview, None]:
         body = {**task.request, **work.params}
         with self._http.sending(work.inputs["audio"]) as part, aiohttp.MultipartWriter("form-data") as form:
             part.set_content_disposition("form-data", name="file", filename=work.inputs["audio"].name)
@@ -234,7 +234,7 @@ class OpenAI(Engine):
 
     async def _written(
         self, work: Work, task: _Task, response: aiohttp.ClientResponse, form: str, most: int = 0
-    ) -> AsyncGenerator[Frame | Line | Made, None]:
+    ) -> AsyncGenerator[Frame | Line | Made | Preview, None]:
         """The text of an answer as the output `text`, with progress if it is streamed."""
         pieces, end = list[str](), ""
         if response.content_type == "text/event-stream":
@@ -247,6 +247,7 @@ class OpenAI(Engine):
                     if clock() >= say_at:
                         say_at = clock() + SAY_EVERY
                         yield Frame(count, most, round(min(100.0, 100 * count / most), 1) if most else 0.0)
+                        yield Preview(TEXT, "".join(pieces).encode(errors="replace"))
             if not end and task.task == "complete":
                 raise EngineUnreachable("the model server broke off before the text was complete")
         else:
@@ -265,7 +266,7 @@ class OpenAI(Engine):
         await asyncio.to_thread(target.write_text, text, encoding="utf-8")
         yield Made("text", target)
 
-    async def _speak(self, work: Work, task: _Task) -> AsyncGenerator[Frame | Line | Made, None]:
+    async def _speak(self, work: Work, task: _Task) -> AsyncGenerator[Frame | Line | Made | Preview, None]:
         body = {**task.request, **work.params}
         body["input"] = _text(work, body.pop("text", ""), "script")
         async with self._asked(task, json=body) as response:
@@ -275,7 +276,7 @@ class OpenAI(Engine):
             await self._http.store(response, target)
         yield Made("audio", target)
 
-    async def _image(self, work: Work, task: _Task) -> AsyncGenerator[Frame | Line | Made, None]:
+    async def _image(self, work: Work, task: _Task) -> AsyncGenerator[Frame | Line | Made | Preview, None]:
         body = {"response_format": "b64_json", **task.request, **work.params}
         async with self._asked(task, json=body) as response:
             said = json_of(await self._http.body(response))

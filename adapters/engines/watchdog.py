@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from loguru import logger
 
 from wakestream.adapters.engines.run_process import run_program
-from wakestream.operators.model.engine import Engine, Frame, Line, Made, Waits, Work
+from wakestream.operators.model.engine import Engine, Frame, Line, Made, Preview, Waits, Work
 from wakestream.operators.model.errors import EngineUnreachable, TaskFailed
 
 RESTART_WITHIN = 120.0
@@ -33,7 +33,7 @@ class Watchdog:
     stall: float | None = None
     restart: Sequence[str] = ()
 
-    async def watch(self, engine: Engine, work: Work) -> AsyncGenerator[Frame | Line | Made, None]:
+    async def watch(self, engine: Engine, work: Work) -> AsyncGenerator[Frame | Line | Made | Preview, None]:
         """Do the work as `engine.render` does.
 
         Raises:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from wakestream.adapters.worker.task_queue import checked_outputs
-from wakestream.operators.model.engine import Engine, Frame, Kind, Line, Made, Work
+from wakestream.operators.model.engine import Engine, Frame, Kind, Line, Made, Preview, Work
 from wakestream.operators.model.errors import EngineUnreachable, WrongInput
 from wakestream.streams.protocol.kinds import fitting, kind_from, made_for, plain_kind
 
@@ -22,11 +22,13 @@ class EngineRun:
         files: The outputs by name.
         frames: The progress.
         lines: The lines for the worker's log.
+        previews: What it had before the end; those that may not be shown, too.
     """
 
     files: dict[str, Path] = field(default_factory=dict)
     frames: list[Frame] = field(default_factory=list)
     lines: list[str] = field(default_factory=list)
+    previews: list[Preview] = field(default_factory=list)
 
 
 async def run_engine(
@@ -73,6 +75,8 @@ async def run_engine(
                     run.frames.append(item)
                 case Line(text):
                     run.lines.append(text)
+                case Preview():
+                    run.previews.append(item)
                 case Made(name, path, number):
                     made[name, number] = path
     run.files = checked_outputs(wanted, made, folder)

@@ -25,7 +25,7 @@ from wakestream.adapters.runtime.decider_runner import DeciderRunner
 from wakestream.adapters.runtime.known_secrets import redacted_text, without_known
 from wakestream.adapters.runtime.tasks import background, restarted
 from wakestream.adapters.worker.file_store import FileStore
-from wakestream.operators.model.engine import Engine, Frame, Line, Made, Readiness, Waits, Work, numbered
+from wakestream.operators.model.engine import Engine, Frame, Line, Made, Preview, Readiness, Waits, Work, numbered
 from wakestream.operators.model.errors import (
     EngineUnreachable,
     JournalError,
@@ -85,6 +85,7 @@ class TaskQueue:
         self._engine = engine
         self._watchdog = watchdog
         self.check: Callable[[], Awaitable[object]] = self._check
+        self.on_preview: Callable[[str, Preview], object] = lambda *_: None
         self.secrets = secrets or SecretValues()
         self._asking: list[w.Wish] = []
         self.clock = clock
@@ -300,6 +301,8 @@ class TaskQueue:
                             self.runner.apply(w.Advanced(task.id, task.attempt, w.NO_PROGRESS))
                         case Made(name, path, number):
                             made[name, number] = path
+                        case Preview():
+                            self.on_preview(task.id, item)
             files = checked_outputs(work.outputs, made, folder)
             return await self._store.take(task.id, files, single=task.wish.old_shape)
 

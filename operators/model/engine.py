@@ -6,6 +6,7 @@ console and command line check a job against the description before a machine is
 
 from __future__ import annotations
 
+from base64 import b64encode
 from collections.abc import AsyncGenerator, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -171,6 +172,64 @@ class Made:
     number: int = 1
 
 
+PREVIEWS = "previews"
+"""The feature of workers that show what the engine has so far."""
+
+MAX_PREVIEW = 64 * 1024
+"""The most bytes of a preview."""
+
+TEXT = "text/plain"
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """What the engine has so far, for people who look on: a picture, or the whole text. It is never kept.
+
+    `media` is `image/jpeg`, `image/png`, `image/webp` or `text/plain` (UTF-8). Others, and those with more than
+    `MAX_PREVIEW` bytes, are ignored.
+    """
+
+    media: str
+    data: bytes
+
+    @property
+    def fits(self) -> bool:
+        """Whether it may be shown: of a picture, the first bytes must tell the same type.
+
+        Example:
+            >>> Preview("text/plain", b"Once").fits, Preview("image/png", b"<svg>").fits
+            (True, False)
+        """
+        if not 0 < len(self.data) <= MAX_PREVIEW:
+            return False
+        return self.media == (picture_type(self.data) or TEXT)
+
+    def plain(self) -> dict[str, str]:
+        """As JSON: a text as it is, a picture as base64.
+
+        Example:
+            >>> Preview("text/plain", b"Once").plain()
+            {'media': 'text/plain', 'text': 'Once'}
+        """
+        if self.media == TEXT:
+            return {"media": TEXT, "text": self.data.decode(errors="replace")}
+        return {"media": self.media, "data": b64encode(self.data).decode()}
+
+
+def picture_type(data: bytes) -> str:
+    """Return the media type of a picture by its first bytes; empty for all that a page must not show.
+
+    Example:
+        >>> picture_type(b"GIF89a"), picture_type(bytes.fromhex("ffd8ffe0"))
+        ('', 'image/jpeg')
+    """
+    if data.startswith(b"\xff\xd8\xff"):
+        return "image/jpeg"
+    if data.startswith(b"\x89PNG\r\n\x1a\n"):
+        return "image/png"
+    return "image/webp" if data[:4] == b"RIFF" and data[8:12] == b"WEBP" else ""
+
+
 @dataclass(frozen=True, slots=True)
 class Readiness:
     """Whether the engine can work now; `reason` is a sentence for people if it cannot, or not do all its kinds.
@@ -203,7 +262,7 @@ class Engine(Protocol):
         """Return whether the engine can work, and the reason if it cannot. Asked regularly while no work runs."""
         ...
 
-    def render(self, work: Work) -> AsyncGenerator[Frame | Line | Made, None]:
+    def render(self, work: Work) -> AsyncGenerator[Frame | Line | Made | Preview, None]:
         """Do the work. Closing the generator only stops waiting, for example when the worker stops; see `cancel`.
 
         Args:
@@ -211,8 +270,8 @@ class Engine(Protocol):
                 find it again follows it and does not start it twice.
 
         Yields:
-            Progress, log lines, and one `Made` for each output of `work.outputs`; several for a list. What is missing
-            is not there for the job either, which fails only if nothing was made.
+            Progress, log lines, previews, and one `Made` for each output of `work.outputs`; several for a list. What is
+            missing is not there for the job either, which fails only if nothing was made.
 
         Raises:
             TaskFailed: The engine failed; the message has its last output.

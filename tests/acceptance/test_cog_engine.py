@@ -21,7 +21,7 @@ from wakestream.adapters.engines import cog, cog_files
 from wakestream.adapters.engines.config import EngineConfig
 from wakestream.adapters.engines.watchdog import Watchdog
 from wakestream.adapters.worker import program as worker_program
-from wakestream.operators.model.engine import Frame, Kind, Line, Made, Slot, Waits, Work, numbered
+from wakestream.operators.model.engine import Frame, Kind, Line, Made, Preview, Slot, Waits, Work, numbered
 from wakestream.operators.model.errors import EngineUnreachable, NoSpace, TaskFailed, WakestreamError, WrongInput
 
 TEXT = {"type": "string"}
@@ -544,6 +544,7 @@ class TalkativeCog:
     def __init__(self, schema: Mapping[str, Any] = SAYS) -> None:
         self.schema = schema
         self.asked: list[Any] = []
+        self.output: list[str] = []
         self.tasks: list[asyncio.Task[None]] = []
 
     @asynccontextmanager
@@ -579,7 +580,7 @@ class TalkativeCog:
             for status, log in (
                 ("processing", logs), ("processing", "10%\n"), ("succeeded", f"{logs} done\n"), ("processing", "10%\n"),
             ):  # fmt: skip
-                news = {"id": name, "status": status, "logs": log, "output": asked["input"]["text"]}
+                news = {"id": name, "status": status, "logs": log, "output": self.output or asked["input"]["text"]}
                 await (await session.post(asked["webhook"], json=news)).read()
 
 
@@ -593,6 +594,21 @@ async def test_webhooks_that_overtake_each_other_change_nothing(place: Place) ->
             assert isinstance(last, Made)
             assert last.path.read_text() == name
     assert "seed" not in fake.asked[0]["input"], "a default of None is Cog's own affair"
+
+
+async def test_a_text_that_grows_is_shown_and_asked_for(place: Place) -> None:
+    schema = orjson.loads(orjson.dumps(SAYS))
+    schema["components"]["schemas"]["Output"] = {
+        "type": "array", "items": {"type": "string"}, "x-cog-array-type": "iterator",
+        "x-cog-array-display": "concatenate",
+    }  # fmt: skip
+    fake = TalkativeCog(schema)
+    fake.output = ["Once", " upon"]
+    async with fake.runs() as url:
+        engine = place.engine(Server(Path(), (), {}, int(url.rpartition(":")[2])))
+        items = await done(engine, place.work(text="x", inputs={}))
+    assert [item for item in items if isinstance(item, Preview)] == [Preview("text/plain", b"Once upon")]
+    assert fake.asked[0]["webhook_events_filter"] == ["logs", "completed", "output"]
 
 
 async def test_a_file_is_fetched_from_the_cog_server_or_the_internet_and_not_from_this_machine(place: Place) -> None:

@@ -13,7 +13,7 @@ import subprocess
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import aclosing
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import aiohttp
 import pytest
@@ -28,6 +28,8 @@ from wakestream.adapters.client.client import open_client
 from wakestream.adapters.config import settings
 from wakestream.adapters.engines import comfyui, comfyui_prompt
 from wakestream.adapters.engines.comfyui_prompt import prompt_id
+from wakestream.adapters.engines.comfyui_workflow import WorkflowKind
+from wakestream.adapters.engines.http_engine import HttpEngine
 from wakestream.adapters.engines.samples import make_video
 from wakestream.adapters.engines.watchdog import Watchdog
 from wakestream.adapters.net.hub_link import open_link
@@ -35,7 +37,7 @@ from wakestream.adapters.runtime.ffmpeg_program import found_ffmpeg
 from wakestream.adapters.worker import task_queue
 from wakestream.adapters.worker.config import WorkerConfig
 from wakestream.adapters.worker.program import running_worker
-from wakestream.operators.model.engine import Frame, Made, Readiness, Slot, Waits, Work
+from wakestream.operators.model.engine import MAX_PREVIEW, Frame, Made, Preview, Readiness, Slot, Waits, Work
 from wakestream.operators.model.errors import EngineUnreachable, TaskFailed, WrongInput
 from wakestream.operators.model.events import Done, Job
 from wakestream.operators.model.policy import Policy
@@ -226,6 +228,35 @@ async def test_a_video_comes_back_under_its_ending(place: Case) -> None:
     *_, made = await done(engine, work)
     assert made == Made("video", work.folder / "video.mp4")
     assert _pixels(work.folder / "video.mp4") == _pixels(place.video)
+
+
+async def test_the_pictures_of_a_sampler_are_shown_and_those_of_another_prompt_are_not(place: Case) -> None:
+    engine = place.start()
+    shown = [item for item in await done(engine, place.slow(steps=4, pause=0.2)) if isinstance(item, Preview)]
+    assert shown
+    assert all((each.media, each.fits) == ("image/jpeg", True) for each in shown)
+
+
+def test_a_picture_belongs_to_the_prompt_of_the_last_message() -> None:
+    kind = cast("WorkflowKind", None)
+    progress = comfyui_prompt.PromptProgress("x", {}, comfyui_prompt.NodeTimes(None))
+    prompt = comfyui_prompt.RunningPrompt("mine", kind, progress)
+    listener = comfyui_prompt.Listener(HttpEngine("http://127.0.0.1:9", "ComfyUI"), "client", prompt)
+
+    def says(name: str) -> None:
+        listener._take(json.dumps({"type": "progress", "data": {"prompt_id": name, "node": "1"}}))
+
+    picture = b"\0\0\0\1\0\0\0\1\xff\xd8\xff"
+    assert not prompt.runs
+    says("mine")
+    assert prompt.runs
+    for wrong in (b"", b"\0\0\0\1", b"\0\0\0\4" + picture[4:], picture[:8] + b"<svg/>", picture + bytes(MAX_PREVIEW)):
+        listener._show(wrong)
+    assert prompt.preview is None
+    listener._show(picture)
+    assert prompt.preview == Preview("image/jpeg", b"\xff\xd8\xff")
+    says("another")
+    assert not prompt.runs
 
 
 async def test_progress_has_the_nodes_that_are_done_and_the_steps_within_one(place: Case) -> None:

@@ -20,7 +20,7 @@ from wakestream.adapters.config.setting_files import SettingsError
 from wakestream.adapters.engines import gradio, http_engine
 from wakestream.adapters.engines.config import EngineConfig
 from wakestream.adapters.engines.watchdog import Watchdog
-from wakestream.operators.model.engine import Frame, Line, Made, Slot, Waits, Work, numbered
+from wakestream.operators.model.engine import Frame, Line, Made, Preview, Slot, Waits, Work, numbered
 from wakestream.operators.model.errors import EngineUnreachable, TaskFailed, WrongInput
 
 real = needs("gradio")
@@ -61,7 +61,9 @@ async def place(tmp_path: Path, server: Server) -> AsyncIterator[Place]:
     await found.engine.close()
 
 
-async def done(engine: gradio.Gradio, work: Work, watchdog: Watchdog | None = None) -> list[Frame | Line | Made]:
+async def done(
+    engine: gradio.Gradio, work: Work, watchdog: Watchdog | None = None
+) -> list[Frame | Line | Made | Preview]:
     async with aclosing((watchdog or Watchdog()).watch(engine, work)) as items:
         return [item async for item in items]
 
@@ -134,8 +136,10 @@ async def test_lists_of_files_go_in_and_come_out_as_files(place: Place) -> None:
 
 @real
 async def test_a_generator_gives_its_last_text_and_its_messages(place: Place) -> None:
-    *lines, last = await done(place.engine, place.work("count", ("numbers",), upto=3))
-    assert lines == [Line("at 0"), Line("at 1"), Line("at 2")]
+    *items, last = await done(place.engine, place.work("count", ("numbers",), upto=3))
+    assert [item for item in items if isinstance(item, Line)] == [Line("at 0"), Line("at 1"), Line("at 2")]
+    shown = [item for item in items if isinstance(item, Preview)]
+    assert shown == [Preview("text/plain", text) for text in (b"0 ", b"0 1 ", b"0 1 2 ")]
     assert isinstance(last, Made)
     assert last.path.read_text() == "0 1 2 "
 

@@ -490,7 +490,17 @@ async def test_health_reports_readiness_and_features(tmp_path: Path) -> None:
     async with at_work(tmp_path, Ffmpeg(), warm_up=1000.0, gpu="gpu-7") as caller:
         health = await caller.call("GET", "health")
     assert (health["initialized"], health["msg"]) == (False, "warming up")
-    assert health["features"] == ["blake3", "cancel", "inputs", "lists", "range", "small_files", "tus", "wait"]
+    assert health["features"] == [
+        "blake3",
+        "cancel",
+        "inputs",
+        "lists",
+        "previews",
+        "range",
+        "small_files",
+        "tus",
+        "wait",
+    ]
     numbers = {"total_tasks": 0, "processing": 0, "queued": 0, "max_concurrent": 1}
     assert health["queue"] == {**numbers, "running": None, "transfers": 0}
     async with at_work(tmp_path, Ffmpeg()) as caller:

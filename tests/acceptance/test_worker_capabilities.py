@@ -50,6 +50,7 @@ async def test_each_call_about_another_job_s_task_is_refused(place: Place) -> No
         assert here.worker.queue.state.tasks[task].holders == {"mine"}
         tries = [
             await other("GET", f"progress?task_id={task}"),
+            await other("GET", f"previews?task_id={task}"),
             await other("GET", f"download?task_id={task}"),
             await other("POST", "cancel", json={"task_id": task}),
             await other("POST", "cancel", json={"task_id": task, "job_id": "mine"}),

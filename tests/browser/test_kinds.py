@@ -14,7 +14,7 @@ from tests.support.browser.console_scene import House, Media
 from tests.support.browser.studio import EVIL, FRAMES, PAINT, REMIX, Studio, offer, offer_plain, png
 from wakestream.adapters.engines.command import LIPSYNC_KIND
 from wakestream.adapters.engines.ffmpeg_kinds import RECIPES
-from wakestream.operators.model.engine import Kind, Slot
+from wakestream.operators.model.engine import Kind, Preview, Slot
 from wakestream.streams.protocol.kinds import MEDIA, plain_kind
 
 pytest.importorskip("playwright", reason="playwright is not installed: pip install wakestream[browser]")
@@ -67,6 +67,31 @@ async def test_jobs_of_every_kind_are_shown_together(
         await expect(page.locator("#past li")).to_have_count(1)
         await page.reload()
         await expect(card(page)).to_have_count(3)
+
+
+async def test_what_the_engine_has_so_far_is_shown_while_it_works(
+    home: House, visitor: Visitor, tmp_path: Path
+) -> None:
+    async def paint(job: str) -> None:
+        outputs = {"image": f"{tmp_path}/{job}.png"}
+        await submit(home, job, kind="paint", inputs={}, params={"prompt": f"a cat, {job}"}, outputs=outputs)
+
+    studio = Studio()
+    studio.go_on.clear()
+    studio.preview = Preview("image/png", png(64, 48))
+    async with visitor.page() as page:
+        await home.gpu_on(studio)
+        await paint("one")
+        so_far = page.locator('.cards [data-job="one"] .so-far')
+        await expect(so_far.get_by_alt_text("Preview")).to_have_js_property("naturalWidth", 64)
+        studio.go_on.set()
+        await expect(page.locator('.cards [data-job="one"]')).to_contain_text("Result saved")
+        await expect(so_far).to_be_hidden()
+        studio.preview = Preview("text/plain", f"{EVIL} and then".encode())
+        studio.go_on.clear()
+        await paint("two")
+        await expect(page.locator('.cards [data-job="two"] .so-far')).to_have_text(f"{EVIL} and then")
+        studio.go_on.set()
 
 
 async def pick(page: Page, kind: str) -> None:

@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
 import time
 from collections.abc import Collection, Coroutine, Mapping
+from contextlib import suppress
 from typing import Any
 
 from wakestream.adapters.cli import exit_codes, flags
 from wakestream.adapters.cli.i18n import t
 from wakestream.adapters.cli.live_jobs import follow, is_terminal, live_jobs
-from wakestream.adapters.cli.render.display import PlainLines, display
+from wakestream.adapters.cli.render.display import Display, PlainLines, display
 from wakestream.adapters.cli.service import begin, run_program, unless_stopped
 from wakestream.adapters.cli.submission import exit_code
 from wakestream.adapters.daemon.api_client import DaemonClient, DaemonRefused, DaemonUnreachable, open_daemon_client
 from wakestream.adapters.runtime.printing import say, say_json
+from wakestream.adapters.runtime.tasks import tasks_of_block
 from wakestream.streams.recording.event_json import OUTCOME_KINDS, event_from, job_from
 
 EXAMPLES = ("watch", "watch ws-0123456789abcdef", "watch --json")
+
+LOOK_EVERY = 1.0
+"""Seconds between two looks at what the engine has so far."""
 
 _ENDS = (*OUTCOME_KINDS, "missed")
 """What `-q` shows, too. After `missed` some events of before are kept no longer: a job may have ended unheard."""
@@ -47,7 +53,20 @@ async def _one(args: argparse.Namespace) -> int:
         found = await client.job(args.job)
         job = job_from(found["id"], found)
         with display(job, as_json=args.json, plain=args.plain, quiet=flags.is_quiet(args)) as shown:
-            return exit_code(await follow(client, job.id, shown))
+            async with tasks_of_block() as start:
+                start(_look_on(client, job.id, shown))
+                return exit_code(await follow(client, job.id, shown))
+
+
+async def _look_on(client: DaemonClient, job: str, shown: Display) -> None:
+    """Show what the engine has so far, again and again."""
+    number = 0
+    while shown.previews:
+        with suppress(DaemonRefused, DaemonUnreachable):  # the events tell of a daemon that is away
+            if found := await client.preview(job, number):
+                number = int(found.get("number", 0))
+                shown.preview(str(found.get("text", "")))
+        await asyncio.sleep(LOOK_EVERY)
 
 
 async def _lines(args: argparse.Namespace) -> int:

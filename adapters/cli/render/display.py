@@ -42,9 +42,20 @@ from wakestream.streams.recording.timeline import STAGES, stage_after
 class Display(AbstractContextManager["Display"]):
     """Shows the events of a job while its block runs."""
 
+    previews = False
+    """Whether it shows what the engine has so far."""
+
     def __init__(self) -> None:
         self._start = time.monotonic()
         self._reused = ""
+        self._preview = ""
+        self._preview_at = -math.inf
+
+    def preview(self, text: str) -> None:
+        """Show the text that the engine has so far; empty for a picture."""
+        end = printable(" ".join(text.split()))
+        end = end if len(end) <= PREVIEW_MOST else f"… {end[-PREVIEW_MOST:]}"
+        self._preview = t("preview.text", text=end) if end else t("preview.picture")
 
     def __exit__(self, *_: object) -> None:
         """Restore what the display has changed: by default nothing."""
@@ -60,6 +71,9 @@ class Display(AbstractContextManager["Display"]):
     def _show(self, event: e.JobEvent, at: float) -> None:
         """Show an event that happened at this time of the monotonic clock."""
 
+
+PREVIEW_MOST = 200
+"""Characters of the end of a text that grows."""
 
 _SHOWN = tuple(stage for stage in STAGES if stage != "ready")
 
@@ -103,6 +117,8 @@ def clock(seconds: float) -> str:
 
 class LiveDisplay(Display):
     """Draws the job with rich; log lines scroll above it."""
+
+    previews = True
 
     def __init__(self, job: e.Job, console: Console | None = None) -> None:
         super().__init__()
@@ -195,7 +211,7 @@ class LiveDisplay(Display):
                 rate = self._reported.rate if self._reported.counts_bytes else None
                 self._progress.update(self._bar, completed=done, left=self._reported.left(now), rate=rate)
             self._progress.columns = self._many if self._console.width >= ROOMY else self._few
-            return Group(title, stages, self._progress)
+            return Group(title, stages, self._progress, *([Text(self._preview, "dim")] if self._preview else []))
         return Group(title, stages, Text(self._said(), self._colour()))
 
     def _said(self) -> str:
@@ -270,6 +286,8 @@ class PlainLines(Display):
     Within its block log lines look the same, on standard error.
     """
 
+    previews = True
+
     def __init__(self, prefix: str = "") -> None:
         super().__init__()
         self._prefix = prefix
@@ -288,6 +306,14 @@ class PlainLines(Display):
         if self._due(event, at) and (text := words.event(event, self._reused)) != self._last:
             self._last = text
             say(self._line(text, at))
+
+    def preview(self, text: str) -> None:
+        """Show it as a line every few seconds; that there is a picture, once."""
+        before, at = self._preview, time.monotonic()
+        super().preview(text)
+        if self._preview != before and at - self._preview_at >= PLAIN_EVERY:
+            self._preview_at = at
+            say(self._line(self._preview, at))
 
     def _like_ours(self, text: str) -> str:
         first, end, more = text.partition("\n")

@@ -6,13 +6,14 @@ import asyncio
 import time
 import uuid
 from bisect import bisect_right
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any, Final
 
 from aiohttp import web
 from msgspec.structs import replace
 
+from wakestream.adapters.config.numbers import whole_number
 from wakestream.adapters.daemon import event_feed as sse
 from wakestream.adapters.daemon.api import requests
 from wakestream.adapters.daemon.api.auth import ApiError, json_answer
@@ -24,14 +25,25 @@ from wakestream.adapters.daemon.console.uploads import Upload
 from wakestream.adapters.daemon.console.waiting import Waiting
 from wakestream.adapters.daemon.event_feed import Item, Listener
 from wakestream.adapters.daemon.outbox import Outbox
+from wakestream.adapters.daemon.previews import EVERY, WAITS, Previews
 from wakestream.adapters.daemon.replicate.files import Files
 from wakestream.adapters.daemon.replicate.hooks import EVENTS, USUAL, Hooks
-from wakestream.adapters.daemon.replicate.http import TOKEN, deadline_of, end_of, event, origin, page, wait_of
+from wakestream.adapters.daemon.replicate.http import (
+    TOKEN,
+    GrowingText,
+    deadline_of,
+    end_of,
+    event,
+    origin,
+    page,
+    wait_of,
+)
 from wakestream.adapters.daemon.replicate.models import Model, kind_name, models
 from wakestream.adapters.daemon.replicate.predictions import Predictions, caller_of, iso, place
 from wakestream.adapters.daemon.replicate.tokens import Token, Tokens
 from wakestream.adapters.daemon.result_reuse import results_of
-from wakestream.operators.model.engine import Slot, numbered
+from wakestream.adapters.runtime.tasks import tasks_of_block
+from wakestream.operators.model.engine import MAX_PREVIEW, TEXT, Slot, numbered
 from wakestream.operators.model.errors import UnknownKind, WrongInput
 from wakestream.streams.outbox import facts as f
 from wakestream.streams.outbox.outbox import webhook_of_caller
@@ -47,6 +59,9 @@ TIDY_EVERY: Final = 3600.0
 CANCEL_WAITS: Final = 5.0
 """Seconds in which a cancelled prediction usually ends; the answer to the cancel waits for it."""
 
+_GROWN: Final = "grown"
+"""The kind of the events that say that a text has grown."""
+
 _FIELDS: Final = ("input", "version", "stream", "webhook", "webhook_completed", "webhook_events_filter")
 
 
@@ -58,10 +73,16 @@ class Api:
     """A method for each call."""
 
     def __init__(
-        self, outbox: Outbox, console: Console, predictions: Predictions, tokens: Tokens, hooks: Hooks
+        self,
+        outbox: Outbox,
+        console: Console,
+        predictions: Predictions,
+        tokens: Tokens,
+        hooks: Hooks,
+        previews: Previews,
     ) -> None:
         self._outbox, self._console, self._predictions = outbox, console, predictions
-        self._tokens, self.hooks = tokens, hooks
+        self._tokens, self.hooks, self._previews = tokens, hooks, previews
         self._files = Files(console.holdings, console.calls.copies)
         self._began = iso(time.time()) or ""
         self._late: asyncio.Queue[str] = asyncio.Queue()
@@ -316,24 +337,49 @@ class Api:
         entry, feed = self._signed(request, "stream"), self._outbox.feed
         if self._streams >= FOLLOWERS:
             raise ApiError(429, "too_many_followers", f"{FOLLOWERS} event streams are open; try again later")
-        job = entry.accepted.job
+        job, only_text = entry.accepted.job, [*caller_of(entry).shape.values()] == ["text"]
+        last_id, _, sent = request.headers.get("Last-Event-ID", "").partition(":")
+        number = feed.after(last_id) or 0
+        grown = GrowingText((number and whole_number(sent, most=MAX_PREVIEW)) or 0)
 
         def text(item: Item) -> bytes:
-            lines = self._predictions.log([item])
-            return event(f"{feed.boot}-{item.number}", "logs", lines) if lines else b""
+            nonlocal number
+            if item.kind == _GROWN:
+                more = grown.more()
+                return event(f"{feed.boot}-{number}:{grown.sent}", "output", more) if more else b""
+            lines, number = self._predictions.log([item]), item.number
+            return event(f"{feed.boot}-{number}:{grown.sent}", "logs", lines) if lines else b""
 
         self._streams += 1
         try:
             with feed.follow(job, sse.cutting(request), counts=False) as listener:
-                first = b"".join(map(text, feed.of_job(job, feed.after(request.headers.get("Last-Event-ID", "")) or 0)))
-                more = None if entry.ended is not None else listener
-                response = await sse.stream(request, first, more, text, last=lambda item: item.kind in OUTCOME_KINDS)
+                first = b"".join(map(text, feed.of_job(job, number)))
+                live = None if entry.ended is not None else listener
+                async with tasks_of_block() as start:
+                    if only_text and live is not None:
+                        start(self._grow(job, grown, lambda: listener.put(Item(0, job, _GROWN, b""))))
+                    response = await sse.stream(
+                        request, first, live, text, last=lambda item: item.kind in OUTCOME_KINDS
+                    )
         finally:
             self._streams -= 1
         if response.prepared and (entry := self._found(job)).ended is not None:
             with suppress(ConnectionError):
-                await response.write(end_of(await self._predictions.plain(entry)))
+                await response.write(end_of(await self._predictions.plain(entry), grown if only_text else None))
         return response
+
+    async def _grow(self, job: str, grown: GrowingText, tell: Callable[[], object]) -> None:
+        """Follow the text of a prediction; `tell` is called when there is more, once until it was read."""
+        number = 0
+        while True:
+            if (found := await self._previews.newer(job, number, WAITS)) is None:
+                continue
+            number, preview = found
+            if preview.media == TEXT:
+                waits, grown.text = grown.waits, preview.data.decode(errors="replace")
+                if not waits and grown.waits:
+                    tell()
+            await asyncio.sleep(EVERY)
 
     async def output(self, request: web.Request) -> web.StreamResponse:
         """A file of a prediction's output."""

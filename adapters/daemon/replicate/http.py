@@ -106,12 +106,37 @@ def event(id_: str, kind: str, data: str) -> bytes:
     return f"event: {kind}\nid: {id_}\n{lines}\n".encode()
 
 
-def end_of(plain: Mapping[str, Any]) -> bytes:
-    """The last events of a stream: the output or the error, and the end."""
+class GrowingText:
+    """The text of an output, of which a reader has the first `sent` characters."""
+
+    def __init__(self, sent: int) -> None:
+        self.sent, self.text, self._before = sent, "", ""
+
+    @property
+    def waits(self) -> bool:
+        """Whether there is more for the reader."""
+        return len(self.text) > self.sent and self.text.startswith(self._before)
+
+    def more(self) -> str:
+        """What the reader has not got. Nothing while the work, begun again, writes another text."""
+        if not self.waits:
+            return ""
+        more, self._before, self.sent = self.text[self.sent :], self.text, len(self.text)
+        return more
+
+    def rest(self, whole: str) -> str:
+        """The rest of the output `whole`; all of it if the reader has another text."""
+        return whole[self.sent :] if whole.startswith(self._before) else whole
+
+
+def end_of(plain: Mapping[str, Any], grown: GrowingText | None = None) -> bytes:
+    """The last events of a stream: the output, or what `grown` lacks of it, or the error, and the end."""
     job, output, status = plain["id"], plain["output"], plain["status"]
     values = [*output.values()] if isinstance(output, dict) else output if isinstance(output, list) else [output]
     flat = [each for value in values for each in (value if isinstance(value, list) else [value]) if each is not None]
     texts = [each if isinstance(each, str) else orjson.dumps(each).decode() for each in flat]
+    if grown is not None:
+        texts = [rest for each in texts if (rest := grown.rest(each))]
     events = [event(f"{job}:{number}", "output", text) for number, text in enumerate(texts)]
     if plain["error"]:
         events.append(event(f"{job}:error", "error", plain["error"]))

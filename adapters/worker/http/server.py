@@ -25,20 +25,21 @@ from wakestream.adapters.worker.config import WorkerConfig
 from wakestream.adapters.worker.file_store import FileStore
 from wakestream.adapters.worker.http import auth, multipart, progress_socket, replies, requests, transfers, tus
 from wakestream.adapters.worker.http.possession import Proofs
+from wakestream.adapters.worker.http.previews import Previews
 from wakestream.adapters.worker.http.progress_socket import ProgressListeners
 from wakestream.adapters.worker.http.transfers import Transfers, put_etag, result_response
 from wakestream.adapters.worker.http.tus import TusCalls, put_version
 from wakestream.adapters.worker.http.waits import Waits
 from wakestream.adapters.worker.resumable_uploads import Uploads
 from wakestream.adapters.worker.task_queue import TaskQueue
-from wakestream.operators.model.engine import LISTS, Kind
+from wakestream.operators.model.engine import LISTS, PREVIEWS, Kind
 from wakestream.operators.model.errors import WorkerRefused, WrongInput
 from wakestream.operators.model.events import FileRef
 from wakestream.streams.protocol.kinds import fingerprint, fitting, is_repeatable, made_for, plain_kind, seeded
 from wakestream.streams.worker import shares
 from wakestream.streams.worker import state as w
 
-FEATURES = ("blake3", "cancel", "inputs", LISTS, "range", "small_files", "tus", "wait")
+FEATURES = ("blake3", "cancel", "inputs", LISTS, PREVIEWS, "range", "small_files", "tus", "wait")
 """The features beyond those of deployed workers."""
 
 BY_CAPABILITY = ("capability", "proof")
@@ -78,12 +79,15 @@ class WorkerCalls:
     transfers: Transfers = field(default_factory=Transfers)
     listeners: ProgressListeners = field(default_factory=ProgressListeners)
     waits: Waits = field(default_factory=Waits)
+    previews: Previews = field(default_factory=Previews)
     proofs: Proofs = field(init=False)
 
     def __post_init__(self) -> None:
-        """The proofs are about the same files, and the waits about the same tasks."""
+        """The proofs are about the same files, and the waits and previews about the same tasks."""
         self.proofs = Proofs(self.store, self.queue)
         self.queue.facts.subscribe(self.waits.told)
+        self.queue.facts.subscribe(self.previews.told)
+        self.queue.on_preview = self.previews.put
 
     def routes(self) -> list[web.RouteDef]:
         """The routes of all calls."""
@@ -93,6 +97,7 @@ class WorkerCalls:
             web.post(f"{AT}submit", self.submit),
             web.post(f"{AT}upload", self.upload),
             web.get(f"{AT}progress", self.progress),
+            web.get(f"{AT}previews", self.show_previews),
             web.get(f"{AT}download", self.download),
             web.get(f"{AT}queue", self.list_queue),
             web.post(f"{AT}cancel", self.cancel),
@@ -206,6 +211,10 @@ class WorkerCalls:
 
         return replies.ok({**await self.waits.report(request.query, look), "queue": replies.queue(self.queue.state)})
 
+    async def show_previews(self, request: web.Request) -> web.StreamResponse:
+        """Addition: what the engine has so far of a task, until it ends."""
+        return await self.previews.stream(request, lambda: self._task(request, request.query.get("task_id")))
+
     async def download(self, request: web.Request) -> web.StreamResponse:
         """The result of a task, or a part of it."""
         task = self._task(request, request.query.get("task_id"))
@@ -314,7 +323,7 @@ async def serving(calls: WorkerCalls, config: WorkerConfig) -> AsyncIterator[Wor
         middlewares=[*before, calls.transfers.middleware, plain_bodies], client_max_size=requests.MAX_BODY
     )
     app.add_routes([*calls.routes(), *sockets.routes()])
-    app.on_shutdown.extend((sockets.close, calls.waits.close))
+    app.on_shutdown.extend((sockets.close, calls.waits.close, calls.previews.close))
     app.on_response_prepare.extend((put_etag, put_version, put_cors))
     tls = config.tls.context if config.tls is not None else None
     async with listening(

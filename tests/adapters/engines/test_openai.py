@@ -25,6 +25,7 @@ from wakestream.adapters.config.setting_files import SettingsError
 from wakestream.adapters.engines import openai, openai_answers
 from wakestream.adapters.engines.config import EngineConfig
 from wakestream.adapters.testing.engine_run import EngineRun, run_engine
+from wakestream.operators.model.engine import Preview
 from wakestream.operators.model.errors import EngineUnreachable, TaskFailed, WrongInput
 
 MODELS = ({"id": "qwen3:8b"}, {"id": "Systran/faster-whisper-small", "task": "automatic-speech-recognition"},
@@ -163,6 +164,12 @@ async def test_a_text_is_complete_with_a_reason_or_the_end_of_the_stream(tmp_pat
     assert (path, asked["stream"], asked["model"]) == ("/v1/chat/completions", True, "qwen3:8b")
     assert asked["messages"] == [{"role": "system", "content": "be short"}, {"role": "user", "content": "hi"}]
     assert "system" not in asked
+
+
+async def test_a_text_is_shown_as_it_grows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(openai, "SAY_EVERY", 0.0)
+    shown = (await run(Server(chunk("hel") + chunk("lo", "stop")), tmp_path)).previews
+    assert shown == [Preview("text/plain", b"hel"), Preview("text/plain", b"hello")]
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from typing import Any
 from tests.support.browser.console_scene import House, Media
 from tests.support.engines.pair import QuietEngine
 from wakestream.adapters.engines.command import LIPSYNC_KIND
-from wakestream.operators.model.engine import Frame, Kind, Line, Made, Slot, Work
+from wakestream.operators.model.engine import Frame, Kind, Line, Made, Preview, Slot, Work
 from wakestream.streams.protocol.kinds import plain_kind
 from wakestream.streams.protocol.known_kinds import KnownKinds, from_plain
 
@@ -84,10 +84,13 @@ class Studio(QuietEngine):
         self.works: list[Work] = []
         self.go_on = asyncio.Event()
         self.go_on.set()
+        self.preview: Preview | None = None
 
-    async def render(self, work: Work) -> AsyncGenerator[Frame | Line | Made, None]:
+    async def render(self, work: Work) -> AsyncGenerator[Frame | Line | Made | Preview, None]:
         self.works.append(work)
         yield Frame(1, 2, 50.0)
+        if self.preview is not None:
+            yield self.preview
         await self.go_on.wait()
         kind = next(kind for kind in self.kinds if kind.name == work.kind)
         for slot in kind.outputs:

@@ -15,7 +15,7 @@ from wakestream.adapters.net.hub_link import open_link
 from wakestream.adapters.worker.config import WorkerConfig
 from wakestream.adapters.worker.program import RunningWorker, running_worker
 from wakestream.operators.model import events as e
-from wakestream.operators.model.engine import Engine, Frame, Kind, Line, Made, Slot, Work
+from wakestream.operators.model.engine import Engine, Frame, Kind, Line, Made, Preview, Slot, Work
 from wakestream.operators.model.errors import TaskFailed
 from wakestream.operators.model.policy import Policy
 from wakestream.streams.jobs.stages import job_pipeline
@@ -48,11 +48,21 @@ class Joining(QuietEngine):
         self.failing = 0
         self.began, self.go_on = asyncio.Event(), asyncio.Event()
         self.go_on.set()
+        self.previews: asyncio.Queue[Preview | None] = asyncio.Queue()
+        self.previews.put_nowait(None)
 
-    async def render(self, work: Work) -> AsyncGenerator[Frame | Line | Made, None]:
+    def shows(self) -> asyncio.Queue[Preview | None]:
+        """Show the previews of this queue before each work goes on; None is the end of them."""
+        self.previews = asyncio.Queue()
+        return self.previews
+
+    async def render(self, work: Work) -> AsyncGenerator[Frame | Line | Made | Preview, None]:
         self.works.append(work)
         self.began.set()
         yield Frame(1, 2, 50.0)
+        while (preview := await self.previews.get()) is not None:
+            yield preview
+        self.previews.put_nowait(None)
         await self.go_on.wait()
         if len(self.works) == self.failing:
             raise TaskFailed("this work fails")

@@ -5,7 +5,7 @@ import { costOf } from "/costs.js";
 import { Details } from "/details.js";
 import { button, h, icon, put, say, show, titled } from "/dom.js";
 import { kindLine } from "/kinds.js";
-import { picture, thumb } from "/previews.js";
+import { picture, SoFar, thumb } from "/previews.js";
 import { gallery, hush, made, showWord } from "/results.js";
 import { chooser } from "/select.js";
 import { todo, why } from "/sentences.js";
@@ -40,6 +40,7 @@ class Card {
     this.percent = h("span", { class: "big" });
     this.meter = h("div", { class: "meter", role: "progressbar", "aria-valuemin": "0", "aria-valuemax": "100" }, this.percent);
     this.facts = h("p", { class: "facts" });
+    this.soFar = new SoFar();
     this.numbers = h("div", { class: "numbers" }, this.meter, this.facts);
     this.cancel = button(t("card.cancel"), "close", () => (acts.undo.of(this.job.id) ? acts.undo.undo(this.job.id) : acts.cancel(this.job)));
     this.retry = button(t("card.retry"), "again", () => (this.job.copying ? acts.again(this.job, []) : canRemake(this.job) ? acts.another(this.job) : acts.retry(this.job)));
@@ -55,7 +56,7 @@ class Card {
     this.tools = h("div", { class: "card-tools" }, this.choose, this.play, this.down, this.cancel, this.retry, this.bin);
     this.stage = h("div", { class: "stage" });
     this.root = h("li", { class: "panel card", "data-job": job.id, "aria-labelledby": `job-${job.id}` }, this.picture,
-      h("div", { class: "card-head" }, chooser(job.id, titleText(job)), this.title, this.pill), this.kindLine, h("p", { class: "card-why" }, this.why, " ", this.todo), this.detail.root, this.track,
+      h("div", { class: "card-head" }, chooser(job.id, titleText(job)), this.title, this.pill), this.kindLine, h("p", { class: "card-why" }, this.why, " ", this.todo), this.detail.root, this.track, this.soFar.root,
       h("div", { class: "card-foot" }, this.numbers, this.when, this.tools), this.stage, this.grip);
   }
 
@@ -89,6 +90,7 @@ class Card {
     show(this.track, !ended && !job.copying);
     this.showSteps(job, ended, part);
     this.showNumbers(job, part);
+    this.soFar.update(job, this.root);
     say(this.when, when(job));
     const here = Boolean(job.result && job.result.here);
     show(this.cancel, !ended && job.state !== "cancelling");

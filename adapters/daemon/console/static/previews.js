@@ -1,8 +1,9 @@
 // Small pictures of files, which the daemon makes, or else this page. They are asked for when they stay in view, two at a time.
 
-import { h, icon } from "/dom.js";
+import { h, icon, show } from "/dom.js";
 import { fileLook, mediaLook } from "/look.js";
 import { call } from "/session.js";
+import { t } from "/words.js";
 
 const KEPT = 200;
 const AT_ONCE = 2;
@@ -86,6 +87,31 @@ async function fill(thumb) {
   if (!found?.image || thumb.dataset.of !== path) return;
   thumb.replaceChildren(h("img", { src: found.image, alt: "" }));
   thumb.title = found.format.join("  ·  ");
+}
+
+/** What the engine has so far of a job that runs: a picture, or the end of a text. Asked for once a second while it is in view. */
+export class SoFar {
+  constructor() {
+    this.root = h("div", { class: "so-far", hidden: true });
+    this.number = 0;
+  }
+
+  async update(job, card) {
+    this.runs = !job.outcome && job.last?.event === "running";
+    if (!this.runs) {
+      this.number = 0;
+      show(this.root, false);
+    }
+    const { top, bottom } = card.getBoundingClientRect();
+    if (!this.runs || this.asks || document.hidden || bottom <= 0 || top >= innerHeight) return;
+    this.asks = true;
+    const found = await call("GET", `/console/jobs/${encodeURIComponent(job.id)}/preview?seen=${this.number}`).catch(() => ({}));
+    this.asks = false;
+    if (!found.number || !this.runs) return;
+    this.number = found.number;
+    this.root.replaceChildren(found.data ? h("img", { src: `data:${found.media};base64,${found.data}`, alt: t("card.so_far") }) : h("p", { text: found.text.slice(-600), dir: "auto" }));
+    show(this.root, true);
+  }
 }
 
 /** An empty place for a picture. */

@@ -166,7 +166,7 @@ export const EN = {
   "card.download": "Download", "card.remove": "Remove result",
   "card.gone": "The result file is gone.",
   "card.eta": "{left} left", "card.rate": "{rate}/s", "card.of": "{part} of {all}", "card.took": "took {time}",
-  "card.retried": "retry of an earlier job", "card.player": "Result of {name}", "card.progress": "{stage}, {percent}",
+  "card.so_far": "Preview", "card.retried": "retry of an earlier job", "card.player": "Result of {name}", "card.progress": "{stage}, {percent}",
   "move.grip": "Move {name}", "move.how": "Drag to change the order, or press the arrow keys. Home moves to the top, End to the end.",
   "move.place": "{name}: place {place} of {count}", "bad.not_movable": "The job has begun, so it cannot be moved.",
   "card.use": "Use these settings",

@@ -164,7 +164,7 @@ export const ZH = {
   "card.download": "下载", "card.remove": "删除结果",
   "card.gone": "结果文件已不在。",
   "card.eta": "还需 {left}", "card.rate": "{rate}/秒", "card.of": "{part} / {all}", "card.took": "用时 {time}",
-  "card.retried": "重试的任务", "card.player": "{name} 的结果", "card.progress": "{stage}，{percent}",
+  "card.so_far": "预览", "card.retried": "重试的任务", "card.player": "{name} 的结果", "card.progress": "{stage}，{percent}",
   "move.grip": "移动 {name}", "move.how": "拖动可调整顺序，也可按方向键；Home 移到最前，End 移到最后。",
   "move.place": "{name}：第 {place} 位，共 {count} 个", "bad.not_movable": "任务已经开始，不能移动。",
   "card.use": "使用这些设置",
