@@ -19,7 +19,6 @@ from tests.support.programs.client_scene import User, clean_environment
 from tests.support.programs.our_peers import SECRET, Joining, Place, gpu_online
 from wakestream.adapters.client.worker import HttpWorkers
 from wakestream.adapters.config.setting_files import SettingsError
-from wakestream.adapters.hub import server as hub_server
 from wakestream.adapters.hub.config import HubConfig
 from wakestream.adapters.hub.licenses import LicenseBook
 from wakestream.adapters.hub.server import HubServer, open_hub
@@ -236,7 +235,7 @@ async def test_tls_to_a_plain_port_is_answered_with_advice(place: Place) -> None
 async def test_a_missing_handshake_times_out(
     place: Place, authority: Authority, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(hub_server, "_OPEN_WITHIN", 0.2)
+    monkeypatch.setattr("wakestream.adapters.hub.admission._OPEN_WITHIN", 0.2)
     monkeypatch.setattr(worker_server, "TLS_WITHIN", 0.2)
     tls = ServerTls(*authority.issue())
     config = WorkerConfig(place.folder / "worker", PairEngine(Joining()), SECRET, port=0, tls=tls)
