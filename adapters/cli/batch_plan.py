@@ -43,6 +43,9 @@ SHOWN_MOST: Final = 10
 OURS: Final = ("line", "state", "result", "job", "gpu", "seconds", "cost", "currency", "error")
 """Columns of the table of results."""
 
+_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
+"""What a cell begins with that a spreadsheet computes."""
+
 _OTHERS: Final = ("video", "pairs", "job_id", "then", "foreground", "leave")
 _ID: Final = re.compile(r"ws-[0-9a-f]{16}")
 
@@ -105,6 +108,9 @@ class Plan:
         rows = [{**self._given(item), **item.said, "line": item.row.line} for item in self.items]
         if self.results is not None and self.results.suffix.lower() != ".csv":
             return b"".join(orjson.dumps(row) + b"\n" for row in rows)
+        for row in rows:  # the words of an engine, or of the server behind it
+            if str(row.get("error", "")).startswith(_FORMULA):
+                row["error"] = f"'{row['error']}"
         text = io.StringIO(newline="")
         names = dict.fromkeys(name for row in rows for name in row if name not in OURS)
         writer = csv.DictWriter(text, [*names, *OURS])

@@ -37,7 +37,7 @@ ACTIVE_EVERY = 30.0
 SIZE = 1_000_000
 """Bytes of a file that is not in the logs."""
 
-FEATURES = frozenset({"blake3", "cancel", "inputs", "lists", "range", "small_files", "tus", "wait"})
+FEATURES = frozenset({"blake3", "cancel", "inputs", "lists", "previews", "range", "small_files", "tus", "wait"})
 
 
 @dataclass(frozen=True, slots=True)
