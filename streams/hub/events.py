@@ -708,6 +708,13 @@ class WorkerUrl(_NowOfGpu, frozen=True):
     url: str
 
 
+class StopAllowed(_Transient, frozen=True):
+    """The monitor at `fd` was told that no job needs its machine, so it stops it now."""
+
+    fd: int
+    at: Moment
+
+
 class Asked(_Transient, frozen=True):
     """A client's question (`kind` is status or boot) went to the monitors under its `request_id`.
 
@@ -855,7 +862,7 @@ Fact = (
     | MonitorsTold | GpuActive | WorkerUrl | MachineUrl | GpuUnaddressed | KindsHeard
     | JobUsedKept | UsageKept | MeterKept | JobMetered
     | MachineKnown | OrphanFound | PowerNews | NewsOver | BudgetReached | GpusBlocked | GpuLetGo | GpuWarmed
-    | LicensesUnpaid | GpuSuspended | GpuWoken | JobsOrdered | Planned | Asked | Answered | ClockSet
+    | LicensesUnpaid | GpuSuspended | GpuWoken | JobsOrdered | Planned | StopAllowed | Asked | Answered | ClockSet
     | JobStoring | JobStored | JobDirect | JobDelivered | DeliveriesGone | DepotUsed | DepotUnused | DepotRemoved
     | DepotHeld | UploadSeen | DepotSwept | DepotLeaves
     | DiskLow | CapabilityGiven | LicenseGone | TextAsked | TextGiven | TextEnded

@@ -629,6 +629,10 @@ def _worker_url(state: HubState, fact: f.WorkerUrl) -> None:
         state.connections[worker].url = fact.url
 
 
+def _stop_allowed(state: HubState, fact: f.StopAllowed) -> None:
+    state.connections[fact.fd].stops_at = fact.at
+
+
 def _asked(state: HubState, fact: f.Asked) -> None:
     since, fds = state.asked.get((fact.kind, fact.request_id), (fact.at, ()))
     if fact.fd not in fds:
@@ -769,6 +773,7 @@ CHANGES: dict[type[f.Fact], Callable[[HubState, Any], object]] = {
     f.WorkerUrl: _worker_url,
     f.MachineUrl: _set_gpu(machine_url="url"),
     f.GpuUnaddressed: _set_gpu(unaddressed="at"),
+    f.StopAllowed: _stop_allowed,
     f.Asked: _asked,
     f.Answered: lambda state, fact: state.asked.pop((fact.kind, fact.request_id), None),
     f.ClockSet: _clock_set,

@@ -49,6 +49,9 @@ MACHINES = "machines"
 LATE = 0.5
 """Seconds by which a switch may be reported late without being booked again."""
 
+ONE_STOP = 20.0
+"""Seconds for which a monitor that may stop its machine has no rival: less than monitors wait for an answer."""
+
 STATES = get_args(PowerWord)
 
 _Told = tuple[str, int]
@@ -542,10 +545,21 @@ def task_query(state: HubState, peer: Connection, message: m.TaskQuery, now: flo
     active = sum(len(gpu.leases) for gpu in gpus)
     if not state.blocks(*(gpu.name for gpu in gpus)):
         active += placement.waiting_for(state, gpus) + relays.active(state)
+    free = message.drain and active == 0 and not recent
+    if free and _another_stops(state, peer, own, now):
+        return  # without an answer, this monitor gives its GPU no job and sees the stop; otherwise it asks again
     answer = m.TaskQueryResponse(request_id=message.request_id, active_count=active, has_recent_active=recent)
     decision.send(peer.fd, answer)
-    if message.drain and active == 0 and not recent:
+    if free:
+        decision.fact(f.StopAllowed(peer.fd, now))
         decision.fact(*(f.GpuPhase(gpu.name, "draining", now, "no job holds it") for gpu in own if gpu.online))
+
+
+def _another_stops(state: HubState, peer: Connection, gpus: Iterable[Gpu], now: float) -> bool:
+    """Whether another monitor of the machine was allowed a moment ago to stop it: one stop is enough."""
+    names = {gpu.name for gpu in gpus}
+    monitors = (state.connections[fd] for fd in state.monitors if fd != peer.fd)
+    return any(now - each.stops_at < ONE_STOP and not names.isdisjoint(each.gpus) for each in monitors)
 
 
 def abandoned(state: HubState, now: float, decision: HubDecision) -> None:

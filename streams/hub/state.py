@@ -176,7 +176,8 @@ class Connection:
     """One open connection. `role` is client, worker, monitor or depot, from its registration on.
 
     `told` is a second and how many messages of this connection went to monitors in it. `kinds` are those that a worker
-    has described, and which are not yet its GPU's; `described`: these are all. `instance` is a monitor's process.
+    has described, and which are not yet its GPU's; `described`: these are all. `instance` is a monitor's process, and
+    `stops_at` is when it was told that no job needs its machine.
     """
 
     fd: int
@@ -197,6 +198,7 @@ class Connection:
     slots: int | None = None
     max_priority: int = 0
     instance: str = ""
+    stops_at: Moment = float("-inf")
     kinds: tuple[Mapping[str, Any], ...] | None = None
     described: bool = False
 

@@ -75,6 +75,4 @@ async def test_a_machine_is_on_while_one_of_its_gpus_is_used_and_stops_once(
         (box.folder / "finish").touch()
         assert (await job.ended()).code == 0
         await box.becomes(lambda: "stop" in calls(box.folder))
-        first, *stops = calls(box.folder)
-        assert (first, {*stops}) == ("start", {"stop"})
-        assert len(stops) <= len(monitors), "two monitors may decide at the same moment; each stops it once"
+        assert calls(box.folder) == ["start", "stop"]

@@ -4,6 +4,7 @@ import pytest
 
 from tests.support.streams.hub_net import Net
 from tests.support.streams.monitor_desk import Desk
+from wakestream.streams.hub.power import ONE_STOP
 from wakestream.streams.monitor import power_machine as p
 from wakestream.streams.monitor.monitor import to_event
 from wakestream.streams.protocol import messages as m
@@ -93,6 +94,17 @@ def test_a_machine_is_in_use_while_one_of_the_gpus_in_it_is(net: Net) -> None:
     net.say(client, m.JobDone(request_id="j1"))
     assert asks(net, attic, "attic") == m.TaskQueryResponse(request_id="q", active_count=0, has_recent_active=False)
     assert {gpu.phase for gpu in net.state.gpus.values()} == {"draining"}, "a stop of the machine stops both"
+    net.say(studio, m.TaskQuery(request_id="q", gpu="studio", drain=True))
+    assert net.heard(studio, m.TaskQueryResponse) == [], "one of them stops it"
+    net.pass_time(ONE_STOP)
+    assert asks(net, studio, "studio").active_count == 0, "but perhaps it could not"
+
+
+def test_a_monitor_that_may_stop_its_machine_and_is_gone_holds_no_other_one_back(net: Net) -> None:
+    studio, attic = of_machine(net, "studio"), of_machine(net, "attic")
+    assert asks(net, attic, "attic").active_count == 0
+    assert asks(net, attic, "attic").active_count == 0, "nor itself"
+    net.leave(attic)
     assert asks(net, studio, "studio").active_count == 0
 
 
