@@ -61,7 +61,7 @@ class Flipping(Scene):
         (self.here / "words.png").write_text("not a picture")
 
     @asynccontextmanager
-    async def online(self, through: str = "foreground") -> AsyncIterator[HubServer]:
+    async def online(self, through: str = "foreground", *flags: str) -> AsyncIterator[HubServer]:
         async with AsyncExitStack() as stack:
             hub = await stack.enter_async_context(self.place.hub())
             await stack.enter_async_context(self.worker())
@@ -69,7 +69,7 @@ class Flipping(Scene):
             self.user.environment |= self.place.client_settings()
             self.user.environment.setdefault("WAKESTREAM_DAEMON", str(self.folder / "daemon"))
             if through == "daemon":
-                await stack.enter_async_context(daemon(self.user))
+                await stack.enter_async_context(daemon(self.user, *flags))
             yield hub
 
     async def run(self, *arguments: str, **environment: str) -> Ran:  # type: ignore[override]
