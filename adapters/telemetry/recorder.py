@@ -89,7 +89,7 @@ class Recorder(Tap):
 
     def _open(self) -> BinaryIO:
         self._part += 1
-        begun = datetime.fromtimestamp(self._header.epoch, UTC).strftime("%Y%m%dT%H%M%SZ")
+        begun = datetime.fromtimestamp(self._header.epoch, UTC).strftime("%Y%m%dT%H%M%S.%fZ")
         self._name = f"{self._header.program}-{begun}-{os.getpid()}-"
         path = self._folder / f"{self._name}{self._part:03}.jsonl"
         try:

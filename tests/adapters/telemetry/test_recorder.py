@@ -4,12 +4,14 @@ import asyncio
 import errno
 import os
 import stat
+from dataclasses import replace
 from pathlib import Path
 
 import orjson
 import pytest
 
 from wakestream.adapters.telemetry.recorder import Recorder, recording
+from wakestream.adapters.telemetry.recordings import find
 from wakestream.operators.model.errors import FileUnusable
 from wakestream.streams.protocol import messages as m
 from wakestream.streams.recording.recording import TICK, Header, UnusableLog, read_log, untapped
@@ -74,6 +76,12 @@ async def test_files_rotate_and_the_oldest_are_removed(tmp_path: Path) -> None:
     last = read_log(kept[-2].read_bytes().splitlines(keepends=True))
     assert last.header == HEADER
     assert last.rows[-1].data["n"] > 40
+
+
+async def test_two_runs_that_begin_within_one_second_are_two_logs(tmp_path: Path) -> None:
+    for epoch in (HEADER.epoch, HEADER.epoch + 0.25):  # a hub that leads again at once
+        Recorder(tmp_path, replace(HEADER, epoch=epoch)).close()
+    assert [len(one.parts) for one in find([tmp_path])] == [1, 1]
 
 
 async def test_a_torn_last_line_is_left_out(tmp_path: Path) -> None:
