@@ -258,11 +258,9 @@ class PostgresStore:
             on_lost: Called in that thread when the session has ended.
         """
         self._on_lost = on_lost
-        if self._beats is None:
+        if self._beats is None or not self._beats.is_alive():
             self._beats = threading.Thread(target=self._keep, name="beats", daemon=True)
             self._beats.start()
-        elif not self._beats.is_alive():
-            self._keep()
 
     def _keep(self) -> None:
         while not self._closing.is_set():

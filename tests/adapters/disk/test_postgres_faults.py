@@ -75,6 +75,26 @@ async def test_a_session_of_a_program_that_writes_nothing_for_long_stays(
     other.close()
 
 
+async def test_a_hub_whose_sign_of_life_failed_once_while_it_stood_by_shows_it_when_it_leads(
+    postgres: PostgresServer,
+) -> None:
+    leader, beat, lost = store(postgres.database()), asyncio.Event(), list[Exception]()
+    loop, real = asyncio.get_running_loop(), leader._beat
+    leader._beat = lambda: (_ for _ in ()).throw(JournalError("canceling statement due to user request"))
+    leader.keep(lost.append)
+    await asyncio.to_thread(leader._beats.join)
+    leader._beat = lambda: (real(), loop.call_soon_threadsafe(beat.set))
+    assert leader.lead()
+    beat.clear()
+    try:
+        async with asyncio.timeout(20):
+            await asyncio.to_thread(leader.keep)
+            await beat.wait()
+    finally:
+        leader.close()
+    assert len(lost) == 1
+
+
 @pytest.mark.parametrize("way", ["up", "down"])
 async def test_a_half_open_connection_is_noticed_and_the_leader_fenced(
     postgres: PostgresServer, proxy: FaultProxy, monkeypatch: pytest.MonkeyPatch, way: str
