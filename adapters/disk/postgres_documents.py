@@ -30,6 +30,7 @@ class PostgresDocuments:
     def __init__(self, address: str) -> None:
         self.place = address
         self._seen: Mapping[str, tuple[int, bytes]] | None = None
+        self._noting = threading.Lock()
         self._mine = threading.local()
 
     def look(self, session: Session) -> None:
@@ -37,8 +38,11 @@ class PostgresDocuments:
         seen = self._seen or {}
         names, versions = list(seen), [version for version, _ in seen.values()]
         found = session.execute(_CHANGED, (names, versions), binary=True).fetchall()
-        if found or self._seen is None:
-            self._seen = {**seen, **{name: (version, data) for name, version, data in found}}
+        with self._noting:
+            now = self._seen or {}  # another thread may have written meanwhile
+            if found or self._seen is None:
+                fresh = {name: (version, data) for name, version, data in found if now.get(name) is seen.get(name)}
+                self._seen = {**now, **fresh}
 
     def path(self, name: str) -> str:
         """See `Documents.path`."""
@@ -65,8 +69,9 @@ class PostgresDocuments:
         """See `Documents.write`."""
         with self._session(name) as session:
             version = one(session, _WRITE, name, content)
-        if self._seen is not None:  # what this program wrote it knows at once
-            self._seen = {**self._seen, name: (version, content)}
+        with self._noting:
+            if self._seen is not None:  # what this program wrote it knows at once
+                self._seen = {**self._seen, name: (version, content)}
 
     @contextmanager
     def locked(self, name: str) -> Iterator[None]:

@@ -1,5 +1,6 @@
 """Licenses, codes and the capability key in a real PostgreSQL, where each hub of a cluster has the same."""
 
+import contextlib
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -78,6 +79,29 @@ def test_a_running_hub_sees_what_others_changed_without_a_session_of_its_own(pos
     of_hub.look(session)
     assert book.refresh() == {license_.id}
     session.close()
+
+
+def test_a_hub_does_not_forget_what_it_changed_while_it_reads_what_others_changed(postgres: PostgresServer) -> None:
+    from wakestream.adapters.disk.postgres import connect, make_tables
+
+    address = postgres.database()
+    with contextlib.closing(connect(address, 100.0)) as session:
+        make_tables(address, session)
+        of_hub = kept(address)
+        of_hub.write("invites.json", b"1")
+        of_hub.look(session)
+        kept(address).write("licenses.json", b"{}")
+
+        class Slow:
+            """Its answer arrives when the hub has written."""
+
+            def execute(self, *query: Any, **options: Any) -> Any:
+                found = session.execute(*query, **options)
+                of_hub.write("invites.json", b"2")  # another thread does so
+                return found
+
+        of_hub.look(Slow())  # type: ignore[arg-type]
+        assert of_hub.read("invites.json") == b"2"
 
 
 def test_without_the_database_each_call_is_a_sentence(
