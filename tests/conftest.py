@@ -1,18 +1,23 @@
 """Which loop a test runs on: virtual for the pure rooms, the real one where the world is touched."""
 
 import asyncio
+import contextlib
 import functools
 import inspect
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests.support.postgres import PostgresServer, postgres_server
 from wakestream.adapters.cli.i18n.catalog import asked_for
 from wakestream.adapters.testing.virtual_loop import VirtualLoop
+
+if TYPE_CHECKING:
+    from tests.support.programs.cluster_scene import Cluster
 
 HERE = Path(__file__).parent
 
@@ -109,3 +114,19 @@ def pytest_asyncio_loop_factories(
     config: pytest.Config, item: pytest.Item
 ) -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
     return {"virtual": VirtualLoop} if _is_virtual(item) else {"real": asyncio.new_event_loop}
+
+
+@pytest.fixture(scope="module")
+def postgres() -> Iterator[PostgresServer]:
+    """A real PostgreSQL."""
+    with postgres_server() as server:
+        yield server
+
+
+@pytest.fixture
+async def cluster(postgres: PostgresServer, tmp_path: Path) -> AsyncIterator["Cluster"]:
+    """Real hubs on a new database."""
+    from tests.support.programs.cluster_scene import Cluster
+
+    async with contextlib.AsyncExitStack() as stack:
+        yield Cluster(await asyncio.to_thread(postgres.database), tmp_path, stack)

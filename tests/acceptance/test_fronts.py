@@ -14,7 +14,6 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus, WebSocketException
 
 from tests.support.log_lines import logged
-from tests.support.postgres import postgres_server
 from tests.support.programs.certificates import Authority
 from tests.support.programs.cluster_scene import SUBMIT, Cluster
 from tests.support.programs.hub_scene import ONLINE, WITHIN, Place
@@ -279,27 +278,23 @@ async def test_jobs_are_done_through_a_front_that_is_killed_meanwhile(tmp_path: 
             assert await house.outcome("while-killed", job) == "done"
 
 
-@pytest.fixture
-async def cluster(tmp_path: Path) -> AsyncIterator[Cluster]:
-    with postgres_server() as server:
-        async with contextlib.AsyncExitStack() as stack:
-            yield Cluster(await asyncio.to_thread(server.database), tmp_path, stack)
-
-
 class Submitter:
     """Submits jobs at a front, one after the other; again after each reconnection, as our clients do."""
 
     def __init__(self, cluster: Cluster, url: str, name: str) -> None:
         self.cluster, self.url, self.name = cluster, url, name
         self.acknowledged: list[str] = []
+        self.news = asyncio.Event()
         self.task = asyncio.create_task(self._run())
+        self.task.add_done_callback(lambda _: self.news.set())
 
     async def has(self, count: int) -> None:
         """So many jobs are acknowledged."""
         async with asyncio.timeout(60):
             while len(self.acknowledged) < count:
                 assert not self.task.done(), self.task.exception()
-                await asyncio.sleep(0.01)  # it is another process that answers
+                self.news.clear()
+                await self.news.wait()
 
     async def _run(self) -> None:
         while True:
@@ -311,7 +306,8 @@ class Submitter:
                     while (await peer.first("gpu.power.offline"))["request_id"] != job:
                         pass
                     self.acknowledged.append(job)
-            await asyncio.sleep(0.05)
+                    self.news.set()
+            await asyncio.sleep(0.05)  # the front is another process, and has no leader for a moment
 
 
 @pytest.mark.timeout(120)

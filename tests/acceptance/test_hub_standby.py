@@ -1,36 +1,21 @@
 """Two real hubs on one real PostgreSQL: what the first one said is still so when the second one leads."""
 
 import asyncio
-import contextlib
 import re
 import signal
 import socket
 import time
-from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import aiohttp
 import orjson
-import pytest
 
 from tests.support.ports import free_port
-from tests.support.postgres import PostgresServer, postgres_server
+from tests.support.postgres import PostgresServer
 from tests.support.programs.cluster_scene import SUBMIT, Cluster, has_jobs
 from tests.support.programs.metrics_scene import read
 from wakestream.adapters.config.settings import load
-
-
-@pytest.fixture(scope="module")
-def postgres() -> Iterator[PostgresServer]:
-    with postgres_server() as server:
-        yield server
-
-
-@pytest.fixture
-async def cluster(postgres: PostgresServer, tmp_path: Path) -> AsyncIterator[Cluster]:
-    async with contextlib.AsyncExitStack() as stack:
-        yield Cluster(await asyncio.to_thread(postgres.database), tmp_path, stack)
 
 
 async def test_a_killed_leader_is_replaced_and_no_queued_job_is_lost(cluster: Cluster) -> None:

@@ -4,12 +4,12 @@ import asyncio
 import contextlib
 import json
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
-from tests.support.postgres import PostgresServer, postgres_server
+from tests.support.postgres import PostgresServer
 from tests.support.programs.state_folders import digests, put
 from wakestream.adapters.cli import main
 from wakestream.adapters.disk.documents import NAMES
@@ -22,12 +22,6 @@ from wakestream.streams.hub import events as f
 from wakestream.streams.hub.hub import DECIDER, HubState
 
 RELEASED = Path(__file__).parents[1] / "data" / "states" / "0.1.0.json"
-
-
-@pytest.fixture(scope="module")
-def postgres() -> Iterator[PostgresServer]:
-    with postgres_server() as server:
-        yield server
 
 
 def facts(count: int) -> Sequence[f.Fact]:

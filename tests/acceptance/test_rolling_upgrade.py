@@ -1,20 +1,13 @@
 """Two hubs are stopped and started in turn while jobs are in flight: each job is done, by programs of any version."""
 
 import asyncio
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.support.postgres import PostgresServer, postgres_server
+from tests.support.postgres import PostgresServer
 from tests.support.programs.cluster_scene import HouseOfTwo
 from tests.support.programs.mixed_versions import NOT_HERE, OURS, PROGRAMS, RELEASED
-
-
-@pytest.fixture(scope="module")
-def postgres() -> Iterator[PostgresServer]:
-    with postgres_server() as server:
-        yield server
 
 
 @pytest.mark.timeout(300)

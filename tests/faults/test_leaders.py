@@ -13,13 +13,11 @@ import statistics
 import sys
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
 
-from tests.support.postgres import PostgresServer, postgres_server
 from tests.support.programs.client_scene import Running
 from tests.support.programs.cluster_scene import SUBMIT, Cluster, queue_jobs, queued
 from tests.support.programs.hub_scene import ONLINE, Peer
@@ -29,18 +27,6 @@ FLIGHT, OF_LICENSE = 100, 900
 
 REGISTER = {"type": "register", "features": ["done", "released"]}
 LATE = {"type": "hub.status.query", "request_id": "late"}
-
-
-@pytest.fixture(scope="module")
-def postgres() -> Iterator[PostgresServer]:
-    with postgres_server() as server:
-        yield server
-
-
-@pytest.fixture
-async def cluster(postgres: PostgresServer, tmp_path: Path) -> AsyncIterator[Cluster]:
-    async with contextlib.AsyncExitStack() as stack:
-        yield Cluster(await asyncio.to_thread(postgres.database), tmp_path, stack)
 
 
 class Account:

@@ -7,7 +7,7 @@ import os
 import shutil
 import tempfile
 import traceback
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,12 +22,6 @@ from tests.support.postgres import PostgresServer, postgres_server, replica_of
 from wakestream.operators.model.errors import Fenced, JournalError, NoSpace
 
 SILENT = Fault(swallow=True)
-
-
-@pytest.fixture(scope="module")
-def postgres() -> Iterator[PostgresServer]:
-    with postgres_server() as server:
-        yield server
 
 
 @pytest.fixture

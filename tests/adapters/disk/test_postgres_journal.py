@@ -5,7 +5,7 @@ import contextlib
 import re
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -36,12 +36,6 @@ class Paid:
 
 
 Fact = Put | Paid
-
-
-@pytest.fixture(scope="module")
-def postgres() -> Iterator[PostgresServer]:
-    with postgres_server() as server:
-        yield server
 
 
 LATER_DOCUMENT = """INSERT INTO wakestream.documents VALUES ('{}', 1, '{{"v": 99}}')"""

@@ -2,25 +2,18 @@
 
 import contextlib
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 
-from tests.support.postgres import PostgresServer, postgres_server
+from tests.support.postgres import PostgresServer
 from wakestream.adapters.config.settings import SettingsError
 from wakestream.adapters.disk import documents
 from wakestream.adapters.hub.invites import Invites
 from wakestream.adapters.hub.license_uses import LicenseUses
 from wakestream.adapters.hub.licenses import LicenseBook, LicenseError
 from wakestream.adapters.net.capability_keys import Signer
-
-
-@pytest.fixture(scope="module")
-def postgres() -> Iterator[PostgresServer]:
-    with postgres_server() as server:
-        yield server
 
 
 def kept(address: str) -> Any:
