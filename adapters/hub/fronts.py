@@ -123,7 +123,6 @@ class FrontDesk:
         opened: Called with a new connection; returns its number at the hub.
         frame: Called with each frame, or the size of one that is too large.
         closed: Called with the number of a connection that is gone.
-        close: Closes a connection for this reason.
         room: Returns when the hub takes further events.
     """
 
@@ -132,10 +131,9 @@ class FrontDesk:
         opened: Callable[[Fronted], int],
         frame: Callable[[int, Fronted, bytes, int], None],
         closed: Callable[[int], None],
-        close: Callable[[f.Close], None],
         room: Callable[[], Awaitable[None]],
     ) -> None:
-        self._opened, self._frame, self._closed, self._close, self._room = opened, frame, closed, close, room
+        self._opened, self._frame, self._closed, self._room = opened, frame, closed, room
         self.open: set[Front] = set()
 
     def judge(self, path: str, known: f.License | None) -> tuple[bool, tuple[str, str] | None]:
@@ -178,11 +176,7 @@ class FrontDesk:
             self._closed(fd)
         else:
             fd, fronted = front.fronted[item.number]
-            try:
-                self._frame(fd, fronted, item.frame, item.size)
-            except Exception:
-                logger.exception("internal error on connection {}; it is closed", fd)
-                self._close(f.Close(fd, 1011, ""))
+            self._frame(fd, fronted, item.frame, item.size)
 
     def end_invalid(self, is_valid: Callable[[str], bool]) -> None:
         """Disconnect the fronts whose key is not valid any more."""

@@ -114,7 +114,7 @@ class HubServer:
             places.proxies,
         )
         self._gate = Admission(places, self._judge, self.page, self._operator.answer, config.leadership)
-        self.fronts = FrontDesk(self._opened, self._frame, self._closed, self._close, self.runner.room)
+        self.fronts = FrontDesk(self._opened, self._frame, self._closed, self.runner.room)
         self._fds = itertools.count(1)
 
     @property
@@ -201,9 +201,6 @@ class HubServer:
                     await self.runner.room()
         except ConnectionClosed:
             logger.debug("connection {} is gone", fd)
-        except Exception:
-            logger.exception("internal error on connection {}; it is closed", fd)
-            raise
         finally:
             self._closed(fd)
 
@@ -236,6 +233,14 @@ class HubServer:
     def _frame(self, fd: int, socket: GuardedConnection | Fronted, data: bytes, size: int = 0) -> None:
         if socket.turned_away:  # sent before the close frame arrived
             return
+        try:
+            self._read(fd, socket, data, size)
+        except Exception:
+            logger.exception("internal error on connection {}; it is closed", fd)
+            socket.turned_away = True
+            self._close(f.Close(fd, 1011, ""))
+
+    def _read(self, fd: int, socket: GuardedConnection | Fronted, data: bytes, size: int) -> None:
         if max(size, len(data)) > wire.MAX_FRAME:
             why = f"a frame may have {wire.MAX_FRAME} bytes at most, this one has {max(size, len(data))}"
             self.happen(f.Unreadable(fd, why, "too_large"))

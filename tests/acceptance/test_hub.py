@@ -508,3 +508,20 @@ async def test_only_worker_and_monitor_can_be_open(tmp_path: Path, roles: str) -
     code, errors = await ended(await start("--state", str(tmp_path), "--open-roles", roles))
     assert code == 2
     assert "worker, monitor" in errors
+
+
+async def test_an_internal_error_closes_the_connection_whose_frame_led_to_it_and_no_other(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    running = await place.hub()
+    one, other = await place.client(), await place.client()
+    happen = running.happen
+    monkeypatch.setattr(running, "happen", lambda event: 1 / 0 if isinstance(event, f.Received) else happen(event))
+    with logged("ERROR") as lines:
+        await one.send(type="hub.status.query", request_id="a")
+        await one.send(type="hub.status.query", request_id="b")
+        assert await one.closed() == 1011
+    assert [line for line in lines if "internal error on connection" in line] == lines
+    assert len(lines) == 1
+    monkeypatch.undo()
+    assert (await other.ask(type="hub.status.query", request_id="c"))["type"] == "hub.status.response"
