@@ -44,9 +44,14 @@ def after_snapshot(id_: str, seq: int, snapshot: End) -> End:
     return End(seq, zlib.crc32(f"{id_} {seq} {snapshot.seq} {snapshot.sum}".encode()))
 
 
-def ledger_sum(seq: int, row: JournalRow) -> int:
+def _ledger_sum(seq: int, row: JournalRow) -> int:
     """The checksum of a row of the ledger, which is no chain."""
     return zlib.crc32(row.data, zlib.crc32(f"{seq} {row.at} {row.kind}".encode()))
+
+
+def kept(rows: Iterable[JournalRow], last: int) -> list[tuple[int, float | None, str, bytes, int]]:
+    """The rows as they are stored in the ledger after number `last`: number, time, kind, data and checksum."""
+    return [(seq, row.at, row.kind, row.data, _ledger_sum(seq, row)) for seq, row in enumerate(rows, last + 1)]
 
 
 def bytes_of(rows: Sequence[JournalRow]) -> int:
@@ -95,6 +100,6 @@ def ledger_rows(found: Iterable[tuple[Any, ...]], damaged: Damaged) -> Iterator[
     """The stored rows of the ledger (kind, data, time, number, checksum), when their checksums are right."""
     for kind, data, at, seq, checksum in found:
         row = JournalRow(kind, data, at)
-        if (type(kind), type(data)) != (str, bytes) or ledger_sum(seq, row) != checksum:
+        if (type(kind), type(data)) != (str, bytes) or _ledger_sum(seq, row) != checksum:
             raise damaged(f"row {seq} of its ledger")
         yield row

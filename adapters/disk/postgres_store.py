@@ -13,18 +13,9 @@ from typing import Any
 
 import psycopg
 
+from wakestream.adapters.disk import journal_chain as sums
 from wakestream.adapters.disk.journal_bound import Bound, BoundFile, bound_path, read_bound
-from wakestream.adapters.disk.journal_chain import (
-    End,
-    after_snapshot,
-    bytes_of,
-    fact_rows,
-    ledger_rows,
-    ledger_sum,
-    numbered,
-    snapshot_rows,
-    start_of,
-)
+from wakestream.adapters.disk.journal_chain import End
 from wakestream.adapters.disk.postgres import BEAT, CLASS, IDLE, LOCKS, connect, errors, make_tables, one, unusable
 from wakestream.adapters.disk.postgres_documents import PostgresDocuments
 from wakestream.operators.model.errors import Fenced, JournalError
@@ -156,14 +147,14 @@ class PostgresStore:
             raise self._damaged("its head")
         seq, self.epoch, self.leader = int(head[0]), int(head[4]), str(head[5])
         last = End(int(head[1]), int(head[2]))
-        self._base = after_snapshot(self.id, seq, last)
+        self._base = sums.after_snapshot(self.id, seq, last)
         if self._base.sum != head[3]:
             raise self._damaged("its head")
         first = one(self._session, "SELECT min(seq) FROM wakestream.facts")
         snapshot: list[bytes] = []
         if self.end.seq < 0 or (self.end.seq < seq and (first is None or first > self.end.seq + 1)):
             found = self._session.execute("SELECT n, data, sum FROM wakestream.snapshot ORDER BY n", binary=True)
-            snapshot = snapshot_rows(found, start_of(self.id), last, self._damaged)
+            snapshot = sums.snapshot_rows(found, sums.start_of(self.id), last, self._damaged)
             self.end = self._base
         elif self.end.seq == seq:
             self.end = self._base
@@ -174,7 +165,7 @@ class PostgresStore:
         old = max(0, min(len(found), self._base.seq - self.end.seq))
         for part, then in ((found[:old], self._base), (found[old:], None)):
             if part:
-                yield from fact_rows(part, self.end, self._damaged)
+                yield from sums.fact_rows(part, self.end, self._damaged)
                 self.end = then or End(part[-1][0], part[-1][3])
 
     # The store
@@ -185,7 +176,7 @@ class PostgresStore:
 
     def read(self) -> Iterator[JournalRow]:
         """The facts that the last `follow` or `lead` read."""
-        self.size += bytes_of(self._read)
+        self.size += sums.bytes_of(self._read)
         yield from self._read
         self._restored, self._read = [], []
 
@@ -194,7 +185,7 @@ class PostgresStore:
         query = "SELECT kind, data, at, seq, sum FROM wakestream.ledger WHERE at >= %s ORDER BY at, seq"
         with errors(self.name, "be read", self._session):
             found = self._session.execute(query, (since,), binary=True).fetchall()
-        return ledger_rows(found, self._damaged)
+        return sums.ledger_rows(found, self._damaged)
 
     def append(self, rows: Sequence[JournalRow]) -> None:
         """Write the rows; they are on the disk when it returns. After `NoSpace` none of them is."""
@@ -203,7 +194,7 @@ class PostgresStore:
         self._check()
         self.end = end
         self.rows += len(rows)
-        self.size += bytes_of(rows)
+        self.size += sums.bytes_of(rows)
         self._wrote()
 
     def replace(self, snapshot: Iterable[bytes], included: int, rows: Sequence[JournalRow]) -> None:
@@ -211,14 +202,14 @@ class PostgresStore:
 
         The facts since the snapshot before stay until the next call, for those who follow.
         """
-        session, last, size = self._session, start_of(self.id), 0
+        session, last, size = self._session, sums.start_of(self.id), 0
         with errors(self.name, "be written", session), session.patient(), session.transaction():
             session.execute("DELETE FROM wakestream.snapshot")
             session.execute("DELETE FROM wakestream.facts WHERE seq <= %s", (self._base.seq,))
             for data in snapshot:
                 last, size = last.next("snapshot", data), size + len(data)
                 session.execute("INSERT INTO wakestream.snapshot VALUES (%b, %b, %b)", (last.seq, data, last.sum))
-            base = after_snapshot(self.id, self._insert(rows[:included], self.end).seq, last)
+            base = sums.after_snapshot(self.id, self._insert(rows[:included], self.end).seq, last)
             query = "UPDATE wakestream.meta SET seq = %s, rows = %s, chain = %s, sum = %s"
             session.execute(query, (base.seq, *last, base.sum))
             end = self._insert(rows[included:], base)
@@ -226,7 +217,7 @@ class PostgresStore:
         self._base, self.end = base, end
         self.rows = len(rows) - included
         self.cut_size = size
-        self.size = size + bytes_of(rows[included:])
+        self.size = size + sums.bytes_of(rows[included:])
         self._wrote()
 
     def _check(self) -> None:
@@ -297,13 +288,13 @@ class PostgresStore:
     def _insert(self, rows: Sequence[JournalRow], end: End) -> End:
         if not rows:
             return end
-        facts, end = numbered(rows, end)
+        facts, end = sums.numbered(rows, end)
         kept = self._ledger_columns([row for row in rows if row.at is not None])
         self._session.execute(_BOTH if kept else _FACTS, [*kept, *_columns(facts)], prepare=True)
         return end
 
     def _ledger_columns(self, rows: Sequence[JournalRow]) -> list[list[Any]]:
-        kept = [(seq, row.at, row.kind, row.data, ledger_sum(seq, row)) for seq, row in enumerate(rows, self._kept + 1)]
+        kept = sums.kept(rows, self._kept)
         self._kept += len(kept)  # a gap, after a transaction that failed, means nothing
         return _columns(kept)
 

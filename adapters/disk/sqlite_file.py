@@ -17,20 +17,11 @@ from typing import Any, Literal, TypeVar
 
 import apsw
 
+from wakestream.adapters.disk import journal_chain as sums
 from wakestream.adapters.disk.atomic import replace_file, sync_folder, temporary_beside
 from wakestream.adapters.disk.full_disk import is_full
 from wakestream.adapters.disk.journal_bound import Bound, BoundFile, bound_path, read_bound
-from wakestream.adapters.disk.journal_chain import (
-    End,
-    after_snapshot,
-    bytes_of,
-    fact_rows,
-    ledger_rows,
-    ledger_sum,
-    numbered,
-    snapshot_rows,
-    start_of,
-)
+from wakestream.adapters.disk.journal_chain import End
 from wakestream.adapters.disk.state_file import LATER
 from wakestream.operators.model.errors import JournalError, NoSpace
 from wakestream.streams.recording.facts_json import JournalRow
@@ -105,13 +96,13 @@ class SqliteFile:
         """The rows of the snapshot."""
         with self._errors("be read"):
             found = self._db.execute("SELECT n, data, sum FROM snapshot ORDER BY n")
-            return snapshot_rows(found, start_of(self.id), self._snapshot, self._damaged)
+            return sums.snapshot_rows(found, sums.start_of(self.id), self._snapshot, self._damaged)
 
     def read(self) -> Iterator[JournalRow]:
         """The facts after the snapshot, oldest first."""
         with self._errors("be read"):
             query = "SELECT seq, kind, data, sum FROM facts WHERE seq > ? ORDER BY seq"
-            for row in fact_rows(self._db.execute(query, (self._base.seq,)), self._base, self._damaged):
+            for row in sums.fact_rows(self._db.execute(query, (self._base.seq,)), self._base, self._damaged):
                 self.size += len(row.data)
                 yield row
 
@@ -119,7 +110,7 @@ class SqliteFile:
         """The permanent rows from `since` on."""
         with self._errors("be read"):
             query = "SELECT kind, data, at, seq, sum FROM ledger ORDER BY at, seq"
-            for row in ledger_rows(self._db.execute(query), self._damaged):
+            for row in sums.ledger_rows(self._db.execute(query), self._damaged):
                 if row.at is not None and row.at >= since:
                     yield row
 
@@ -127,7 +118,7 @@ class SqliteFile:
         """Write the rows; they are on the disk when it returns. After `NoSpace` none of them is."""
         self.end = self._change(lambda: self._insert(rows, self.end))
         self.rows += len(rows)
-        self.size += bytes_of(rows)
+        self.size += sums.bytes_of(rows)
         self._bound.write(self.end.seq)
 
     def replace(self, snapshot: Iterable[bytes], included: int, rows: Sequence[JournalRow]) -> None:
@@ -138,18 +129,18 @@ class SqliteFile:
 
         def change() -> tuple[End, End, End, int]:
             self._db.execute("DELETE FROM facts; DELETE FROM snapshot")
-            last, size = start_of(self.id), 0
+            last, size = sums.start_of(self.id), 0
             for data in snapshot:
                 last, size = last.next("snapshot", data), size + len(data)
                 self._db.execute("INSERT INTO snapshot VALUES (?, ?, ?)", (last.seq, data, last.sum))
-            base = after_snapshot(self.id, self.end.seq + included, last)
+            base = sums.after_snapshot(self.id, self.end.seq + included, last)
             self._db.execute("UPDATE meta SET seq = ?, rows = ?, chain = ?, sum = ?", (base.seq, *last, base.sum))
             self._to_ledger(rows[:included])
             return base, last, self._insert(rows[included:], base), size
 
         self._base, self._snapshot, self.end, size = self._change(change)
         self.rows = len(rows) - included
-        self.size = self.cut_size = size + bytes_of(rows[included:])
+        self.size = self.cut_size = size + sums.bytes_of(rows[included:])
         self._bound.write(self.end.seq, sync=True)
 
     def keep(self, on_lost: Callable[[Exception], object]) -> None:
@@ -238,9 +229,9 @@ class SqliteFile:
         for _, statement in _SCHEMA:
             self._db.execute(statement)
         self.id = uuid.uuid4().hex
-        none = start_of(self.id)
+        none = sums.start_of(self.id)
         first = self._one("SELECT min(seq) FROM facts_1") if version else None
-        base = end = after_snapshot(self.id, (first or 1) - 1, none)
+        base = end = sums.after_snapshot(self.id, (first or 1) - 1, none)
         self._db.execute("INSERT INTO meta VALUES (?, ?, ?, ?, ?)", (self.id, base.seq, *none, base.sum))
         if version:
             for seq, kind, data in self._db.execute("SELECT seq, kind, data FROM facts_1 ORDER BY seq"):
@@ -278,7 +269,7 @@ class SqliteFile:
             raise self._damaged("its tables")
         head = self._first("SELECT id, seq, rows, chain, sum FROM meta", (None,) * 5)
         self.id, self._snapshot = str(head[0]), End(*head[2:4])
-        self._base = after_snapshot(self.id, head[1], self._snapshot)
+        self._base = sums.after_snapshot(self.id, head[1], self._snapshot)
         if self._base.sum != head[4]:
             raise self._damaged("its head")
         self.end = End(*self._first("SELECT seq, sum FROM facts ORDER BY seq DESC LIMIT 1", self._base))
@@ -314,19 +305,16 @@ class SqliteFile:
             return result
 
     def _insert(self, rows: Sequence[JournalRow], end: End) -> End:
-        facts, end = numbered(rows, end)
+        facts, end = sums.numbered(rows, end)
         self._db.executemany("INSERT INTO facts VALUES (?, ?, ?, ?)", facts)
         self._to_ledger(rows)
         return end
 
     def _to_ledger(self, rows: Sequence[JournalRow]) -> None:
         kept = [row for row in rows if row.at is not None]
-        if not kept:
-            return
-        first = int(self._one("SELECT max(seq) FROM ledger") or 0) + 1
-        for seq, row in enumerate(kept, first):
-            found = (seq, row.at, row.kind, row.data, ledger_sum(seq, row))
-            self._db.execute("INSERT INTO ledger VALUES (?, ?, ?, ?, ?)", found)
+        if kept:
+            last = int(self._one("SELECT max(seq) FROM ledger") or 0)
+            self._db.executemany("INSERT INTO ledger VALUES (?, ?, ?, ?, ?)", sums.kept(kept, last))
 
     # Reading
 
