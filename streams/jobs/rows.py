@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import re
+from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePath, PureWindowsPath
@@ -18,6 +19,9 @@ from wakestream.streams.protocol.kinds import lists_of
 
 ROWS_MOST: Final = 10_000
 """Rows of a table."""
+
+COLUMNS_MOST: Final = 1000
+"""Columns of a table."""
 
 PAIR: Final = Kind(LIPSYNC, (Slot("video"), Slot("audio")), (Slot("video"),))
 """The kind that also hubs have that do not tell theirs."""
@@ -120,13 +124,13 @@ def _records(text: str, table: Table) -> Iterator[Row]:
 
 
 def _of_head(line: int, columns: Sequence[str]) -> list[Fault]:
-    twice = [name for name in dict.fromkeys(columns) if name and columns.count(name) > 1]
+    twice = [name for name, number in Counter(columns).items() if name and number > 1]
     return [Fault(line, name, "two columns have this name; rename one") for name in twice]
 
 
 def _objects(text: str, table: Table) -> Iterator[Row]:
     """The rows of JSON Lines."""
-    columns: dict[str, None] = {}
+    columns = set[str]()
     for number, line in enumerate(text.split("\n"), 1):
         if not line.strip():
             continue
@@ -139,8 +143,8 @@ def _objects(text: str, table: Table) -> Iterator[Row]:
         if not isinstance(found, dict):
             table.faults.append(Fault(number, "", 'this is no object; write {"COLUMN": VALUE, …}'))
             continue
-        columns |= dict.fromkeys(found)
-        table.columns = [*columns]
+        table.columns += [name for name in found if name not in columns]
+        columns |= found.keys()
         texts = {name: _text(value) for name, value in found.items() if value is not None}
         yield Row(number, {name: value for name, value in texts.items() if value})
 
@@ -167,6 +171,9 @@ def uses(table: Table, kind: Kind | None, given: Uses, patterns: Collection[str]
         patterns: The values of these flags, with `{COLUMN}` in them.
     """
     found = Uses([], [], [])
+    if (number := len(table.columns)) > COLUMNS_MOST:
+        table.faults.append(Fault(1, "", f"it has {number} columns; a table has at most {COLUMNS_MOST}"))
+        return found
     needed = blanks(patterns)
     inputs, outputs = ({slot.name for slot in slots} for slots in ((kind.inputs, kind.outputs) if kind else ((), ())))
     params = kind.params.get("properties", {}) if kind else {}

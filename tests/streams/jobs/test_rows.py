@@ -1,5 +1,8 @@
 """The rows of a table, as spreadsheets and people write it."""
 
+import json
+import time
+
 import pytest
 
 from wakestream.operators.model.engine import Kind, Slot
@@ -72,3 +75,17 @@ def test_a_pattern_takes_the_values_of_the_row_and_an_empty_one_is_named() -> No
         r.filled("{a}/{b}.png", {"a": "x"})
     assert wrong.value.field == "row.b"
     assert [r.file_stem(text) for text in ("x/a.b.png", r"C:\x\a.png")] == ["a.b", "a"]
+
+
+@pytest.mark.parametrize("form", ["csv", "jsonl", "different objects"])
+def test_a_table_with_too_many_columns_is_refused_at_once(form: str) -> None:
+    names = [f"c{number}" for number in range(200_000)]
+    content = ",".join(names) + "\nx\n"
+    if form != "csv":
+        many = [{name: 1} for name in names[:10_000]] if form == "different objects" else [dict.fromkeys(names, 1)]
+        content = "\n".join(map(json.dumps, many))
+    began = time.process_time()
+    table = r.table_of(content.encode(), lines=form != "csv")
+    r.uses(table, KIND, NONE, [])
+    assert [fault.why for fault in table.faults] == [f"it has {len(table.columns)} columns; a table has at most 1000"]
+    assert time.process_time() - began < 10.0

@@ -74,6 +74,10 @@ def of_ffmpeg(said: str) -> str:
             "the bucket films answered HeadObject with AccessDenied; run `wakestream depot check`",
             "存储桶 films 对 HeadObject 的应答是 AccessDenied；请在服务器上运行 `wakestream depot check`",
         ),
+        (
+            "rows.csv, line 1: it has 2000 columns; a table has at most 1000",
+            "rows.csv，第 1 行：有 2000 列；表格最多 1000 列",
+        ),
         ("job job-1 is at the GPU already; only a job that waits can be moved", "任务 job-1 已在 GPU 上，不能移动"),
         ("job job-1 has ended (done); only a job that waits can be moved", "任务 job-1 已结束，不能移动"),
         (
