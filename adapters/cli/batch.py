@@ -30,7 +30,7 @@ from wakestream.adapters.disk.atomic import write_atomic
 from wakestream.adapters.runtime import printing
 from wakestream.adapters.runtime.desktop import notify
 from wakestream.adapters.runtime.printing import say, say_json
-from wakestream.adapters.runtime.tasks import first_of, tasks_of_block
+from wakestream.adapters.runtime.tasks import finish_despite_cancel, first_of, tasks_of_block
 from wakestream.operators.model.errors import FileError, WakestreamError, WrongInput
 from wakestream.streams.recording.event_json import OUTCOME_KINDS, event_from
 
@@ -206,7 +206,8 @@ class Batch:
         if self.plan.results is None:
             return
         try:
-            await asyncio.to_thread(write_atomic, self.plan.results, self.plan.write(), mode=0o644)
+            work = asyncio.to_thread(write_atomic, self.plan.results, self.plan.write(), mode=0o644)
+            await finish_despite_cancel(work)  # it must not replace the last table
         except OSError as error:  # such as a table that is open in a spreadsheet on Windows
             logger.warning("{} cannot be written ({}); close it in other programs", self.plan.results, error.strerror)
 
