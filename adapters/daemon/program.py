@@ -89,7 +89,8 @@ class ApiConfig:
 @dataclass(frozen=True, slots=True)
 class DaemonConfig:
     """Settings of a daemon. `state` is its folder, `open_most` limits unfinished jobs, `quota` bytes of the console's
-    files. `own` replaces the standard pipeline. `watch` is a folder whose pairs become jobs. `api` is for programs."""
+    files. `own` replaces the standard pipeline. `watch` is a folder whose pairs become jobs. `api` is for programs.
+    `chinese` translates a sentence for the page, if it can."""
 
     state: Path
     host: str = "127.0.0.1"
@@ -101,6 +102,7 @@ class DaemonConfig:
     own: OwnPipeline | None = None
     watch: Path | None = None
     api: ApiConfig | None = None
+    chinese: Callable[[str], str | None] = lambda _: None
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +168,9 @@ async def running_daemon(
             )
         )
         folder, link = config.state / "console", client.link
-        console = Console(folder, box, timeline, link, config.quota, kinds, at_once_most, probe=settings.probe)
+        console = Console(
+            folder, box, timeline, link, config.quota, kinds, at_once_most, config.chinese, probe=settings.probe
+        )
         stack.push_async_callback(kinds.close)
         stack.callback(kinds.follow(link).dispose)
         box.on_settled = lambda: kinds.secrets.keep(chain(box.params(), console.waiting_params))

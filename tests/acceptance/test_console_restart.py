@@ -19,6 +19,7 @@ from tests.support.browser.console_scene import samples
 from tests.support.programs.client_scene import User
 from tests.support.programs.daemon_scene import RunningDaemon, daemon
 from tests.support.programs.our_peers import Joining, Place, until
+from wakestream.adapters.cli.i18n.catalog import in_chinese
 from wakestream.adapters.daemon.console import storage as delivery
 from wakestream.adapters.daemon.outbox import Outbox
 from wakestream.streams.outbox.facts import Answer, Submitting
@@ -289,3 +290,13 @@ async def test_a_broken_record_of_a_waiting_job_stops_nothing(tmp_path: Path) ->
             await restarted(caller)
             assert (await state(caller))["waiting"] == []
         assert broken.exists()
+
+
+async def test_the_faults_of_a_table_are_in_the_language_of_the_page(user: User, place: Place) -> None:
+    async with place.hub(), daemon(user) as running:
+        page = await Page(running).enter()
+        english = "two columns have this name; rename one"
+        for lang, why in (("en", english), ("zh", in_chinese(english))):
+            path = f"/console/rows?kind=lipsync&name=rows.csv&lang={lang}"
+            _, found = await page.ask("POST", path, b"video,audio,audio\na.mp4,a.wav,b.wav\n")
+            assert found == {"faults": [{"line": 1, "column": "audio", "why": why}], "more": 0}

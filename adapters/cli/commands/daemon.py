@@ -126,7 +126,9 @@ def run(args: argparse.Namespace) -> int:
     watch = None if args.watch is None else args.watch.expanduser().absolute()
     connections_allowed(2 * MOST)  # of jobs and pages, each with a file
     api = _served_api(args)
-    config = DaemonConfig(folder(args.state), host, port, lanes, own=own, watch=watch, api=api, **quota)
+    config = DaemonConfig(
+        folder(args.state), host, port, lanes, own=own, watch=watch, api=api, chinese=in_chinese, **quota
+    )
 
     async def main(stop: asyncio.Event) -> None:
         found = settings

@@ -149,7 +149,8 @@ LOOKS: Final = 2
 class Console:
     """The calls of the page. `folder` contains its files, which may take `quota` bytes.
 
-    `kinds` knows what the GPUs can do, `at_once_most` is the limit of running jobs in the daemon's flags.
+    `kinds` knows what the GPUs can do, `at_once_most` is the limit of running jobs in the daemon's flags. `chinese`
+    translates a sentence if it can.
     """
 
     def __init__(
@@ -161,6 +162,7 @@ class Console:
         quota: int,
         kinds: DaemonKinds,
         at_once_most: int,
+        chinese: Callable[[str], str | None],
         *,
         probe: bool,
     ) -> None:
@@ -188,7 +190,15 @@ class Console:
         outbox.on_released = self._released
         outbox.on_moved = self._moved
         self.calls = JobCalls(
-            outbox, self.holdings, cards, self.sessions, self._live.tell, self._tell_rest, kinds, self.records.of
+            outbox,
+            self.holdings,
+            cards,
+            self.sessions,
+            self._live.tell,
+            self._tell_rest,
+            kinds,
+            self.records.of,
+            chinese,
         )
 
     @property

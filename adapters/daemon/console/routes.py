@@ -58,7 +58,7 @@ class Start(Started, kw_only=True):
 class JobCalls:
     """A method for each call. `tell(kind, plain)` sends an event to all pages, `changed` reports changes of files.
 
-    `kinds` knows what the GPUs can do, `record` how a result was made.
+    `kinds` knows what the GPUs can do, `record` how a result was made. `chinese` translates a sentence if it can.
     """
 
     outbox: Outbox
@@ -69,6 +69,7 @@ class JobCalls:
     changed: Callable[[], None]
     kinds: DaemonKinds
     record: Callable[[Entry], Mapping[str, Any]]
+    chinese: Callable[[str], str | None]
     waiting: WaitingJobs = field(init=False)
     copies: Copies = field(init=False)
     results: Results = field(init=False)
@@ -93,7 +94,7 @@ class JobCalls:
             web.put("/console/uploads/{id}", self.receive),
             web.delete("/console/uploads/{id}", self.drop),
             web.get("/console/form", self.form),
-            web.post("/console/rows", partial(read_rows, self.kinds)),
+            web.post("/console/rows", partial(read_rows, self.kinds, self.chinese)),
             web.post("/console/jobs", self.start),
             web.get("/console/jobs/{job}", self.details),
             web.post("/console/jobs/{job}/folder", self.show_folder),

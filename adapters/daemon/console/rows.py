@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import PurePath, PureWindowsPath
 from typing import Any, Final
 
@@ -27,8 +27,11 @@ FAULTS_MOST: Final = 20
 """Faults that a page shows."""
 
 
-async def read_rows(kinds: DaemonKinds, request: web.Request) -> web.Response:
-    """Read and check a table, the body, for jobs of the kind `?kind=`; `?params=` are those of the form."""
+async def read_rows(kinds: DaemonKinds, chinese: Callable[[str], str | None], request: web.Request) -> web.Response:
+    """Read and check a table, the body, for jobs of the kind `?kind=`; `?params=` are those of the form.
+
+    With `?lang=zh`, its faults are in Chinese.
+    """
     query, content = request.query, bytearray()
     async for piece in request.content.iter_any():
         content += piece
@@ -36,7 +39,10 @@ async def read_rows(kinds: DaemonKinds, request: web.Request) -> web.Response:
             raise ApiError(413, "too_long", f"a table has at most {BYTES_MOST} bytes; split it")
     named = (await kinds.present()).named(query.get("kind", ""))
     kind, params = next(iter(named), PAIR), msgspec.json.decode(query.get("params") or "{}", type=dict[str, Any])
-    return plain_answer(await asyncio.to_thread(checked_rows, bytes(content), query.get("name", ""), kind, params))
+    found = await asyncio.to_thread(checked_rows, bytes(content), query.get("name", ""), kind, params)
+    for fault in found.get("faults", ()) if query.get("lang") == "zh" else ():
+        fault["why"] = chinese(fault["why"]) or fault["why"]
+    return plain_answer(found)
 
 
 def checked_rows(content: bytes, name: str, kind: Kind, params: Mapping[str, Any]) -> dict[str, Any]:

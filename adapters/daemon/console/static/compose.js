@@ -9,7 +9,7 @@ import { refused } from "/sentences.js";
 import { call } from "/session.js";
 import { rank } from "/slot.js";
 import { isCopying, newId, startJob } from "/transfer.js";
-import { number, t } from "/words.js";
+import { lang, number, t } from "/words.js";
 
 const LAST = "wakestream.kind";
 const TABLE = /\.(?:csv|tsv|jsonl|ndjson)$/i;
@@ -249,7 +249,7 @@ export function composer({ toast, started, reclaim }) {
   /** Opens the rows of a table as jobs; the daemon reads and checks it. */
   async function openTable(file, others) {
     const mine = form;
-    const query = new URLSearchParams({ kind: entry.kind.name, name: file.name, params: JSON.stringify(form.params) });
+    const query = new URLSearchParams({ lang, kind: entry.kind.name, name: file.name, params: JSON.stringify(form.params) });
     try {
       const found = await call("POST", `/console/rows?${query}`, file);
       if (form !== mine) return;
