@@ -47,7 +47,7 @@ def hub_urls(text: str) -> str:
 
 
 def serves(hubs: str | None, ours: str | None) -> bool:
-    """Whether a program at `hubs` serves one of `ours`, or any if there are none (both as `hub_urls` returns them)."""
+    """Whether a program at `hubs` serves one of `ours`; any, if `ours` is None (both as `hub_urls` returns them)."""
     return ours is None or not {*ours.split(",")}.isdisjoint((hubs or "").split(","))
 
 

@@ -1,4 +1,4 @@
-"""What engines have so far of jobs, fetched from their workers while somebody looks, and passed on. None is stored."""
+"""What engines have so far of jobs, fetched from their workers while it is asked for, and passed on. None is stored."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ MOST: Final = 32
 
 @dataclass(eq=False, slots=True)
 class _Looked:
-    """A job at which somebody looks: its newest preview and the number of that, and the task that fetches them."""
+    """A job whose preview is asked for: the newest one and its number, and the task that fetches them."""
 
     number: int = 0
     newest: Preview | None = None
@@ -105,7 +105,7 @@ class Previews:
         return None if entry is None or entry.ended is not None else entry
 
     async def _fetch(self, job: str, looked: _Looked) -> None:
-        """Fetch until the job has ended, or nobody looks and this is cancelled."""
+        """Fetch until the job has ended, or the preview is no longer asked for and this is cancelled."""
         try:
             while (entry := self._open(job)) is not None:
                 if entry.stage is None or not entry.stage.task:

@@ -82,7 +82,7 @@ class Costs:
         self._asked_at = float("-inf")
         self._news, self._seen, self._sent = 0, 0, 0
         self._asking: asyncio.Task[None] | None = None
-        self.always = False  # whether somebody asks for the costs of single jobs
+        self.always = False  # whether costs of single jobs are asked for
 
     def outdate(self) -> None:
         """The hub has booked a job, or it came or went: what is known is out of date."""

@@ -76,7 +76,7 @@ def _beside(entry: Entry) -> Path:
 
 
 def _write(path: Path, record: Mapping[str, Any]) -> None:
-    """Write a record; `ValueError` if a file of this name is none, or one of a later version."""
+    """Write a record; `ValueError` if a file of this name is another file, or of a later version."""
     with suppress(FileNotFoundError):
         content = path.read_bytes()
         if later := later_format(path, content):

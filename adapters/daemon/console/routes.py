@@ -254,7 +254,7 @@ class JobCalls:
         return next(iter((await self.kinds.present()).named(entry.accepted.kind)), Kind(entry.accepted.kind))
 
     async def details(self, request: web.Request) -> web.Response:
-        """All that is known of a job: also the parameters of its kind, its record, and its family with results."""
+        """All that is known of a job: also its parameters, its record, and its family with results."""
         entry = self.results.known(requests.job_name(request.match_info["job"]))
         more = {
             "names": [*(await self._kind(entry)).params.get("properties", {})],

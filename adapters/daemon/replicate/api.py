@@ -411,7 +411,7 @@ class Api:
 
 
 def _job(job: str, model: Model, params: dict[str, Any], found: Found) -> Start:
-    """The job of a prediction, with all outputs of its kind."""
+    """The job of a prediction, with all outputs that its kind has."""
     inputs = {numbered(slot.name, n): each.id for _, slot, files in found for n, each in enumerate(files, 1)}
     outputs = {slot.name: usual_ext(slot, params) for slot in model.kind.outputs}
     return Start(id=job, kind=model.kind.name, inputs=inputs, params=params, outputs=outputs, gpus=model.gpus)

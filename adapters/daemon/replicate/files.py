@@ -133,7 +133,7 @@ class Files:
             value: A data URL, the address of an uploaded file, or another URL, whose file is copied from now on.
 
         Raises:
-            WrongInput: It is none of these.
+            WrongInput: It is something else.
             ApiError: There is no such file, or no space for it; it names the field.
         """
         text = value if isinstance(value, str) else ""

@@ -181,7 +181,7 @@ def _read(items: Iterable[Item]) -> Iterator[tuple[float, e.JobEvent]]:
     """The events with their times."""
     for item in items:
         plain = orjson.loads(item.data)
-        with suppress(ValueError):  # an event without the fields of its kind: it is not ours
+        with suppress(ValueError):  # an event that lacks fields cannot be shown
             if (event := event_from(plain)) is not None:
                 yield float(plain.get("at", 0.0)), event
 

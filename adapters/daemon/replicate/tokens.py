@@ -115,7 +115,7 @@ class Tokens:
         return text
 
     def remove(self, name: str) -> None:
-        """Remove the token of a program. `SettingsError` if there is none."""
+        """Remove the token of a program. `SettingsError` if it has no token."""
         if self.named(name) is None:
             raise SettingsError(f"there is no token {name[:40]!r}; `wakestream token list` shows those that are")
         self._write([token for token in self.all() if token.name != name])
