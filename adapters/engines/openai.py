@@ -133,20 +133,19 @@ class OpenAI(Engine):
             raise WrongInput("kind", f"the model server has no kind {work.kind!r} any more; it has {have}")
         clock = asyncio.get_running_loop().time
         waiting, since = Waiting(), clock()
-        busy: Busy | None = Busy("", 0.0)
-        while busy is not None:
-            busy = None
+        while True:
             try:
                 async with aclosing(_WAYS[task.task](self, work, task)) as items:
                     async for item in items:
                         yield item
-            except Busy as error:
+            except Busy as busy:
                 if clock() - since > PATIENCE:
-                    raise EngineUnreachable(f"the model server takes no work: {error}") from None
-                busy = error
+                    raise EngineUnreachable(f"the model server takes no work: {busy}") from None
                 if (line := waiting.line(str(busy))) is not None:
                     yield line
                 await asyncio.sleep(busy.after)
+            else:
+                return
 
     async def cancel(self, work: Work) -> None:
         """Does nothing: the server stops when the connection closes."""
