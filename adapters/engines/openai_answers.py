@@ -12,6 +12,7 @@ from typing import Any, Final
 import aiohttp
 import orjson
 
+from wakestream.adapters.disk.media_types import ending_of_content
 from wakestream.adapters.engines.http_engine import event_of, lines_of
 from wakestream.operators.model.engine import Kind
 from wakestream.operators.model.errors import EngineUnreachable, TaskFailed, WrongInput
@@ -22,7 +23,6 @@ AGAIN: Final = 1.0
 
 _MAX_MESSAGE: Final = 500
 _FIELDS: Final = {"messages": "params.prompt", "input": "params.text", "file": "inputs.audio"}
-_IMAGES: Final = {b"\x89PNG": ".png", b"\xff\xd8\xff": ".jpg", b"RIFF": ".webp"}
 
 
 class Busy(Exception):
@@ -117,7 +117,7 @@ def decoded_image(encoded: str, target: Path) -> Path:
         data = b""
     if not data:
         raise TaskFailed("the model server sent an image that is not base64")
-    path = target.with_name(target.name + next((end for mark, end in _IMAGES.items() if data.startswith(mark)), ".png"))
+    path = target.with_name(target.name + (ending_of_content(data) or ".png"))
     path.write_bytes(data)
     return path
 
