@@ -99,7 +99,8 @@ def fault_of(status: int, said: Any, path: str, kind: Kind | None, after: str = 
         case 404 | 405 | 501:
             return TaskFailed(f"the model server cannot do this ({why} for {path}); use a server or a model that can")
         case 429 | 503 if "quota" not in told.lower():
-            return Busy(f"the model server is busy ({why})", min(60.0, float(after)) if after.isdecimal() else AGAIN)
+            seconds = float(after) if after.isdecimal() else AGAIN
+            return Busy(f"the model server is busy ({why})", min(60.0, max(AGAIN, seconds)))
         case 408 | 502 | 504:
             return EngineUnreachable(f"the model server does not answer its proxy ({why})")
         case _ if 400 <= status < 500 and status != 429:

@@ -193,6 +193,13 @@ async def test_a_busy_server_is_waited_for(
         await run(Server(busy), tmp_path)
 
 
+@pytest.mark.parametrize(("after", "seconds"), [("0", openai_answers.AGAIN), ("7", 7.0), ("900", 60.0), ("soon", 1.0)])
+def test_a_busy_server_is_asked_again_when_it_says_but_never_at_once(after: str, seconds: float) -> None:
+    busy = openai_answers.fault_of(429, {}, "/v1", None, after)
+    assert isinstance(busy, openai_answers.Busy)
+    assert busy.after == seconds
+
+
 async def test_a_server_that_loads_its_model_is_not_ready() -> None:
     server = Server(OK)
     async with engine_at(server) as engine:
