@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import pytest
 from aiohttp import FormData, web
 from yarl import URL
@@ -20,8 +23,11 @@ from tests.support.programs.our_peers import Place, gpu_online, until
 from tests.support.programs.replicate_scene import Programs, asleep, programs
 from tests.support.programs.webhook_scene import Shop
 from wakestream.adapters.config import settings
+from wakestream.adapters.daemon.api import requests
 from wakestream.adapters.daemon.program import DaemonConfig, running_daemon
 from wakestream.adapters.daemon.replicate import api as replicate_api
+from wakestream.adapters.net import silent_callers
+from wakestream.adapters.net.connection_limits import LEAST
 from wakestream.operators.model.engine import Kind, Slot
 
 ABC = {"first": "data:,abc"}
@@ -225,10 +231,31 @@ async def test_old_outputs_make_room_for_new_files(api: Programs) -> None:
     assert (gone["status"], gone["output"], gone["data_removed"]) == ("succeeded", None, True)
 
 
-async def test_a_file_that_is_too_large_in_any_case_removes_no_output(api: Programs) -> None:
-    made = await api.create(input=ABC)
+@asynccontextmanager
+async def sending(api: Programs, call: str, body: bytes, length: int) -> AsyncIterator[asyncio.StreamReader]:
+    """A call that announces so many bytes, sends these, and breaks off at the end of the block."""
+    url = URL(api.url)
+    reader, writer = await asyncio.open_connection(url.host, url.port)
+    head = f"{call} HTTP/1.1\r\nHost: {url.authority}\r\nAuthorization: Bearer {api.token}\r\n"
+    head += f"Content-Type: multipart/form-data; boundary=a\r\nContent-Length: {length}\r\n\r\n"
+    writer.write(head.encode() + body)
+    try:
+        yield reader
+    finally:
+        writer.transport.abort()
+
+
+async def test_an_upload_takes_the_space_of_outputs_only_as_its_bytes_come(api: Programs) -> None:
+    made = await api.create(input={"first": f"data:,{'a' * 5000}"})
     assert (await api.ended(made["id"]))["output"]
-    await api.daemon.console.holdings.free(api.daemon.console.holdings.uploads.quota + 1)
+    uploads = api.daemon.console.holdings.uploads
+    uploads.quota, begun = uploads.used + 2_000_000, PARTS.partition(b"abc")[0] + b"x" * 600_000
+    async with sending(api, "POST /v1/files", begun, uploads.quota - 2000):
+        await until(lambda: any(not each.complete for each in uploads._known.values()))
+    await until(lambda: all(each.complete for each in uploads._known.values()))
+    assert (await api.ended(made["id"]))["output"]
+    async with sending(api, "POST /v1/files", begun, uploads.quota + 1) as answer, asyncio.timeout(30):
+        assert b" 413 " in await answer.readline()
     assert (await api.ended(made["id"]))["output"]
 
 

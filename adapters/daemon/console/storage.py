@@ -322,6 +322,11 @@ class Storage:
             raise ApiError(409, "in_use", "a job uses this file")
         await self.uploads.discard(upload)
 
+    async def grow(self, upload: Upload, size: int) -> None:
+        """Reserve space for so many bytes of an upload that arrives. `ApiError` if there is none."""
+        await self.free(size - upload.size)
+        self.uploads.measure(upload, upload.name, size, self.referred())
+
     async def free(self, size: int = 0) -> None:
         """Remove results of programs that are a day old, and the oldest ones while there is no space for a file."""
         state, since, needed = self._outbox.state, time.time() - UNUSED_FOR, self.needed()
@@ -329,10 +334,8 @@ class Storage:
             made = [path for path, _ in results_of(entry).values() if path.is_file() and str(path) not in needed]
             if not made or entry.ended is None:
                 continue
-            if entry.ended.at >= since and (
-                self.uploads.used + size <= self.uploads.quota or size > self.uploads.quota
-            ):
-                return  # also if the file is too large in any case
+            if entry.ended.at >= since and self.uploads.used + size <= self.uploads.quota:
+                return
             for path in made:
                 await asyncio.to_thread(uploads.remove_file, path)
 

@@ -178,19 +178,20 @@ class Uploads:
         self._know(upload)
         return upload
 
-    def _admitted(self, asked: Announced, referred: Collection[str]) -> str:
-        """The ending of a file for which there is space now."""
+    def _admitted(self, asked: Announced, referred: Collection[str], sent: int = 0) -> str:
+        """The ending of a file for which there is space now; so much of it was `sent`."""
         ending = fitting_ending(asked)
         if asked.size <= 0:
             raise ApiError(400, "empty", "the file is empty (0 bytes); choose another one")
-        self._make_room(asked.size, referred)
+        self._make_room(asked.size, referred, sent)
         return ending
 
     def measure(self, upload: Upload, name: str, size: int, referred: Collection[str]) -> None:
         """Reserve space for an announced file whose source is open now. `ApiError` when it cannot be accepted."""
         self._forget(upload)
         try:
-            ending = self._admitted(Announced(upload.kind, name, size, upload.accepts, upload.slot), referred)
+            asked = Announced(upload.kind, name, size, upload.accepts, upload.slot)
+            ending = self._admitted(asked, referred, upload.sent)
             upload.name, upload.size, upload.path = name, size, upload.path.with_name(f"{upload.kind}{ending}")
         finally:
             self._know(upload)
@@ -210,10 +211,14 @@ class Uploads:
         for one in [one for one in self._known.values() if not one.complete and str(one.path) not in referred]:
             self._forget(one)
 
-    def _make_room(self, size: int, referred: Collection[str]) -> None:
+    def check_quota(self, size: int) -> None:
+        """`ApiError` if a file has more bytes than all together may have."""
         if size > self.quota:
             why = f"the file is {_bytes(size)}, the limit of the console is {_bytes(self.quota)}"
             raise ApiError(413, "quota", f"{why}; `wakestream submit` has no limit", size=size, most=self.quota)
+
+    def _make_room(self, size: int, referred: Collection[str], sent: int) -> None:
+        self.check_quota(size)
         used = self.used  # computed once, since it reads the sizes of all results
         # The oldest files that no unfinished job needs, for the bytes and for the limit of files.
         too_much, needed, going = used + size - self.quota, set(self._needed()), list[Upload]()
@@ -230,7 +235,7 @@ class Uploads:
             why = f"the file is {_bytes(size)}, but only {_bytes(room)} of {_bytes(self.quota)} are free; remove "
             why += "results that you no longer need"
             raise ApiError(413, "full", why, size=size, room=room, most=self.quota)
-        free = max(0, shutil.disk_usage(self._folder).free + freed - SPARE)
+        free = max(0, shutil.disk_usage(self._folder).free + freed + sent - SPARE)
         if size > free:
             why = f"the file is {_bytes(size)}, but the disk has only {_bytes(free)} left; free some space"
             raise ApiError(507, "no_space", why, size=size, room=free)
@@ -252,14 +257,14 @@ class Uploads:
             if str(upload.path) not in expected:
                 self.remove(upload)
 
-    async def receive(self, id_: str, chunks: AsyncIterator[bytes], *, exact: bool = True) -> Upload:
-        """Receive the bytes of an announced file, at most as many, or `exact` so many. An error removes the file."""
+    async def receive(self, id_: str, chunks: AsyncIterator[bytes]) -> Upload:
+        """Receive the bytes of an announced file. After an error the file is removed."""
         upload = self._known.get(id_)
         if upload is None or upload.complete or upload.busy:
             raise ApiError(404, "unknown_upload", "this upload was not announced, or started too late; try again")
         upload.busy = True
         try:
-            await self._write(upload, chunks, exact=exact)
+            await self._write(upload, chunks)
         except BaseException as error:
             await asyncio.shield(self.discard(upload))
             if isinstance(error, ConnectionError | TimeoutError):
@@ -273,7 +278,7 @@ class Uploads:
         self._moved = self._now()
         return upload
 
-    async def _write(self, upload: Upload, chunks: AsyncIterator[bytes], *, exact: bool) -> None:
+    async def _write(self, upload: Upload, chunks: AsyncIterator[bytes]) -> None:
         folder = upload.path.parent
         folder.mkdir(mode=0o700)
         written, waiting = 0, bytearray()
@@ -292,9 +297,8 @@ class Uploads:
                     block, waiting = waiting, bytearray()
                     await asyncio.to_thread(_write_all, file, block)
             await asyncio.to_thread(_write_all, file, waiting)
-        if exact and written != upload.size:
+        if written != upload.size:
             raise ApiError(400, "other_size", "the file did not arrive completely; choose it again")
-        upload.size = written
         if upload.kind != "file":
             upload.seconds = await self.look(upload.path, upload.kind) or 0.0
         (folder / "about.json").write_bytes(orjson.dumps(about(upload)))

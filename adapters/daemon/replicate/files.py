@@ -78,7 +78,7 @@ class Files:
                 if part.name == "content" and upload is None:
                     content = part.headers.get("Content-Type", "application/octet-stream")
                     more = {"token": token, "type": content, "metadata": metadata}
-                    upload = await self._take(part.filename or "file", more, _chunks(part), length, exact=False)
+                    upload = await self._take(part.filename or "file", more, _chunks(part), length)
                 elif part.name == "metadata":
                     async with asyncio.timeout(SILENCE):
                         metadata |= _object(await part.read_chunk(METADATA_MOST), first=not metadata)
@@ -87,29 +87,30 @@ class Files:
                 await asyncio.shield(self._holdings.uploads.discard(upload))
             raise
 
-    async def _take(
-        self, name: str, more: dict[str, Any], chunks: AsyncIterator[bytes], size: int, *, exact: bool = True
-    ) -> Upload:
-        """Store a file of at most, or `exact`, so many bytes."""
+    async def _take(self, name: str, more: dict[str, Any], chunks: AsyncIterator[bytes], most: int) -> Upload:
+        """Store a file of at most so many bytes. It gets space as they arrive, since the sender may break off."""
+        self._holdings.uploads.check_quota(most)
         digest = hashlib.sha256()
         async with asyncio.timeout(SILENCE):
             first = await anext(chunks, b"")
         if not first:
             raise ApiError(422, "empty", "the file is empty (0 bytes); send another one")
 
-        async def hashed() -> AsyncIterator[bytes]:
-            digest.update(first)
-            yield first
-            async for chunk in chunks:
+        async def arriving() -> AsyncIterator[bytes]:
+            chunk, arrived = first, 0
+            while chunk:
                 digest.update(chunk)
+                arrived += len(chunk)
+                if arrived > upload.size:
+                    await self._holdings.grow(upload, max(arrived, min(2 * upload.size, most)))
                 yield chunk
-            more["sha256"] = digest.hexdigest()
+                chunk = await anext(chunks, b"")
+            upload.size, more["sha256"] = arrived, digest.hexdigest()
 
-        uploads = self._holdings.uploads
-        await self._holdings.free(size)
-        asked = Announced("file", _named(name, more["type"], first), size, (), "")
-        upload = uploads.announce(asked, self._holdings.referred(), more=more)
-        return await uploads.receive(upload.id, hashed(), exact=exact)
+        await self._holdings.free(len(first))
+        asked = Announced("file", _named(name, more["type"], first), len(first), (), "")
+        upload = self._holdings.uploads.announce(asked, self._holdings.referred(), more=more)
+        return await self._holdings.uploads.receive(upload.id, arriving())
 
     def address(self, upload: Upload, url: str) -> str:
         """The address of a file for the program that calls the API at `url`."""
