@@ -92,28 +92,24 @@ async def _close(listener: asyncio.Server) -> None:
         listener.close()
 
 
-# Reads a request's body as JSON, for all our HTTP servers.
+# Reads a request's body, for all our HTTP servers.
 
 
-async def json_object(request: web.Request, within: float, *, empty: bytes = b"") -> dict[str, Any]:
-    """The body as a JSON object. aiohttp itself refuses bodies that are too large.
-
-    Args:
-        request: The request.
-        within: Seconds that the body may take.
-        empty: Stands for an empty body.
-
-    Raises:
-        TimeoutError: the body was not complete in time.
-        ValueError: the body is not a JSON object.
-    """
+async def body_of(request: web.Request, within: float) -> bytes:
+    """The body. aiohttp itself refuses those that are too large. `TimeoutError` if it is not complete in time."""
     try:
         async with asyncio.timeout(within):
-            body = orjson.loads(await request.read() or empty)
+            return await request.read()
     except TimeoutError:
         raise TimeoutError(f"the body did not arrive within {within:g} s: send the request again") from None
+
+
+def object_of(body: bytes) -> dict[str, Any]:
+    """The JSON object of a body; `ValueError` if it is none."""
+    try:
+        found = orjson.loads(body)
     except orjson.JSONDecodeError:
         raise ValueError("the body of this call must be a JSON object in UTF-8, but it is not valid JSON") from None
-    if not isinstance(body, dict):
+    if not isinstance(found, dict):
         raise ValueError("the body of this call must be a JSON object")  # noqa: TRY004 - the caller answers both alike
-    return body
+    return found

@@ -259,6 +259,12 @@ async def test_an_upload_takes_the_space_of_outputs_only_as_its_bytes_come(api: 
     assert (await api.ended(made["id"]))["output"]
 
 
+async def test_a_search_whose_text_does_not_come_is_refused(api: Programs, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(requests, "_BODY_WITHIN", 0.05)
+    async with sending(api, "QUERY /v1/models", b"", 10) as answer, asyncio.timeout(30):
+        assert b" 408 " in await answer.readline()
+
+
 @pytest.mark.parametrize("said", [f"{'9' * 308}s{'9' * 308}s", "367d", "0s", "1 day"])
 async def test_a_deadline_that_is_no_time_is_refused(api: Programs, said: str) -> None:
     body, headers = {"version": "join", "input": ABC}, {"Authorization": f"Bearer {api.token}", "Cancel-After": said}

@@ -53,12 +53,18 @@ UNFINISHED: Final = ("open", "cancelling")
 STATES = ("open", "ended", "all", *OUTCOME_KINDS, "cancelling")
 
 
+async def body_of(request: web.Request) -> bytes:
+    """The body."""
+    try:
+        return await http_server.body_of(request, _BODY_WITHIN)
+    except TimeoutError as error:
+        raise ApiError(408, "timeout", str(error)) from None
+
+
 async def json_object(request: web.Request) -> dict[str, Any]:
     """The body, which must be a JSON object; an empty body counts as an empty object."""
     try:
-        return await http_server.json_object(request, _BODY_WITHIN, empty=b"{}")
-    except TimeoutError as error:
-        raise ApiError(408, "timeout", str(error)) from None
+        return http_server.object_of(await body_of(request) or b"{}")
     except ValueError as error:
         raise bad_request(str(error)) from None
 

@@ -136,7 +136,7 @@ class Api:
 
     async def list_models(self, request: web.Request) -> web.Response:
         """The models; of a search, those with its text."""
-        asked = await request.read() if request.method == "QUERY" else b""
+        asked = await requests.body_of(request) if request.method == "QUERY" else b""
         text = asked.decode(errors="replace").strip().strip('"').casefold()
         found: dict[str, Model] = {}
         for model in await self._models(request):

@@ -45,7 +45,7 @@ def silent() -> WorkerRefused:
 async def json_object(request: web.Request) -> dict[str, Any]:
     """The body, which must be a JSON object."""
     try:
-        return await http_server.json_object(request, SILENCE)
+        return http_server.object_of(await http_server.body_of(request, SILENCE))
     except TimeoutError:
         raise silent() from None
     except ValueError as error:
