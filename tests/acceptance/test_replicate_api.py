@@ -265,6 +265,12 @@ async def test_a_search_whose_text_does_not_come_is_refused(api: Programs, monke
         assert b" 408 " in await answer.readline()
 
 
+async def test_tokens_of_a_later_version_are_refused_with_what_to_do(api: Programs) -> None:
+    (api.scene.folder / "daemon" / "tokens.json").write_text('{"tokens": [], "v": 2}')
+    status, plain = await api.ask("GET", "/v1/models")
+    assert (status, "use that version" in plain["detail"]) == (503, True)
+
+
 @pytest.mark.parametrize("said", [f"{'9' * 308}s{'9' * 308}s", "367d", "0s", "1 day"])
 async def test_a_deadline_that_is_no_time_is_refused(api: Programs, said: str) -> None:
     body, headers = {"version": "join", "input": ABC}, {"Authorization": f"Bearer {api.token}", "Cancel-After": said}

@@ -9,12 +9,13 @@ from contextlib import suppress
 from typing import Any, Final
 from urllib.parse import urlsplit
 
+from wakestream.adapters.config.setting_files import SettingsError
 from wakestream.adapters.daemon.event_feed import Item
 from wakestream.adapters.daemon.outbox import Outbox
 from wakestream.adapters.daemon.replicate.predictions import Predictions, caller_of
 from wakestream.adapters.daemon.replicate.tokens import Tokens
 from wakestream.adapters.net.public_addresses import NotPublic, PublicResolver
-from wakestream.adapters.net.webhooks import Webhooks, post_json
+from wakestream.adapters.net.webhooks import WebhookDown, Webhooks, post_json
 from wakestream.operators.model.errors import WakestreamError, WrongInput
 from wakestream.streams.recording.event_json import OUTCOME_KINDS
 from wakestream.streams.webhooks import LASTS, WebhookOwed, delivery_id
@@ -71,7 +72,10 @@ class Hooks:
     async def post(self, owed: WebhookOwed) -> None:
         """One attempt."""
         entry = self._predictions.find(owed.job)
-        token = None if entry is None else self._tokens.named(caller_of(entry).token)
+        try:
+            token = None if entry is None else self._tokens.named(caller_of(entry).token)
+        except SettingsError as error:  # a later version wrote the tokens: that one may run again
+            raise WebhookDown(str(error)) from None
         if entry is None or token is None:
             raise WakestreamError("the webhook was not sent: its prediction or its token was removed", code="gone")
         url, body = caller_of(entry).webhook, owed.news or await self._predictions.plain(entry)

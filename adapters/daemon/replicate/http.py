@@ -13,6 +13,7 @@ from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler, Middleware
 
 from wakestream.adapters.config.numbers import seconds
+from wakestream.adapters.config.setting_files import SettingsError
 from wakestream.adapters.daemon.api.auth import ApiError, json_answer
 from wakestream.adapters.daemon.replicate.tokens import Token, Tokens
 from wakestream.adapters.net.silent_callers import let_in
@@ -44,6 +45,8 @@ def guard(tokens: Tokens) -> Middleware:
                 request[TOKEN] = _known(tokens, request.headers.get(hdrs.AUTHORIZATION, ""))
                 let_in(request)
             return await handler(request)
+        except SettingsError as error:
+            return _refusal(503, error.code, str(error))
         except WrongInput as error:
             return _refusal(422, error.code, str(error), error.field)
         except ApiError as error:
