@@ -271,6 +271,19 @@ async def test_tokens_of_a_later_version_are_refused_with_what_to_do(api: Progra
     assert (status, "use that version" in plain["detail"]) == (503, True)
 
 
+async def test_streams_take_no_place_of_calls_with_a_token(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(silent_callers, "PER_ADDRESS", 64)
+    scene.engine.go_on.clear()
+    async with scene.place.hub() as hub, scene.worker(), AsyncExitStack() as stack:
+        await gpu_online(hub)
+        api = await stack.enter_async_context(programs(scene))
+        made = await api.create(input=ABC)
+        for _ in range(LEAST + 1):
+            await stack.enter_async_context(api.session.get(made["urls"]["stream"]))
+        async with aiohttp.ClientSession() as api.session:
+            assert (await api.ask("GET", "/v1/models"))[0] == 200
+
+
 @pytest.mark.parametrize("said", [f"{'9' * 308}s{'9' * 308}s", "367d", "0s", "1 day"])
 async def test_a_deadline_that_is_no_time_is_refused(api: Programs, said: str) -> None:
     body, headers = {"version": "join", "input": ABC}, {"Authorization": f"Bearer {api.token}", "Cancel-After": said}

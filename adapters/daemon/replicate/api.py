@@ -42,6 +42,7 @@ from wakestream.adapters.daemon.replicate.models import Model, kind_name, models
 from wakestream.adapters.daemon.replicate.predictions import Predictions, caller_of, iso, place
 from wakestream.adapters.daemon.replicate.tokens import Token, Tokens
 from wakestream.adapters.daemon.result_reuse import results_of
+from wakestream.adapters.net.silent_callers import let_in
 from wakestream.adapters.runtime.tasks import tasks_of_block
 from wakestream.operators.model.engine import MAX_PREVIEW, TEXT, Slot, numbered
 from wakestream.operators.model.errors import UnknownKind, WrongInput
@@ -330,6 +331,7 @@ class Api:
         entry = self._found(job)
         if self._tokens.named(caller_of(entry).token) is None:
             raise ApiError(401, "no_token", "the token of this prediction was removed")
+        let_in(request)
         return entry
 
     async def stream(self, request: web.Request) -> web.StreamResponse:
