@@ -207,7 +207,7 @@ def tls(parser: argparse.ArgumentParser) -> None:
     add(group, "--tls-key FILE", "its key (PEM, not encrypted)")
 
 
-def behind_proxy(parser: argparse.ArgumentParser) -> None:
+def behind_proxy(parser: Group) -> None:
     """`--behind-proxy ADDRESS`, parsed into networks in `args.behind_proxy`, for servers that count clients."""
     text = (
         "trust X-Forwarded-For from this proxy, such as 10.0.0.2 or 172.18.0.0/16; may be repeated. No "

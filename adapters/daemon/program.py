@@ -43,9 +43,9 @@ from wakestream.adapters.disk.fingerprints import DiskFiles
 from wakestream.adapters.disk.journal import StoredJournal, open_journal
 from wakestream.adapters.disk.path_key import path_key
 from wakestream.adapters.disk.state_folder import prepare_state
-from wakestream.adapters.net.connection_limits import Room
+from wakestream.adapters.net.connection_limits import Network, Proxies
 from wakestream.adapters.net.http_server import listening
-from wakestream.adapters.net.silent_callers import MOST, SilentCallers
+from wakestream.adapters.net.silent_callers import SilentCallers
 from wakestream.adapters.net.tls import ServerTls, client_context
 from wakestream.adapters.net.webhooks import Webhooks, receiver, telling
 from wakestream.adapters.runtime.gc_tuning import MANY_JOBS, few_collections
@@ -77,13 +77,14 @@ class OwnPipeline:
 @dataclass(frozen=True, slots=True)
 class ApiConfig:
     """Settings of the API for programs. `text` gives the line of an event in a prediction's log; `webhook_hosts` may be
-    in a local network."""
+    in a local network; `proxies` are trusted to say for whom they call."""
 
     host: str
     port: int
     text: Callable[[JobEvent], str]
     tls: ServerTls | None = None
     webhook_hosts: tuple[str, ...] = ()
+    proxies: tuple[Network, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,7 +252,7 @@ async def for_programs(
         hooks.webhooks = await stack.enter_async_context(aclosing(Webhooks(hooks.post, box.settle)))
         box.on_webhook = lambda owed: ours(owed) if owed.news else hooks.webhooks.tell(owed)
         console.costs.always = True
-        silent = SilentCallers(room=Room.of(MOST))
+        silent = SilentCallers(proxies=Proxies(asked.proxies))
         app = web.Application(middlewares=[silent.middleware(), guard(tokens)], client_max_size=BODY_MOST)
         app.add_routes(programs.routes())
         tls = None if asked.tls is None else asked.tls.context

@@ -284,6 +284,19 @@ async def test_streams_take_no_place_of_calls_with_a_token(scene: Scene, monkeyp
             assert (await api.ask("GET", "/v1/models"))[0] == 200
 
 
+async def test_callers_behind_a_proxy_take_no_places_of_each_other(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(silent_callers, "PER_ADDRESS", 64)
+    proxy = ip_network("127.0.0.1")
+    async with scene.place.hub(), programs(scene, proxies=(proxy,)) as api, AsyncExitStack() as stack:
+        for _ in range(LEAST + 1):
+            session = await stack.enter_async_context(aiohttp.ClientSession())
+            with suppress(aiohttp.ClientError):
+                await session.get(f"{api.url}/v1/models", headers={"X-Forwarded-For": "192.0.2.1"})
+        assert (await api.ask("GET", "/v1/models", **{"X-Forwarded-For": "192.0.2.2"}))[0] == 200
+
+
 @pytest.mark.parametrize("said", [f"{'9' * 308}s{'9' * 308}s", "367d", "0s", "1 day"])
 async def test_a_deadline_that_is_no_time_is_refused(api: Programs, said: str) -> None:
     body, headers = {"version": "join", "input": ABC}, {"Authorization": f"Bearer {api.token}", "Cancel-After": said}

@@ -91,6 +91,7 @@ def _api(parser: argparse.ArgumentParser) -> None:
     flags.add(group, "--api-insecure", "serve it without TLS also where other machines can reach it")
     text = "a host in the local network that it may call as a webhook; may be repeated"
     flags.add(group, "--api-webhook-host HOST", text, action="append", default=[])
+    flags.behind_proxy(group)
 
 
 def _served_api(args: argparse.Namespace) -> ApiConfig | None:
@@ -105,7 +106,7 @@ def _served_api(args: argparse.Namespace) -> ApiConfig | None:
     if tls is None and not is_loopback(host) and not args.api_insecure:
         why = f"--api: {host} can be reached from other machines, which could read tokens and files"
         raise SettingsError(f"{why}; give --api-tls FILE, or --api-insecure if a proxy with TLS is in front")
-    return ApiConfig(host, port, event, tls, tuple(args.api_webhook_host))
+    return ApiConfig(host, port, event, tls, tuple(args.api_webhook_host), tuple(args.behind_proxy))
 
 
 def _size(text: str) -> int:
