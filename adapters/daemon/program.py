@@ -207,7 +207,6 @@ async def running_daemon(
         doors = Doors(token, console.is_open, console.admits)
         url = await stack.enter_async_context(local_server(routes, config.host, config.port, doors, config.state))
         await stack.enter_async_context(console.serving())
-        stack.callback(feed.close)  # before the server waits for its event streams
         webhooks = None
         if to is not None:
             state.webhook = True
@@ -218,6 +217,7 @@ async def running_daemon(
             programs, api_url = await stack.enter_async_context(
                 for_programs(config, config.api, box, console, settings, previews)
             )
+        stack.callback(feed.close)  # before the servers wait for their event streams
         await stack.enter_async_context(box.serving(client))
         tasks = await stack.enter_async_context(supervised("the daemon"))
         if programs is not None and config.api is not None:

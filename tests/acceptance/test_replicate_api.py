@@ -297,6 +297,17 @@ async def test_callers_behind_a_proxy_take_no_places_of_each_other(
         assert (await api.ask("GET", "/v1/models", **{"X-Forwarded-For": "192.0.2.2"}))[0] == 200
 
 
+async def test_a_daemon_that_stops_ends_the_streams(scene: Scene) -> None:
+    scene.engine.go_on.clear()
+    async with scene.place.hub() as hub, scene.worker(), aiohttp.ClientSession() as session:
+        await gpu_online(hub)
+        async with programs(scene) as api:
+            made = await api.create(input=ABC)
+            stream = await session.get(made["urls"]["stream"])
+        async with asyncio.timeout(30):
+            assert b"event: done" not in await stream.read()
+
+
 @pytest.mark.parametrize("said", [f"{'9' * 308}s{'9' * 308}s", "367d", "0s", "1 day"])
 async def test_a_deadline_that_is_no_time_is_refused(api: Programs, said: str) -> None:
     body, headers = {"version": "join", "input": ABC}, {"Authorization": f"Bearer {api.token}", "Cancel-After": said}
