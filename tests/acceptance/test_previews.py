@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import aclosing, asynccontextmanager
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from tests.support.programs.our_peers import Place, gpu_online, until
 from tests.support.programs.replicate_scene import Programs, programs
 from wakestream.adapters.client.worker import HttpWorkers
 from wakestream.adapters.daemon import previews as fetched
+from wakestream.adapters.runtime.tasks import end
 from wakestream.adapters.worker.http import previews as shown
 from wakestream.adapters.worker.http import server
 from wakestream.operators.model.engine import MAX_PREVIEW, TEXT, Kind, Preview, Slot
@@ -86,6 +87,21 @@ async def test_a_reader_gets_at_most_two_previews_a_second_and_the_end(here: Hou
             assert clock() - began >= 1.5
         async with here.stream(session) as response:
             assert [event async for event in events(response)] == [], "nothing is kept of a task that has ended"
+
+
+async def test_a_worker_that_stops_ends_the_streams(tmp_path: Path) -> None:
+    engine, first = Joining(), tmp_path / "a.bin"
+    says = engine.shows()
+    first.write_bytes(b"abc")
+    async with aiohttp.ClientSession() as session, AsyncExitStack() as stack:
+        async with worker_of(engine, tmp_path / "desk") as desk:
+            job = asyncio.create_task(desk.run("reverse", {"first": first}, {"whole": "b.bin"}))
+            await engine.began.wait()
+            says.put_nowait(text("Once"))
+            response = await stack.enter_async_context(House(engine, says, desk).stream(session))
+            assert [await anext(events(response))] == [text("Once").plain()]
+            await end(job)
+        assert [event async for event in events(response)] == []
 
 
 async def test_what_is_too_large_or_no_picture_is_ignored(here: House) -> None:
