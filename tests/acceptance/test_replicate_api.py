@@ -426,7 +426,9 @@ async def test_webhooks_tell_the_start_the_log_and_the_end(scene: Scene) -> None
     assert any(each["logs"] for each in said)
 
 
-async def test_predictions_and_their_webhooks_outlive_a_restart(scene: Scene) -> None:
+@asynccontextmanager
+async def owed(scene: Scene) -> AsyncIterator[tuple[Shop, str, dict[str, Any]]]:
+    """A receiver that was down when a prediction ended, the program's token, and the prediction."""
     shop = Shop()
     async with scene.place.hub() as hub, scene.worker():
         await gpu_online(hub)
@@ -436,30 +438,30 @@ async def test_predictions_and_their_webhooks_outlive_a_restart(scene: Scene) ->
             made = await api.create(input=ABC, webhook=url)
             await api.ended(made["id"])
             assert len(api.daemon.outbox.state.pending) == 1
-            token = api.token
-        async with shop.open(), programs(scene, token=token, webhook_hosts=("127.0.0.1",)) as api:
-            told = await shop.hears()
-            again = await api.ended(made["id"])
-            await until(lambda: not api.daemon.outbox.state.pending)
+        async with shop.open():
+            yield shop, api.token, made
+
+
+async def test_predictions_and_their_webhooks_outlive_a_restart(scene: Scene) -> None:
+    async with (
+        owed(scene) as (shop, token, made),
+        programs(scene, token=token, webhook_hosts=("127.0.0.1",)) as api,
+    ):
+        told = await shop.hears()
+        again = await api.ended(made["id"])
+        await until(lambda: not api.daemon.outbox.state.pending)
     assert (told.news["id"], told.news["status"]) == (made["id"], "succeeded")
     assert (again["output"], again["input"]) == (told.news["output"], made["input"])
 
 
 async def test_a_webhook_of_a_program_is_not_sent_to_the_users_own_receiver(scene: Scene) -> None:
-    shop = Shop()
-    async with scene.place.hub() as hub, scene.worker():
-        await gpu_online(hub)
-        async with shop.open():
-            url = shop.url
-        async with programs(scene, webhook_hosts=("127.0.0.1",)) as api:
-            await api.ended((await api.create(input=ABC, webhook=url))["id"])
-        async with shop.open():
-            told = {"WAKESTREAM_WEBHOOK_URL": shop.url, "WAKESTREAM_WEBHOOK_SECRET": "marked-whsec-4711"}
-            said = {**scene.place.client_settings(), **told}
-            found = settings.load({}, environment=said, folder=scene.folder)
-            async with running_daemon(DaemonConfig(scene.folder / "daemon"), found) as made:
-                assert made.webhooks is not None
-                assert (len(made.outbox.state.pending), made.webhooks._telling) == (1, {})
+    async with owed(scene) as (shop, _, _):
+        told = {"WAKESTREAM_WEBHOOK_URL": shop.url, "WAKESTREAM_WEBHOOK_SECRET": "marked-whsec-4711"}
+        said = {**scene.place.client_settings(), **told}
+        found = settings.load({}, environment=said, folder=scene.folder)
+        async with running_daemon(DaemonConfig(scene.folder / "daemon"), found) as made:
+            assert made.webhooks is not None
+            assert (len(made.outbox.state.pending), made.webhooks._telling) == (1, {})
     assert shop.calls == []
 
 
