@@ -2,16 +2,14 @@
 
 Real programs. The PC's lines, to the worker and to the depot, have 20 Mbit/s up and 50 Mbit/s down together, those of
 the worker 1 Gbit/s. Bytes, boot and work are a part of 100 MB in, 50 MB out, 20 s and 10 s; what the programs take
-themselves, as a job of some bytes shows it, counts as the same part. The time between the job's end and the machine's
-stop does not count. Both ways run at the same time, so that a busy machine slows both. Linux: the PC has an address of
-its own there.
+themselves, as a job of some bytes shows it, counts as the same part. A machine's idle time does not count. Both ways
+run at the same time, so that a busy machine slows both. Linux: the PC has an address of its own there.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
-import math
 import os
 import shlex
 import socket
@@ -40,7 +38,7 @@ from wakestream.adapters.hub.licenses import LicenseBook
 from wakestream.adapters.net.capability_keys import Signer
 from wakestream.adapters.telemetry import logs
 from wakestream.operators.model.depot import DepotFile, Place
-from wakestream.operators.model.events import Delivered, Done, FileRef, Fingerprint, Job, Queued, Stored
+from wakestream.operators.model.events import Done, FileRef, Fingerprint, Job, Queued, Stored
 from wakestream.streams.protocol import depot_messages as d
 
 SCALE = 0.5
@@ -63,7 +61,6 @@ time.sleep(float(sys.argv[1]))
 with open(sys.argv[3], "rb") as first, open(sys.argv[2], "wb") as made:
     made.write(first.read()[::-1])
 """
-MACHINE = base.MACHINE.replace("lambda *_: worker", """lambda *_: log.write(f"stop {time.time()}\\n") and worker""")
 KINDS = {"half": (2, WORK), "many": (FILES, 0.0), "one": (1, 0.0)}
 """How many files a kind of work takes, and its seconds. Its result is its first file, from its end to its begin."""
 
@@ -147,7 +144,6 @@ class House(base.House):
     def __init__(self, stack: AsyncExitStack, folder: Path) -> None:
         super().__init__(stack, folder)
         self.lines = Lines()
-        (folder / "machine.py").write_text(MACHINE)
         (folder / "depot.key").touch(mode=0o600)
         (folder / "depot.key").write_text(LicenseBook(folder / "hub").issue("depot", "", time.time())[1])
 
@@ -177,14 +173,14 @@ class House(base.House):
             "--state", "monitor", until=b"connected to", err=True,
         )  # fmt: skip
 
-    async def off(self, ended: float) -> float:
-        """Returns when the machine is off: the seconds that it was on, without those from `ended` to its stop."""
+    async def off(self) -> float:
+        """Returns when the machine is off: the seconds that it was on for the last time."""
         log = self.folder / "gpu.log"
         async with asyncio.timeout(120):
             while not (lines := log.read_text().split("\n")[:-1]) or not lines[-1].startswith("off"):  # noqa: ASYNC110 - it is another program
                 await asyncio.sleep(0.1)
-        begin, stop, end = (float(line.split()[1]) for line in lines[-3:])
-        return end - stop + ended - begin
+        begin, end = (float(line.split()[1]) for line in lines[-2:])
+        return end - begin
 
 
 def manifest(folder: Path) -> str:
@@ -204,13 +200,13 @@ Measured = tuple[list[tuple[float, float]], dict[str, float]]
 
 
 async def through(before: asyncio.Task[Measured] | None = None) -> Measured:
-    """For each job, from off to off: seconds of the GPU for it, and from submit to result.
+    """For each job, from off to off: seconds of the GPU without its idle time, and from submit to result.
 
     With a depot, after the task `before`, also how long the upload of many files takes, and that of one file of their
-    size: the best of two.
+    size.
     """
     depot = before is not None
-    found, sent = [], dict[str, float]()
+    found, sent = [], {}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         async with AsyncExitStack() as stack:
@@ -221,14 +217,13 @@ async def through(before: asyncio.Task[Measured] | None = None) -> Measured:
             for size in [10_000] + [IN] * ROUNDS:  # the hub learns from the first job how long boots take
                 times = await run(client, folder, "half", size)
                 assert (Stored in times) == depot, "the job did not go the way that is measured"
-                paid = await house.off(times.get(Delivered, times[Done]))
-                found.append((paid, times[Done] - times[Queued]))
+                found.append((await house.off() - IDLE, times[Done] - times[Queued]))
             if before is not None:
                 await asyncio.wait([before])
-            for kind in ("one", "many") * 2 if depot else ():
+            for kind in ("one", "many") if depot else ():
                 times = await run(client, folder, kind, FILES * SMALL)
-                sent[kind] = min(sent.get(kind, math.inf), times[Stored] - times[Queued])
-                await house.off(0.0)
+                sent[kind] = times[Stored] - times[Queued]
+                await house.off()
     (paid, took), *measured = found
     raw = ", ".join(f"{seconds:.1f} and {total:.1f} s" for seconds, total in found)
     print(
