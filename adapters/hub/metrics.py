@@ -49,6 +49,10 @@ class HubMetrics:
         self._leading = hub, journal
         hub.on_fact = self._hear
 
+    def rest(self) -> None:
+        """This hub leads no more: what it knew is removed from memory."""
+        self._leading = None
+
     def _hear(self, fact: f.Fact) -> None:
         match fact:
             case f.ConnectionRegistered():
@@ -65,7 +69,7 @@ class HubMetrics:
         """All families of the hub."""
         yield ff.build("hub")
         yield from self._cluster()
-        if self._leading is not None and self._leadership.leads:
+        if self._leading is not None:
             yield from self._of_leader(*self._leading)
         yield from ff.disk("hub", self._folder)
 

@@ -350,6 +350,7 @@ def run(args: argparse.Namespace) -> int:
             with listening(host, port):
                 hub = await stack.enter_async_context(running_hub(config, term))
             metrics.lead(hub.server, hub.journal)
+            stack.callback(metrics.rest)
             announce("hub", hub.server.url)
             await stop.wait()
 
@@ -362,13 +363,14 @@ def run(args: argparse.Namespace) -> int:
             await (lead(stop) if settings.journal is None else take_turns(stop))
 
     async def take_turns(stop: asyncio.Event) -> None:
-        lost = False
+        again = False
         while not stop.is_set():
             gc.collect()  # the state of the term before: with a session, a scan of many jobs would hold back its beat
             with few_collections(*MANY_JOBS):
-                lost = await stand_by_and_lead(stop, again=lost)
+                await stand_by_and_lead(stop, again=again)
+            again = True
 
-    async def stand_by_and_lead(stop: asyncio.Event, *, again: bool) -> bool:
+    async def stand_by_and_lead(stop: asyncio.Event, *, again: bool) -> None:
         try:
             with listening(host, port):
                 term = await until_leading(config, stop, again=again)
@@ -376,6 +378,5 @@ def run(args: argparse.Namespace) -> int:
                 await lead(stop, term)
         except Fenced as error:
             logger.error("{}; this hub leads no more", error)
-        return True
 
     return run_program(serve, exit_with_stdin=args.exit_with_stdin)

@@ -1,5 +1,7 @@
 """What the hub's metrics say of each GPU."""
 
+import gc
+import weakref
 from itertools import takewhile
 from pathlib import Path
 from types import SimpleNamespace
@@ -9,8 +11,11 @@ import msgspec
 import pytest
 
 from tests.support.streams.hub_net import Net
-from wakestream.adapters.hub.config import Leadership
+from wakestream.adapters.hub.config import HubConfig, Leadership
+from wakestream.adapters.hub.licenses import LicenseBook
 from wakestream.adapters.hub.metrics import HubMetrics
+from wakestream.adapters.hub.server import open_hub
+from wakestream.adapters.testing.memory_journal import FakeJournal
 from wakestream.streams.hub import events as f
 from wakestream.streams.hub import hub
 from wakestream.streams.hub.state import Prices
@@ -84,3 +89,14 @@ def test_the_depot_tells_what_each_license_has_and_what_became_of_its_jobs(net: 
     assert said["wakestream_hub_depot_jobs"]["delivered",] == 1.0
     moves = {"stored": 0.0, "delivered": 1.0, "direct": 0.0, "failed": 1.0}
     assert said["wakestream_hub_depot_jobs_total"] == {(move,): count for move, count in moves.items()}
+
+
+async def test_a_hub_that_leads_no_more_is_removed_from_memory_before_it_stands_by(tmp_path: Path) -> None:
+    metrics, journal = HubMetrics(tmp_path, Leadership()), FakeJournal[f.Fact]()
+    async with open_hub(HubConfig(LicenseBook(tmp_path)), journal) as server:
+        metrics.lead(server, journal)  # type: ignore[arg-type]
+        gone = weakref.ref(server)
+        metrics.rest()
+    del server, journal
+    gc.collect()
+    assert gone() is None
