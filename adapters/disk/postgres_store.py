@@ -103,7 +103,9 @@ class PostgresStore:
             session.execute("UPDATE wakestream.meta SET epoch = %s, leader = %s", (self.epoch, name))
             self.cut_size = int(one(session, "SELECT coalesce(sum(length(data)), 0) FROM wakestream.snapshot"))
             self._kept = int(one(session, "SELECT coalesce(max(seq), 0) FROM wakestream.ledger"))
-        self.rows, self.size = self.end.seq - self._base.seq, self.cut_size
+            facts = "SELECT coalesce(sum(length(data)), 0) FROM wakestream.facts WHERE seq > %s"
+            self.size = self.cut_size + int(one(session, facts, self._base.seq))
+        self.rows = self.end.seq - self._base.seq
         if self._bound_at is not None:
             self._bound = BoundFile(self._bound_at, Bound(self.id, self.end.seq))
         self._beat()
@@ -176,7 +178,6 @@ class PostgresStore:
 
     def read(self) -> Iterator[JournalRow]:
         """The facts that the last `follow` or `lead` read."""
-        self.size += sums.bytes_of(self._read)
         yield from self._read
         self._restored, self._read = [], []
 

@@ -163,6 +163,22 @@ async def test_who_follows_has_all_facts_in_order_across_cuts_and_need_not_read_
     late.close()
 
 
+async def test_who_takes_over_knows_the_size_of_all_facts_and_cuts_the_journal_in_time(
+    postgres: PostgresServer,
+) -> None:
+    address, facts = postgres.database(), [Put("a", n, "x" * 100) for n in range(10)]
+    async with journal(address) as first:
+        follower = await asyncio.to_thread(store, address)
+        for fact in facts:
+            await first.append([fact])
+            follower.follow()
+            assert len([*follower.read()]) == 1
+    await taken_over(follower)
+    assert [*follower.read()] == []
+    assert (follower.rows, follower.size) == (10, sum(len(FactsJson(Put, "").row(fact).data) for fact in facts))
+    follower.close()
+
+
 async def test_a_session_that_the_server_ended_writes_no_more_and_says_so(postgres: PostgresServer) -> None:
     address = postgres.database()
     broken: asyncio.Future[JournalError] = asyncio.get_running_loop().create_future()
