@@ -56,7 +56,7 @@ class Records:
     async def run(self) -> None:
         """Write the files that are due, until cancelled; first those that an earlier run did not write."""
         for job, entry in self._state.jobs.items():
-            if entry.accepted.sidecar and entry.ended is not None and not _beside(entry).exists():
+            if entry.accepted.sidecar and entry.state == "done" and not _beside(entry).exists():
                 self.due(job, booked=True)
         while True:
             job, booked = await self._due.get()
