@@ -24,11 +24,8 @@ from wakestream.streams.outbox.state import Entry, OutboxState
 LOOKS: Final = 5.0
 """Seconds for which a look at a job keeps the connection to its worker."""
 
-AGAIN: Final = 1.0
-"""Seconds until a job that has no worker is looked at again."""
-
-LATER: Final = 5.0
-"""Seconds until a worker that shows nothing more is asked again."""
+AGAIN: Final = 2.0
+"""Seconds until a job that has no worker, or whose worker shows nothing more, is looked at again."""
 
 EVERY: Final = 0.5
 """The fewest seconds between two previews for one reader."""
@@ -108,14 +105,12 @@ class Previews:
         """Fetch until the job has ended, or the preview is no longer asked for and this is cancelled."""
         try:
             while (entry := self._open(job)) is not None:
-                if entry.stage is None or not entry.stage.task:
-                    await asyncio.sleep(AGAIN)
-                    continue
                 try:
-                    await self._receive(job, entry.stage, looked)
+                    if entry.stage is not None and entry.stage.task:
+                        await self._receive(job, entry.stage, looked)
                 except (WakestreamError, OSError, ValueError) as error:
                     logger.debug("no previews of job {}: {}", job, error)
-                await asyncio.sleep(LATER)
+                await asyncio.sleep(AGAIN)
         finally:
             del self._looked[job]
             looked.changed.set()
