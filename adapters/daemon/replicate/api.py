@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import time
 import uuid
-from bisect import bisect_right
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any, Final
@@ -39,7 +38,7 @@ from wakestream.adapters.daemon.replicate.http import (
     wait_of,
 )
 from wakestream.adapters.daemon.replicate.models import Model, kind_name, models
-from wakestream.adapters.daemon.replicate.predictions import Predictions, caller_of, iso, place
+from wakestream.adapters.daemon.replicate.predictions import Predictions, caller_of, cursor, iso, place_after
 from wakestream.adapters.daemon.replicate.tokens import Token, Tokens
 from wakestream.adapters.daemon.result_reuse import results_of
 from wakestream.adapters.net.silent_callers import let_in
@@ -65,7 +64,6 @@ _GROWN: Final = "grown"
 
 _FIELDS: Final = ("input", "version", "stream", "webhook", "webhook_completed", "webhook_events_filter")
 
-
 Found = list[tuple[str, Slot, list[Upload]]]
 """The files of an input: the field, what it accepts, and its files."""
 
@@ -88,7 +86,7 @@ class Api:
         self._began = iso(time.time()) or ""
         self._late: asyncio.Queue[str] = asyncio.Queue()
         self._streams = 0
-        console.calls.waiting.refuse = self._refused
+        console.calls.waiting.refuse = lambda job, why: self._over(job, "failed", str(why["error"]), str(why["code"]))
 
     def routes(self) -> list[web.RouteDef]:
         """The routes."""
@@ -235,9 +233,8 @@ class Api:
         """Whether a prediction ends in this time."""
         with suppress(TimeoutError):
             async with asyncio.timeout(within):
-                while self._found(job).ended is None:
-                    if await listener.next() is None:
-                        break
+                while self._found(job).ended is None and await listener.next() is not None:
+                    pass
         return self._found(job).ended is not None
 
     def _found(self, job: str, token: Token | None = None) -> Entry:
@@ -249,23 +246,11 @@ class Api:
 
     async def list_predictions(self, request: web.Request) -> web.Response:
         """The program's predictions, the newest first, `PAGE` at a time."""
-        found, after = self._predictions.of(request[TOKEN].name), request.query.get("cursor", "")
-        start = 0
-        if after:
-            since, _, job = after.partition("_")
-            try:
-                start = bisect_right(found, (-float(since), job), key=place)
-            except ValueError:
-                raise ApiError(422, "bad_request", "cursor must be that of a page of this list") from None
+        found, at = self._predictions.of(request[TOKEN].name), f"{origin(request)}/v1/predictions"
+        start = place_after(found, request.query.get("cursor", ""))
         shown = [await self._predictions.plain(one, inline=False) for one in found[start : start + PAGE]]
-
-        def at(first: int) -> str | None:
-            last = None if first <= 0 else found[first - 1].accepted
-            cursor = "" if last is None else f"?cursor={last.at!r}_{last.job}"
-            return f"{origin(request)}/v1/predictions{cursor}"
-
-        further = at(start + PAGE) if start + PAGE < len(found) else None
-        return page(shown, next=further, previous=at(start - PAGE) if start else None)
+        further = f"{at}{cursor(found, start + PAGE)}" if start + PAGE < len(found) else None
+        return page(shown, next=further, previous=f"{at}{cursor(found, start - PAGE)}" if start else None)
 
     async def get(self, request: web.Request) -> web.Response:
         """One prediction."""
@@ -289,11 +274,8 @@ class Api:
             with suppress(ApiError):  # it has just ended
                 accepted(await self._outbox.cancel(job))
 
-    def _refused(self, job: Waiting, why: Mapping[str, Any]) -> None:
-        """A prediction could not begin: a file did not come, or the job does not fit."""
-        self._over(job, "failed", str(why["error"]), str(why["code"]))
-
     def _over(self, job: Waiting, outcome: str, why: str, code: str = "") -> None:
+        """End a prediction that has not begun: a file did not come, the job does not fit, or it was cancelled."""
         entry = self._predictions.end(job, outcome, why, code)
         if entry.ended is not None and (owed := webhook_of_caller(entry.accepted, entry.ended)) is not None:
             self.hooks.webhooks.tell(owed)
@@ -302,8 +284,7 @@ class Api:
 
     def _keep_deadline(self, job: str, caller: f.Caller) -> None:
         if caller.until:
-            later = max(0.0, caller.until - time.time())
-            asyncio.get_running_loop().call_later(later, self._late.put_nowait, job)
+            asyncio.get_running_loop().call_later(caller.until - time.time(), self._late.put_nowait, job)
 
     async def tidy(self) -> None:
         """Remove files that are not needed any more, again and again."""

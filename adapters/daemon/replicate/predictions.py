@@ -6,7 +6,8 @@ import asyncio
 import base64
 import mimetypes
 import time
-from collections.abc import Callable, Iterable, Iterator
+from bisect import bisect_right
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,6 +17,7 @@ from urllib.parse import quote
 import orjson
 from msgspec.structs import replace
 
+from wakestream.adapters.daemon.api.auth import ApiError
 from wakestream.adapters.daemon.console.app import Console
 from wakestream.adapters.daemon.console.waiting import Waiting
 from wakestream.adapters.daemon.event_feed import Item
@@ -65,7 +67,7 @@ class Predictions:
         waiting = map(_entry_of, self._console.calls.waiting.jobs.values())
         every = {one.accepted.job: one for one in (*waiting, *self._gone.values(), *self._outbox.state.jobs.values())}
         mine = (one for one in every.values() if one.accepted.caller and one.accepted.caller.token == token)
-        return sorted(mine, key=place)
+        return sorted(mine, key=_place)
 
     def end(self, job: Waiting, outcome: str, why: str, code: str = "") -> Entry:
         """Keep a prediction that ended before its job began, and publish its end."""
@@ -95,7 +97,7 @@ class Predictions:
             "output": output, "logs": self.log(items), "error": _error(ended), "status": status, "source": "api",
             "data_removed": status == "succeeded" and output is None,
             "created_at": iso(a.at), "started_at": iso(began), "completed_at": iso(ended.at if ended else None),
-            "metrics": await self._metrics(entry, began, made),
+            "metrics": self._metrics(entry, began, made),
             "urls": {"get": at, "cancel": f"{at}/cancel", "stream": self._stream(a.job, caller)},
         }  # fmt: skip
 
@@ -117,16 +119,15 @@ class Predictions:
         bar = "#" * int(event.percent * _BAR / 100)
         return f"{event.percent:.0f}%|{bar:<{_BAR}}| {done:.0f}/{of}"
 
-    async def _metrics(self, entry: Entry, began: float, made: float) -> dict[str, Any]:
+    def _metrics(self, entry: Entry, began: float, made: float) -> dict[str, Any]:
         if (ended := entry.ended) is None:
             return {}
-        costs = await self._console.costs.by_job(wait=False)
-        cost = costs["jobs"].get(ended.job)
+        spent = self._console.costs.of(ended.job)
         work = (made or ended.at) - began if began else 0.0 if ended.reused else None
         return {
             **({} if work is None else {"predict_time": round(work, 3)}),
             "total_time": round(ended.at - entry.accepted.at, 3),
-            **({} if cost is None else {"cost": cost, "currency": costs["currency"]}),
+            **{name: spent[name] for name in ("cost", "currency") if name in spent},
         }
 
     def output(self, entry: Entry, *, inline: bool = True) -> Any:
@@ -156,9 +157,22 @@ def caller_of(entry: Entry) -> f.Caller:
     return entry.accepted.caller
 
 
-def place(entry: Entry) -> tuple[float, str]:
-    """The place of a prediction in a list."""
+def _place(entry: Entry) -> tuple[float, str]:
     return -entry.accepted.at, entry.accepted.job
+
+
+def cursor(found: Sequence[Entry], first: int) -> str:
+    """The query for the page of a list that begins with this one: it names the one before."""
+    return f"?cursor={found[first - 1].accepted.at!r}_{found[first - 1].accepted.job}" if first > 0 else ""
+
+
+def place_after(found: Sequence[Entry], named: str) -> int:
+    """Where in a list the page of a cursor begins, also if the prediction that it names is gone."""
+    since, _, job = named.partition("_")
+    try:
+        return bisect_right(found, (-float(since), job), key=_place) if named else 0
+    except ValueError:
+        raise ApiError(422, "bad_request", "cursor must be that of a page of this list") from None
 
 
 def iso(at: float | None) -> str | None:
