@@ -25,12 +25,12 @@ from wakestream.adapters.cli.submission import Submission, checked, submission_o
 from wakestream.adapters.config.settings import Settings, SettingsError
 from wakestream.adapters.daemon.api_client import DaemonClient, DaemonRefused, open_daemon_client
 from wakestream.adapters.daemon.console.preferences import legal
+from wakestream.adapters.daemon.rows import PAIR, ROWS_MOST, Fault, Row, Table, Uses, file_stem, filled, table_of, uses
 from wakestream.adapters.disk.path_key import path_key
 from wakestream.adapters.disk.result_names import numbered
 from wakestream.adapters.runtime.known_secrets import secret_names
 from wakestream.operators.model.errors import FileError, FileUnusable, WrongInput
 from wakestream.operators.model.events import LIPSYNC, Job
-from wakestream.streams.jobs.rows import PAIR, ROWS_MOST, Fault, Row, Table, Uses, file_stem, filled, table_of, uses
 from wakestream.streams.protocol.kinds import digest_of
 from wakestream.streams.protocol.known_kinds import KnownKinds
 

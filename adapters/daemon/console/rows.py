@@ -14,10 +14,10 @@ from aiohttp import web
 from wakestream.adapters.daemon.api.auth import ApiError
 from wakestream.adapters.daemon.console.results import plain_answer
 from wakestream.adapters.daemon.kinds import DaemonKinds
+from wakestream.adapters.daemon.rows import PAIR, Fault, Row, Uses, table_of, uses
 from wakestream.adapters.runtime.known_secrets import secret_names
 from wakestream.operators.model.engine import Kind
 from wakestream.operators.model.errors import WrongInput
-from wakestream.streams.jobs.rows import PAIR, Fault, Row, Uses, table_of, uses
 from wakestream.streams.protocol.kinds import drawn, fitting, typed
 
 BYTES_MOST: Final = 16 * 1024 * 1024

@@ -11,7 +11,7 @@ import pytest
 from wakestream.adapters.cli import batch
 from wakestream.adapters.cli.batch_plan import Item, Plan
 from wakestream.adapters.cli.service import Stop
-from wakestream.streams.jobs.rows import Row
+from wakestream.adapters.daemon.rows import Row
 
 
 async def test_a_writing_of_the_table_ends_before_the_next_begins_also_when_it_is_cancelled(

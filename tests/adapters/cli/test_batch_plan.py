@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from wakestream.adapters.cli.batch_plan import Item, Plan
-from wakestream.streams.jobs.rows import Row
+from wakestream.adapters.daemon.rows import Row
 
 
 @pytest.mark.parametrize("words", ['=HYPERLINK("http://evil.example/")', "+1", "-1", "@sum", "\t=1"])

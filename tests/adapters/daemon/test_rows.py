@@ -5,9 +5,9 @@ import time
 
 import pytest
 
+from wakestream.adapters.daemon import rows as r
 from wakestream.operators.model.engine import Kind, Slot
 from wakestream.operators.model.errors import WrongInput
-from wakestream.streams.jobs import rows as r
 
 TWO = [r.Row(2, {"image": "a.png", "scale": "2"}), r.Row(3, {"image": "b, c.png"})]
 NONE = r.Uses([], [], [])
