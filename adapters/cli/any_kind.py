@@ -7,26 +7,24 @@ the description of the kind, if the daemon or the hub knows it.
 from __future__ import annotations
 
 import argparse
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 from typing import Any
 
-import orjson
-
 from wakestream.adapters.cli import flags
 from wakestream.adapters.cli.many_jobs import SEPARATORS
 from wakestream.adapters.config.setting_files import SettingsError
 from wakestream.adapters.daemon.api_client import Chain
+from wakestream.adapters.daemon.rows import value_of
 from wakestream.adapters.disk.fingerprints import check_named, check_readable, check_writable
 from wakestream.adapters.disk.result_names import free_name, same_path
 from wakestream.adapters.runtime.known_secrets import hide_params
 from wakestream.operators.model.engine import Kind, numbered
 from wakestream.operators.model.errors import FileUnusable, WrongInput
 from wakestream.operators.model.events import Job
-from wakestream.streams.protocol.kinds import check_bounds, check_kind_name, drawn, fitting, media_of, typed, usual_ext
+from wakestream.streams.protocol.kinds import check_bounds, check_kind_name, drawn, fitting, media_of, usual_ext
 from wakestream.streams.protocol.known_kinds import KnownKinds
 
 NAMES = ("kind", "inputs", "params", "outputs")
@@ -127,7 +125,7 @@ class Given:
         for name, text in self.outputs.items():
             path = Path(text)
             if text.endswith(SEPARATORS) or path.is_dir():
-                _made_folder(name, path)
+                made_folder(name, path)
                 ending = (usual_ext(slots[name], params) if name in slots else "") or self._usual_ending()
                 path = free_name(path, name, ending, found.values(), inside=True, exact=self.exact)
             found[name] = path
@@ -202,7 +200,7 @@ def _ext(path: Path) -> str:
     return path.suffix.lower()
 
 
-def _made_folder(name: str, folder: Path) -> None:
+def made_folder(name: str, folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -237,15 +235,4 @@ def values_of(params: Mapping[str, str], kind: Kind | None, job: str) -> dict[st
 
     A number that is written as `random` is drawn for the job.
     """
-    values = {name: (text, _value(text)) for name, text in params.items()}
-    given = {name: value if kind is None else typed(kind, name, text, value) for name, (text, value) in values.items()}
-    return drawn(kind, given, job)
-
-
-def _value(text: str) -> Any:
-    if text.lstrip("+-").lower() in ("nan", "inf", "infinity"):
-        return math.nan
-    try:
-        return orjson.loads(text)
-    except orjson.JSONDecodeError:
-        return text
+    return drawn(kind, {name: value_of(text, kind, name) for name, text in params.items()}, job)

@@ -17,7 +17,7 @@ from typing import Any, Final
 
 import orjson
 
-from wakestream.adapters.cli.any_kind import Given
+from wakestream.adapters.cli.any_kind import Given, made_folder
 from wakestream.adapters.cli.i18n import t
 from wakestream.adapters.cli.live_jobs import daemon_for, daemons_own
 from wakestream.adapters.cli.many_jobs import natural, one_of_many
@@ -25,11 +25,11 @@ from wakestream.adapters.cli.submission import Submission, checked, submission_o
 from wakestream.adapters.config.settings import Settings, SettingsError
 from wakestream.adapters.daemon.api_client import DaemonClient, DaemonRefused, open_daemon_client
 from wakestream.adapters.daemon.console.preferences import legal
-from wakestream.adapters.daemon.rows import PAIR, ROWS_MOST, Fault, Row, Table, Uses, file_stem, filled, table_of, uses
+from wakestream.adapters.daemon.rows import PAIR, ROWS_MOST, Fault, Row, Table, Uses, filled, path_of, table_of, uses
 from wakestream.adapters.disk.path_key import path_key
 from wakestream.adapters.disk.result_names import numbered
 from wakestream.adapters.runtime.known_secrets import secret_names
-from wakestream.operators.model.errors import FileError, FileUnusable, WrongInput
+from wakestream.operators.model.errors import FileError, WrongInput
 from wakestream.operators.model.events import LIPSYNC, Job
 from wakestream.streams.protocol.kinds import digest_of
 from wakestream.streams.protocol.known_kinds import KnownKinds
@@ -254,15 +254,15 @@ async def _item(
 
     def part(name: str, value: str) -> str:
         """A value as a part of the name of a result."""
-        return legal(file_stem(value) if name in use.inputs else value)
+        return legal(path_of(value).stem if name in use.inputs else value)
 
     texts = {name: [filled(text, values) for text in flags[name]] for name in ("inputs", "params")}
     texts["outputs"] = [filled(text, values, part) for text in flags["outputs"]]
     for name, columns in zip(texts, use, strict=True):
         there = [column for column in columns if column in values]
         texts[name] += [f"{one}={values[one] if name == 'params' else _path(home, values[one])}" for one in there]
-    for text in texts["outputs"]:
-        _make_folder(Path(text.partition("=")[2]).parent)
+    for name, _, path in (text.partition("=") for text in texts["outputs"]):
+        made_folder(name, Path(path).parent)
     asked = submission_of(one_of_many(args, **{name: text or None for name, text in texts.items()}), settings)
     given: Given = asked.asked  # type: ignore[assignment] # since it has a kind
     work = {name: [str(path.absolute()), *_dated(path)] for name, path in given.inputs.items()}
@@ -295,13 +295,6 @@ def _path(home: Path, text: str) -> str:
     """A path in a table: one that is not absolute begins at the table, and one of Windows has its own separators."""
     path = home / text
     return str(home / text.replace("\\", "/") if os.sep == "/" and "\\" in text and not path.exists() else path)
-
-
-def _make_folder(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise FileUnusable(f"the folder {folder} cannot be made: {error.strerror or error}") from None
 
 
 def _before(results: Path) -> dict[str, Mapping[str, str]]:

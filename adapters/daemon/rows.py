@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import math
 import re
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -15,7 +16,7 @@ import orjson
 from wakestream.operators.model.engine import Kind, Slot, list_of
 from wakestream.operators.model.errors import WrongInput
 from wakestream.operators.model.events import LIPSYNC
-from wakestream.streams.protocol.kinds import lists_of
+from wakestream.streams.protocol.kinds import lists_of, typed
 
 ROWS_MOST: Final = 10_000
 """Rows of a table."""
@@ -222,6 +223,15 @@ def filled(text: str, values: Mapping[str, str], change: Callable[[str, str], st
     return _BLANK.sub(lambda found: change(found[1], values[found[1]]), text)
 
 
-def file_stem(value: str) -> str:
-    """The name of a file without its folder and its ending; `value` may be a path of Windows."""
-    return (PureWindowsPath(value) if "\\" in value else PurePath(value)).stem
+def path_of(text: str) -> PurePath:
+    """A path in a table, which may be one of Windows."""
+    return PureWindowsPath(text) if "\\" in text else PurePath(text)
+
+
+def value_of(text: str, kind: Kind | None, name: str) -> Any:
+    """A parameter as a person has written it, with the type that the kind wants if it is known."""
+    try:
+        value = math.nan if text.lstrip("+-").lower() in ("nan", "inf", "infinity") else orjson.loads(text)
+    except orjson.JSONDecodeError:
+        return text
+    return value if kind is None else typed(kind, name, text, value)

@@ -23,7 +23,7 @@ from wakestream.adapters.daemon.console import uploads
 from wakestream.adapters.daemon.console.copies import Copies
 from wakestream.adapters.daemon.console.job_view import NOW_LASTS, JobView
 from wakestream.adapters.daemon.console.results import Results, gone, plain_answer
-from wakestream.adapters.daemon.console.rows import read_rows, value_of
+from wakestream.adapters.daemon.console.rows import read_rows
 from wakestream.adapters.daemon.console.sessions import Sessions
 from wakestream.adapters.daemon.console.storage import Storage, mark_of
 from wakestream.adapters.daemon.console.uploads import Upload
@@ -31,6 +31,7 @@ from wakestream.adapters.daemon.console.waiting import Started, Waiting, Waiting
 from wakestream.adapters.daemon.kinds import DaemonKinds
 from wakestream.adapters.daemon.outbox import Outbox
 from wakestream.adapters.daemon.result_reuse import results_of
+from wakestream.adapters.daemon.rows import value_of
 from wakestream.adapters.engines.probe import MediaUnusable
 from wakestream.adapters.runtime.desktop import show_in_folder
 from wakestream.operators.model.engine import Kind, list_of

@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
-from pathlib import PurePath, PureWindowsPath
+from pathlib import PurePath
 from typing import Any, Final
 
 import msgspec
-import orjson
 from aiohttp import web
 
 from wakestream.adapters.daemon.api.auth import ApiError
 from wakestream.adapters.daemon.console.results import plain_answer
 from wakestream.adapters.daemon.kinds import DaemonKinds
-from wakestream.adapters.daemon.rows import PAIR, Fault, Row, Uses, table_of, uses
+from wakestream.adapters.daemon.rows import PAIR, Fault, Row, Uses, path_of, table_of, uses, value_of
 from wakestream.adapters.runtime.known_secrets import secret_names
 from wakestream.operators.model.engine import Kind
 from wakestream.operators.model.errors import WrongInput
-from wakestream.streams.protocol.kinds import drawn, fitting, typed
+from wakestream.streams.protocol.kinds import drawn, fitting
 
 BYTES_MOST: Final = 16 * 1024 * 1024
 """Of a table."""
@@ -71,7 +70,7 @@ def checked_rows(content: bytes, name: str, kind: Kind, params: Mapping[str, Any
 
 def _checked(row: Row, use: Uses, kind: Kind, params: Mapping[str, Any], faults: list[Fault]) -> dict[str, Any] | None:
     files = {name: row.values[name] for name in use.inputs if name in row.values}
-    names = {name: (PureWindowsPath(text) if "\\" in text else PurePath(text)).name for name, text in files.items()}
+    names = {name: path_of(text).name for name, text in files.items()}
     try:
         own = {name: value_of(row.values[name], kind, name) for name in use.params if name in row.values}
         exts = {name: PurePath(file).suffix.lower() for name, file in names.items()}
@@ -80,11 +79,3 @@ def _checked(row: Row, use: Uses, kind: Kind, params: Mapping[str, Any], faults:
         faults.append(Fault(row.line, error.field.partition(".")[2], str(error)))
         return None
     return {"line": row.line, "inputs": names, "params": own}
-
-
-def value_of(text: str, kind: Kind, name: str) -> Any:
-    """A parameter as a person has written it, with the type that the kind wants."""
-    try:
-        return typed(kind, name, text, orjson.loads(text))
-    except orjson.JSONDecodeError:
-        return text

@@ -74,7 +74,7 @@ def test_a_pattern_takes_the_values_of_the_row_and_an_empty_one_is_named() -> No
     with pytest.raises(WrongInput) as wrong:
         r.filled("{a}/{b}.png", {"a": "x"})
     assert wrong.value.field == "row.b"
-    assert [r.file_stem(text) for text in ("x/a.b.png", r"C:\x\a.png")] == ["a.b", "a"]
+    assert [r.path_of(text).stem for text in ("x/a.b.png", r"C:\x\a.png")] == ["a.b", "a"]
 
 
 @pytest.mark.parametrize("form", ["csv", "jsonl", "different objects"])

@@ -2,7 +2,8 @@
 
 from dataclasses import replace
 
-from wakestream.adapters.daemon.console.rows import FAULTS_MOST, checked_rows, value_of
+from wakestream.adapters.daemon.console.rows import FAULTS_MOST, checked_rows
+from wakestream.adapters.daemon.rows import value_of
 from wakestream.operators.model.engine import Kind, Slot
 
 FLIP = Kind(
