@@ -223,14 +223,13 @@ class Models:
                 file.truncate(0)
                 found = 0
             digest = await asyncio.get_running_loop().run_in_executor(pool, _digest, file)
-            begun, resumed = found, found > 0
             if found < model.size:
-                digest, resumed = await self._received(session, pool, model, file, digest)
+                digest, found = await self._received(session, pool, model, file, digest)
             if digest.hexdigest() != model.sha256:
                 file.truncate(0)
                 self._sizes[model.file] = 0
                 wrong = f"{model.name} from {model.host} has the SHA-256 {digest.hexdigest()}, not the manifest's"
-                if resumed and begun:
+                if found:
                     raise _Broken(wrong)
                 raise _Fault(f"{wrong}; the file has changed there, or the manifest is wrong")
             await asyncio.get_running_loop().run_in_executor(pool, os.fsync, file.fileno())
@@ -242,8 +241,8 @@ class Models:
 
     async def _received(
         self, session: aiohttp.ClientSession, pool: ThreadPoolExecutor, model: Model, file: FileIO, digest: Any
-    ) -> tuple[Any, bool]:
-        """Append the rest of a model; returns the hash of all, and whether the earlier bytes counted."""
+    ) -> tuple[Any, int]:
+        """Append the rest of a model; returns the hash of all, and how many earlier bytes are in it."""
         found = os.fstat(file.fileno()).st_size
         async with self._answer(session, model, found) as response:
             resumed = response.status == 206
@@ -276,7 +275,7 @@ class Models:
                 await writer.flush()
         if writer.size < model.size:
             raise _Broken(f"{model.host} broke off")
-        return digest, resumed
+        return digest, found
 
     @asynccontextmanager
     async def _answer(
