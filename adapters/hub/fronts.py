@@ -106,8 +106,6 @@ class Front:
 class Fronted:
     """A connection that a front holds, with what the server uses of a socket."""
 
-    place = None
-
     def __init__(self, front: Front, came: Came) -> None:
         self.front, self.number = front, came.number
         self.turned_away = False
