@@ -48,21 +48,11 @@ def fill(folder: Path) -> None:
 
 async def submit(folder: Path) -> float:
     """Seconds of processors for the command and the daemon; `AssertionError` if it fails."""
-    command = (
-        "submit",
-        "--kind",
-        "upscale",
-        "--each",
-        "rows.csv",
-        "--out",
-        "image=out/{name}.png",
-        "--yes",
-        "--detach",
-    )
+    command = "submit --kind upscale --each rows.csv --out image=out/{name}.png --yes --detach --quiet"
     surroundings = {"WAKESTREAM_DAEMON": str(folder / "state"), "WAKESTREAM_CONFIG": str(folder)}
     began, used = time.perf_counter(), processor()
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "wakestream.adapters.cli", *command, "--quiet"),
+        *(sys.executable, "-m", "wakestream.adapters.cli", *command.split()),
         cwd=folder,
         env=os.environ | surroundings,
         stdout=DEVNULL,

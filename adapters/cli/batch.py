@@ -118,7 +118,7 @@ class Batch:
                     return
                 continue
             outcome = told["outcome"] or {}
-            if outcome and not _is_there(outcome):
+            if outcome and not (outcome["event"] == "done" and Path(outcome["path"]).is_file()):
                 self._open.pop(id_, None)
                 id_ = next(ids)
                 continue
@@ -227,8 +227,8 @@ class Batch:
 
     def _counts(self) -> str:
         states = Counter(item.state or "due" for item in self.plan.items)
-        named = [(state, states[state]) for state in ("done", "skipped", *_BAD, "open", "due") if states[state]]
-        return t("list.comma").join(t(f"batch.{state}", count=number) for state, number in named)
+        order = ("done", "skipped", "failed", "timed_out", "cancelled", "refused", "open", "due")
+        return t("list.comma").join(t(f"batch.{state}", count=states[state]) for state in order if states[state])
 
     # The progress
 
@@ -247,9 +247,6 @@ class Batch:
         return Group(Text(head, "bold"), *rows, Text(t("batch.leave"), "dim"))
 
 
-_BAD = ("failed", "timed_out", "cancelled", "refused")
-
-
 def _listed(item: Item) -> dict[str, Any]:
     """An open job, as the table of jobs takes it."""
     names = {name: path.name for name, path in item.job.inputs.items()}
@@ -257,7 +254,3 @@ def _listed(item: Item) -> dict[str, Any]:
         "id": item.id, "names": names, "kind": item.job.kind, "state": "open", "stage": "render", "outcome": None,
         "priority": item.job.priority, "output": str(item.job.output), "accepted_at": time.time(), "ended_at": None,
     }  # fmt: skip
-
-
-def _is_there(outcome: Mapping[str, Any]) -> bool:
-    return outcome["event"] == "done" and Path(outcome["path"]).is_file()
