@@ -120,6 +120,8 @@ class Previews:
             return
         async with aclosing(previews) as items:
             async for preview in items:
+                if (now := self._open(job)) is None or now.stage is None or now.stage.task != stage.task:
+                    return  # the job has moved
                 looked.number, looked.newest = looked.number + 1, preview
                 looked.changed.set()
 
