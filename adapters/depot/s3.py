@@ -260,6 +260,7 @@ class S3Depot:
                for part in parts):  # fmt: skip
             upload.parts = {part["PartNumber"]: part["ETag"] for part in parts}
             return True
+        self._uploads.pop(key, None)
         self._abort(key, upload.id)
         return False
 
@@ -274,20 +275,24 @@ class S3Depot:
                 raise
 
     def _abort(self, key: str, upload_id: str) -> None:
-        self._uploads.pop(key, None)
         with suppress(self._client.exceptions.ClientError):  # the sweep tries it again
             self._client.abort_multipart_upload(Bucket=self.bucket.name, Key=key, UploadId=upload_id)
 
     def _removed(self, key: str) -> None:
-        if (upload := self._uploads.get(key)) is not None:
+        if (upload := self._uploads.pop(key, None)) is not None:
             self._abort(key, upload.id)
         self._client.delete_object(Bucket=self.bucket.name, Key=key)
 
     def _sweep(self) -> int:
-        now, removed = time.monotonic(), 0
-        used = {upload.id for upload in [*self._uploads.values()] if now - upload.used < ABANDONED}
+        removed = 0
         for begun in [*self._unfinished(self.bucket.prefix)]:
-            if begun["UploadId"] not in used and (datetime.now(UTC) - begun["Initiated"]).total_seconds() > ABANDONED:
-                self._abort(begun["Key"], begun["UploadId"])
+            if (datetime.now(UTC) - begun["Initiated"]).total_seconds() > ABANDONED:
+                with self._beginning:  # a job may take it up meanwhile
+                    upload = self._uploads.get(begun["Key"])
+                    if upload is not None and upload.id == begun["UploadId"]:
+                        if time.monotonic() - upload.used < ABANDONED:
+                            continue
+                        del self._uploads[begun["Key"]]
+                    self._abort(begun["Key"], begun["UploadId"])
                 removed += 1
         return removed

@@ -71,7 +71,8 @@ async def test_a_pasted_code_joins_and_the_console_follows(
             await screen.shows("set-up page: http://127.0.0.1:")
             found = re.search(r"set-up page: (\S+)", screen.text)
             assert found is not None
-            context = await browser.new_context(viewport={"width": width, "height": 900}, **look)
+            view: dict[str, Any] = {"viewport": {"width": width, "height": 900}, "reduced_motion": "reduce"}
+            context = await browser.new_context(**view, **look)
             page = await context.new_page()
             await page.goto(found[1])
             assert await faults(page) == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
@@ -35,19 +36,28 @@ def moto_url() -> Iterator[str]:
 
 @dataclass
 class Between:
-    """Passes calls on to moto. The first `faults` calls that match `when` get the status and the error's code."""
+    """Passes calls on to moto. The first `faults` calls that match `when` get the status and the error's code.
+
+    A call that matches `late` sets `arrived` and waits for `go_on`.
+    """
 
     target: str
     when: str = "never"
     faults: int = 0
     status: int = 503
     code: str = "SlowDown"
+    late: str = "never"
+    arrived: asyncio.Event = field(default_factory=asyncio.Event)
+    go_on: asyncio.Event = field(default_factory=asyncio.Event)
     asked: list[str] = field(default_factory=list)
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
         call = f"{request.method} {request.path_qs}"
         self.asked.append(call)
         body = await request.read()
+        if re.search(self.late, call):
+            self.arrived.set()
+            await self.go_on.wait()
         if re.search(self.when, call) and self.faults:
             self.faults -= 1
             text = f'<?xml version="1.0" encoding="UTF-8"?>\n<Error><Code>{self.code}</Code></Error>'
@@ -72,8 +82,9 @@ async def between(moto_url: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterat
     monkeypatch.setattr(s3, "WHOLE", 5 * MIB)
     monkeypatch.setattr(s3, "PART", 5 * MIB)
     async with aiohttp.ClientSession() as http:
-        await http.post(f"{moto_url}/moto-api/reset")
-        await http.put(f"{moto_url}/films")
+        for method, path in (("POST", "moto-api/reset"), ("PUT", "films")):
+            async with http.request(method, f"{moto_url}/{path}") as response:
+                assert response.status == 200
     return Between(moto_url)
 
 
@@ -136,6 +147,18 @@ async def test_parts_that_vanish_before_the_end_are_asked_for_again(between: Bet
         with pytest.raises(DepotError, match="InvalidPart"):
             await depot.check("me", [FILE])
         assert await depot.check("me", [FILE]) == {FILE.blake3: FILE.size}
+
+
+async def test_a_sweep_leaves_an_upload_that_a_job_takes_up_meanwhile(between: Between) -> None:
+    async with depot_behind(between) as depot:  # moto says of each upload that it began in 2010
+        between.late = r"uploads&prefix=(&|$)"
+        async with asyncio.timeout(20), asyncio.TaskGroup() as tasks:
+            swept = tasks.create_task(depot.sweep())
+            await between.arrived.wait()
+            await depot.open("me", [FILE])
+            between.go_on.set()
+        assert swept.result() == 0
+        await put_parts(depot, 1, 2, 3)
 
 
 @pytest.mark.parametrize(
