@@ -293,7 +293,8 @@ async def test_callers_behind_a_proxy_take_no_places_of_each_other(
         for _ in range(LEAST + 1):
             session = await stack.enter_async_context(aiohttp.ClientSession())
             with suppress(aiohttp.ClientError):
-                await session.get(f"{api.url}/v1/models", headers={"X-Forwarded-For": "192.0.2.1"})
+                answer = await session.get(f"{api.url}/v1/models", headers={"X-Forwarded-For": "192.0.2.1"})
+                await answer.read()
         assert (await api.ask("GET", "/v1/models", **{"X-Forwarded-For": "192.0.2.2"}))[0] == 200
 
 
