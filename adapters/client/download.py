@@ -174,7 +174,9 @@ class Partial:
             raise Corrupt(why, code=DAMAGED)
 
     async def finish(self) -> None:
-        """Sync the file and rename it to the output. It completes even if the caller is cancelled."""
+        """Write and sync the file and rename it to the output. The last part completes even if the caller is cancelled."""
+        with disk_errors(self.path):
+            await self._opened().flush()
         await finish_despite_cancel(self._in_thread(self._put))
         self._closed.set()
 
