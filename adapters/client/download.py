@@ -174,7 +174,7 @@ class Partial:
             raise Corrupt(why, code=DAMAGED)
 
     async def finish(self) -> None:
-        """Write and sync the file and rename it to the output. The last part completes even if the caller is cancelled."""
+        """Write, sync and rename the file to the output. What follows the writing completes even if it is cancelled."""
         with disk_errors(self.path):
             await self._opened().flush()
         await finish_despite_cancel(self._in_thread(self._put))
