@@ -381,7 +381,8 @@ def _gpu_online(state: HubState, fact: f.GpuOnline) -> None:
 
 def _gpu_phase(state: HubState, fact: f.GpuPhase) -> None:
     gpu = _gpu(state, fact.gpu)
-    stops = fact.phase == "off" and gpu.phase not in ("off", "unknown")
+    # Also by way of `unknown`, as a restarted monitor says it; but it may say that while the wake is on its way.
+    stops = fact.phase == "off" and (gpu.phase not in ("off", "unknown") or gpu.account.running_since is not None)
     if fact.phase == "failed" or stops or gpu.started(fact.at) is None:
         gpu.woken = NEVER
     failed = fact.phase == "failed" != gpu.phase

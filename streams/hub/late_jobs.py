@@ -63,7 +63,7 @@ GONE_AFTER: Final = 90.0
 """Seconds after which the jobs of a GPU that is off go back to their places, if their clients do not ask before."""
 
 OFF_FOR: Final = 5.0
-"""The same for jobs that the hub does by itself."""
+"""The same for jobs that the hub does by itself, while the connection to its worker still seems to stand."""
 
 LOST_AFTER: Final = 600.0
 """The same for a GPU whose worker is gone, and for jobs whose client is gone too."""
@@ -75,7 +75,7 @@ def tick(state: HubState, now: float, decision: HubDecision) -> None:
     """Place what waits, and tell some of it where it is."""
     for gpu in state.gpus.values():
         gone = gpu.phase == "off" or (gpu.phase == "unknown" and gpu.account.running_since is None)
-        if gpu.leases and gone and now - gpu.since >= OFF_FOR:
+        if gpu.leases and gone and (gpu.worker is None or now - gpu.since >= OFF_FOR):
             held = (state.jobs[id_] for id_ in gpu.leases)
             all_ = now - gpu.since >= GONE_AFTER
             give_back(state, [job.id for job in held if all_ or gpu.fetches(job)], now, decision)

@@ -642,6 +642,26 @@ def test_a_hub_that_was_killed_goes_on_with_each_job_where_it_was(at: str, compa
     assert said.files[0].blake3 == RESULT.blake3
 
 
+@pytest.mark.parametrize("at", ["starting", "held"])
+def test_a_restarted_hub_whose_monitor_says_that_the_gpu_is_off_has_nothing_to_wait_for(at: str) -> None:
+    net = Store()
+    monitor, ann = off(net)["studio"], client(net)
+    store(net, ann)
+    net.pass_time(1.0)
+    assert woken(net, monitor)
+    net.phase(monitor, "starting")
+    if at == "held":
+        assert net.heard(worker(net), d.DepotFetch)
+    net.restart(compacted=True)
+    monitor = net.monitor("studio", "release")
+    net.phase(monitor, "unknown")
+    net.phase(monitor, "off")
+    net.pass_time(1.0)
+    assert woken(net, monitor)
+    net.pass_time(1.0)
+    assert len(net.heard(monitor, m.Submit)) == 1, "until that is answered"
+
+
 def test_a_question_that_the_killed_hub_had_open_is_asked_again_by_its_client() -> None:
     net = Store()
     off(net)
