@@ -31,11 +31,9 @@ class Command(Protocol):
 
     def arguments(self, parser: argparse.ArgumentParser) -> None:
         """Declare the command's own arguments."""
-        ...
 
     def run(self, args: argparse.Namespace) -> int:
         """Do it; returns the exit code."""
-        ...
 
 
 class Parser(argparse.ArgumentParser):

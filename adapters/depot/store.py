@@ -30,7 +30,6 @@ class DepotStore(Protocol):
         Returns:
             The bytes of those that are there, by BLAKE3.
         """
-        ...
 
     def sign(
         self, files: Sequence[d.DepotFile], have: Collection[str], owner: str, method: Method, now: float
@@ -44,7 +43,6 @@ class DepotStore(Protocol):
             method: What the links are for.
             now: UNIX seconds.
         """
-        ...
 
     def permission(self, owner: str, job: str, now: float) -> Mapping[str, str]:
         """Return what a message needs beside its links: `depot` and `capability` of our own depot, none for a bucket.
@@ -54,16 +52,12 @@ class DepotStore(Protocol):
             job: The job that may use it.
             now: UNIX seconds.
         """
-        ...
 
     async def check(self, owner: str, files: Sequence[d.DepotFile]) -> Mapping[str, int]:
         """Return the bytes of those that are there, by BLAKE3. Uploads in parts are completed first."""
-        ...
 
     async def remove(self, owner: str, files: Collection[str]) -> None:
         """Remove files by BLAKE3; one that is not there is no error."""
-        ...
 
     async def close(self) -> None:
         """Close connections."""
-        ...

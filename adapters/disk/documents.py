@@ -25,27 +25,21 @@ class Documents(Protocol):
     @property
     def place(self) -> Path | str:
         """The folder, or the address of the database."""
-        ...
 
     def path(self, name: str) -> Path | str:
         """What this document is called in messages."""
-        ...
 
     def stamp(self, name: str) -> object:
         """A value that differs after each change; None for a missing document."""
-        ...
 
     def read(self, name: str) -> bytes | None:
         """Its content; None for a missing document."""
-        ...
 
     def write(self, name: str, content: bytes) -> None:
         """Replace it, or make it."""
-        ...
 
     def locked(self, name: str) -> AbstractContextManager[None]:
         """Keep others from changing it until the block ends. Raises `HeldElsewhereError` after `LOCK_WITHIN`."""
-        ...
 
 
 class FolderDocuments:

@@ -42,15 +42,12 @@ class Hasher(Protocol):
 
     def update(self, data: bytes | memoryview, /) -> object:
         """Hash more bytes."""
-        ...
 
     def digest(self) -> bytes:
         """The hash of all bytes so far."""
-        ...
 
     def hexdigest(self) -> str:
         """The same in lower-case hexadecimal."""
-        ...
 
 
 def hasher(algorithm: Algorithm) -> Hasher:

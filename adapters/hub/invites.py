@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Final
@@ -11,10 +10,10 @@ from typing import Final
 import msgspec
 import orjson
 
-from wakestream.adapters.disk.documents import Documents, HeldElsewhereError
+from wakestream.adapters.disk.documents import Documents
 from wakestream.adapters.disk.state_file import later_format
 from wakestream.adapters.hub.license_entries import check_wanted
-from wakestream.adapters.hub.licenses import LicenseBook, LicenseError
+from wakestream.adapters.hub.licenses import Document, LicenseBook, LicenseError
 from wakestream.adapters.net.pairing import Code, new_code
 
 LASTS: Final = 15 * 60.0
@@ -57,13 +56,12 @@ class Invites:
 
     def __init__(self, documents: Path | Documents) -> None:
         self._book = LicenseBook(documents)
-        self._documents = self._book.documents
-        self._where = self._documents.path(_FILE)
+        self._file = Document(self._book.documents, _FILE)
 
     def create(self, role: str, now: float, note: str = "", gpus: Sequence[str] = (), public: str = "") -> Invite:
         """Make an invitation. Raises `LicenseError`: role or GPUs are wrong, or the folder cannot be written."""
         check_wanted(role, note, gpus)
-        with self._locked():
+        with self._file.locked():
             known = self._unended(now)
             if len(known) >= MOST:
                 raise LicenseError(f"{MOST} codes are valid at once; wait until some have ended")
@@ -82,7 +80,7 @@ class Invites:
 
         None: it may not be checked, since none was left or the invitation was used.
         """
-        with self._locked():
+        with self._file.locked():
             valid = next((one for one in self.valid(now) if one.code == invite.code), None)
             if valid is None:
                 return None
@@ -95,7 +93,7 @@ class Invites:
 
         Raises `LicenseError`: it was used in the meantime, or one of both files cannot be written. It stays valid then.
         """
-        with self._locked():
+        with self._file.locked():
             known = self._unended(now)
             if all(one.code != invite.code for one in known):
                 raise LicenseError("this code was used already; ask for a new one")
@@ -113,31 +111,15 @@ class Invites:
 
     def _unended(self, now: float) -> list[Invite]:
         """The codes that are valid, with those whose last guess is being checked."""
+        text = self._file.read() or b"[]"
         try:
-            text = self._documents.read(_FILE) or b"[]"
-            if later := later_format(self._where, text):
+            if later := later_format(self._file.where, text):
                 raise LicenseError(later)
             found = msgspec.convert(orjson.loads(text), list[Invite])
-        except OSError as error:
-            raise LicenseError(f"{self._where} cannot be read ({error.strerror})") from error
         except (ValueError, msgspec.ValidationError) as error:
-            raise LicenseError(f"{self._where} is damaged; remove it, and make new codes") from error
+            raise LicenseError(f"{self._file.where} is damaged; remove it, and make new codes") from error
         # A clock that was set back must not extend a code.
         return [one for one in found if now < one.until <= now + LASTS]
 
     def _write(self, invites: Iterable[Invite]) -> None:
-        try:
-            self._documents.write(_FILE, orjson.dumps([asdict(one) for one in invites]))
-        except OSError as error:
-            raise LicenseError(f"{self._where} cannot be written ({error.strerror})") from error
-
-    @contextlib.contextmanager
-    def _locked(self) -> Iterator[None]:
-        try:
-            with self._documents.locked(_FILE):
-                yield
-        except HeldElsewhereError:
-            raise LicenseError(f"{self._where} is held by another program; try again") from None
-        except OSError as error:
-            why = f"{self._documents.place} cannot be written to ({error.strerror}); choose --state"
-            raise LicenseError(why) from error
+        self._file.write(orjson.dumps([asdict(one) for one in invites]))

@@ -44,6 +44,49 @@ _NAME = "licenses.json"
 _LEAST = 4  # characters of an id, so that a typing mistake revokes no license
 
 
+class Document:
+    """One document of a hub. Its faults are a `LicenseError` that names it."""
+
+    def __init__(self, documents: Documents, name: str) -> None:
+        self.documents, self.where = documents, documents.path(name)
+        self._name = name
+
+    def stamp(self) -> object:
+        """A value that differs after each change; None for a missing document."""
+        with self._faults("read"):
+            return self.documents.stamp(self._name)
+
+    def read(self) -> bytes | None:
+        """Its content; None for a missing document."""
+        with self._faults("read"):
+            return self.documents.read(self._name)
+
+    def write(self, content: bytes) -> None:
+        """Replace its content."""
+        with self._faults("written"):
+            self.documents.write(self._name, content)
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep other processes from changing it."""
+        try:
+            with self.documents.locked(self._name):
+                yield
+        except HeldElsewhereError:
+            why = f"{self.where} is held by another program for {LOCK_WITHIN:g} s already; end it, then try again"
+            raise LicenseError(why) from None
+        except OSError as error:
+            why = f"{self.documents.place} cannot be written to ({error.strerror}); choose --state"
+            raise LicenseError(why) from error
+
+    @contextlib.contextmanager
+    def _faults(self, what: str) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise LicenseError(f"{self.where} cannot be {what} ({error.strerror})") from error
+
+
 class LicenseBook:
     """The licenses in a hub's folder, or among other documents.
 
@@ -52,7 +95,7 @@ class LicenseBook:
 
     def __init__(self, documents: Path | Documents) -> None:
         self.documents = FolderDocuments(documents) if isinstance(documents, Path) else documents
-        self._where = self.documents.path(_NAME)
+        self._file = Document(self.documents, _NAME)
         self._seen: object = None
         self._by_id: dict[str, License] = {}
         self._by_key: dict[str, tuple[License, Key]] = {}
@@ -60,7 +103,7 @@ class LicenseBook:
     @property
     def path(self) -> Path:
         """The file, if the licenses are in a folder."""
-        return Path(self._where)
+        return Path(self._file.where)
 
     def all(self) -> Sequence[License]:
         """Read all licenses from the file, oldest first. `LicenseError`: it is not a license file."""
@@ -71,7 +114,7 @@ class LicenseBook:
     ) -> tuple[License, str]:
         """Issue a license; returns it with its key, which cannot be shown again. `gpus` limits a worker or monitor."""
         check_wanted(role, note, gpus, max_priority, weight)
-        with self._locked():
+        with self._file.locked():
             known = self._read()
             key = _unused_key(known, role)
             digest = digest_of(key)
@@ -91,7 +134,7 @@ class LicenseBook:
         check_wanted(role, note, gpus)
         for key in keys:
             check_key(key)
-        with self._locked():
+        with self._file.locked():
             known = self._read()
             found = _by_key(known.values())
             fresh = [
@@ -148,7 +191,7 @@ class LicenseBook:
 
     def _change(self, prefix: str, change: Callable[[License, dict[str, License]], License]) -> License:
         """Replace the license whose id begins with `prefix`."""
-        with self._locked():
+        with self._file.locked():
             known = self._read()
             found = [id_ for id_ in known if prefix and id_.startswith(prefix)]
             if found and len(prefix) < _LEAST:
@@ -164,11 +207,11 @@ class LicenseBook:
 
         `LicenseError`: the file was removed or is damaged. The licenses that were read before stay valid.
         """
-        stamp = self._stamp()
+        stamp = self._file.stamp()
         if stamp == self._seen:
             return frozenset()
         if stamp is None:
-            raise LicenseError(f"{self._where} is gone; put it back, what it said stays in force until then")
+            raise LicenseError(f"{self._file.where} is gone; put it back, what it said stays in force until then")
         fresh = self._read()
         before = {id_ for id_, one in self._by_id.items() if one.revoked is None}
         self._by_id, self._seen, self._by_key = fresh, stamp, _by_key(fresh.values())
@@ -235,48 +278,21 @@ class LicenseBook:
         over = ((mark, key) for mark, (_, key) in self._by_key.items() if key.until is not None and key.until <= now)
         return frozenset(mark for mark, _ in over)
 
-    def _stamp(self) -> object:
-        try:
-            return self.documents.stamp(_NAME)
-        except OSError as error:
-            raise LicenseError(f"{self._where} cannot be read ({error.strerror})") from error
-
     def _read(self) -> dict[str, License]:
-        try:
-            text = self.documents.read(_NAME)
-        except OSError as error:
-            raise LicenseError(f"{self._where} cannot be read ({error.strerror})") from error
+        text = self._file.read()
         if text is None:
             return {}
         try:
-            if later := later_format(self._where, text, VERSION):
+            if later := later_format(self._file.where, text, VERSION):
                 raise LicenseError(later)
             return {one.id: one for one in map(license_of, listed(orjson.loads(text)))}
         except (ValueError, TypeError, KeyError) as error:
-            raise LicenseError(
-                f"{self._where} is damaged and was left as it is; restore a backup, or move it away to begin again"
-            ) from error
+            where = f"{self._file.where} is damaged and was left as it is"
+            raise LicenseError(f"{where}; restore a backup, or move it away to begin again") from error
 
     def _write(self, licenses: dict[str, License]) -> None:
         entries = [entry_of(one) for one in licenses.values()]
-        text = orjson.dumps({"v": VERSION, "licenses": entries}, option=orjson.OPT_INDENT_2)
-        try:
-            self.documents.write(_NAME, text)
-        except OSError as error:
-            raise LicenseError(f"{self._where} cannot be written ({error.strerror})") from error
-
-    @contextlib.contextmanager
-    def _locked(self) -> Iterator[None]:
-        try:
-            with self.documents.locked(_NAME):
-                yield
-        except HeldElsewhereError:
-            why = f"{self._where} is held by another program for {LOCK_WITHIN:g} s already; end it, then try again"
-            raise LicenseError(why) from None
-        except OSError as error:
-            raise LicenseError(
-                f"{self.documents.place} cannot be written to ({error.strerror}); choose --state"
-            ) from error
+        self._file.write(orjson.dumps({"v": VERSION, "licenses": entries}, option=orjson.OPT_INDENT_2))
 
 
 def _by_key(licenses: Iterable[License]) -> dict[str, tuple[License, Key]]:

@@ -50,16 +50,13 @@ class HubLink(Protocol):
     @property
     def events(self) -> Observable[Event]:
         """A hot observable: the hub's messages, and each connect and disconnect."""
-        ...
 
     @property
     def up(self) -> bool:
         """Whether there is a connection now."""
-        ...
 
     def send(self, message: m.Message) -> bool:
         """Send a message; False while there is no connection."""
-        ...
 
 
 PING_EVERY = 25.0

@@ -33,7 +33,6 @@ class Start(Protocol):
 
     def __call__(self, work: Coroutine[Any, Any, T], name: str | None = None) -> asyncio.Task[T]:
         """Start `work` and return its task."""
-        ...
 
 
 @asynccontextmanager

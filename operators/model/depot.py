@@ -92,8 +92,6 @@ class Depot(Protocol):
             LinkExpired: The link is no longer valid: offer the file again.
             FileChanged: The file changed after it was hashed.
         """
-        ...
 
     def get(self, place: Place, output: Path) -> AsyncIterator[Downloading | Note | Done]:
         """Fetch a file to `output`, which appears only when it is complete and its BLAKE3 is right."""
-        ...

@@ -256,11 +256,9 @@ class Engine(Protocol):
         Asked regularly while the engine is ready and no work runs, since an engine may be changed while it runs.
         Raises `TaskFailed` when the engine does not answer.
         """
-        ...
 
     async def ready(self) -> Readiness:
         """Return whether the engine can work, and the reason if it cannot. Asked regularly while no work runs."""
-        ...
 
     def render(self, work: Work) -> AsyncGenerator[Frame | Line | Made | Preview, None]:
         """Do the work. Closing the generator only stops waiting, for example when the worker stops; see `cancel`.
@@ -278,15 +276,12 @@ class Engine(Protocol):
             WrongInput: An input or a parameter does not fit; the message names the field.
             EngineUnreachable: The engine does not answer; the worker does the work again when it is ready.
         """
-        ...
 
     async def cancel(self, work: Work) -> None:
         """Stop exactly this work in the engine, whether it waits or runs there. Never stops another's work.
 
         Called when the work is no longer wanted, after the generator was closed. Does not raise.
         """
-        ...
 
     async def close(self) -> None:
         """Release connections and processes. Called once, when the worker stops."""
-        ...

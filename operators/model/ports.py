@@ -137,7 +137,6 @@ class Hub(Protocol):
         Returns:
             A hot observable that starts with the present `LinkUp` or `LinkDown`. It never fails or completes.
         """
-        ...
 
     def submit(self, job: Job, files: Sequence[Fingerprint] = ()) -> None:
         """Ask for a GPU. A granted job is submitted again at each new connection, until `release`.
@@ -146,7 +145,6 @@ class Hub(Protocol):
             job: The job.
             files: The hashes of its files, for a hub that needs them.
         """
-        ...
 
     def release(self, job: Job, *, cancelled: bool = False) -> None:
         """Tell the hub that the job does not need its GPU any more.
@@ -155,7 +153,6 @@ class Hub(Protocol):
             job: The job.
             cancelled: Whether the job was cancelled.
         """
-        ...
 
     def offer(self, job: Job, files: Sequence[DepotFile]) -> None:
         """Ask where these files of the job are put, or ask for new links. Repeated at each new connection.
@@ -164,7 +161,6 @@ class Hub(Protocol):
             job: The job.
             files: All of its files.
         """
-        ...
 
     def storing(self, job: Job, left: int, rate: float | None) -> None:
         """Tell how far the upload to the depot is.
@@ -174,7 +170,6 @@ class Hub(Protocol):
             left: The bytes that are still to be sent.
             rate: Bytes a second of the last seconds; None if unknown.
         """
-        ...
 
     def depot(self, job: Job, said: Literal["stored", "withdraw", "query"]) -> None:
         """Tell what is next with the job's files.
@@ -184,7 +179,6 @@ class Hub(Protocol):
             said: `stored`: all are in the depot. `withdraw`: they go to the worker itself. `query`: ask for the
                 results, with new links.
         """
-        ...
 
     def order(self, jobs: Sequence[str]) -> None:
         """Have those of these jobs that wait at the hub exchange their places, to be in this order.
@@ -192,7 +186,6 @@ class Hub(Protocol):
         Args:
             jobs: The ids of jobs.
         """
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,11 +242,9 @@ class Worker(Protocol):
 
     async def health(self) -> Health:
         """Return whether the engine is ready, and the worker's features."""
-        ...
 
     async def check(self, files: Sequence[FileRef]) -> Mapping[str, bool]:
         """Return for each hash whether the worker has the file."""
-        ...
 
     def upload(self, file: Fingerprint, ref: FileRef) -> AsyncIterator[int | Resumed]:
         """Send one file.
@@ -268,7 +259,6 @@ class Worker(Protocol):
         Raises:
             FileChanged: The file changed after it was hashed.
         """
-        ...
 
     async def upload_small(self, files: Mapping[FileRef, Fingerprint]) -> None:
         """Send several small files: in one call if the worker has the feature `small_files`, else one after the other.
@@ -290,11 +280,9 @@ class Worker(Protocol):
             job: The job.
             files: The names of its input files at the worker.
         """
-        ...
 
     async def report(self, task_id: str) -> TaskReport:
         """Return the progress of the task. Raises `TaskLost` if the worker does not know it."""
-        ...
 
     def download(
         self, task_id: str, output: Path, name: str | None = None, made: Output | None = None
@@ -308,11 +296,9 @@ class Worker(Protocol):
             made: A further file of a list, whose name the user did not choose: it replaces no other file, but gets a
                 free name beside `output`. The same content at `output` is not fetched again.
         """
-        ...
 
     async def cancel(self, task_id: str, job_id: str | None = None) -> None:
         """Cancel the task for `job_id`. It goes on if other jobs need it."""
-        ...
 
 
 class Workers(Protocol):
@@ -320,11 +306,9 @@ class Workers(Protocol):
 
     def at(self, url: str | None) -> Worker:
         """Return the worker at `url`, or at the configured address without `url` (`WorkerRefused` without both)."""
-        ...
 
     def resolve(self, url: str | None) -> str:
         """Return the address that `at` uses, with scheme and port."""
-        ...
 
 
 class Files(Protocol):
@@ -332,7 +316,6 @@ class Files(Protocol):
 
     async def fingerprint(self, path: Path, algorithms: Collection[Algorithm]) -> Fingerprint:
         """Read and hash a file with all algorithms. A file that was read and has not changed is not read again."""
-        ...
 
 
 class Effects(Protocol):
@@ -349,7 +332,6 @@ class Effects(Protocol):
         Returns:
             What `effect()` returns, which must be JSON. A replay returns it without calling `effect`.
         """
-        ...
 
 
 PowerWord = Literal["unknown", "off", "starting", "booted", "online", "draining", "stopping", "no_capacity", "failed"]
@@ -397,15 +379,12 @@ class Power(Protocol):
             NoCapacity: The provider has no free machine at present.
             QuotaExceeded: The account may not run this machine; the start is not repeated.
         """
-        ...
 
     async def stop(self) -> None:
         """Begin to power off."""
-        ...
 
     async def inspect(self) -> Reading:
         """Return the machine's state."""
-        ...
 
 
 F = TypeVar("F")
@@ -434,12 +413,9 @@ class Journal(Protocol[F]):
             Fenced: Another program may write it now. It is unknown which of these facts were written.
             JournalError: The journal cannot be written any more.
         """
-        ...
 
     def restore(self) -> list[bytes]:
         """Return the rows of the last snapshot; none if there is no snapshot."""
-        ...
 
     def read(self) -> Iterable[F]:
         """Return the facts after the last snapshot, oldest first."""
-        ...

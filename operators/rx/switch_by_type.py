@@ -20,7 +20,6 @@ class Cases(Protocol[U_co]):
 
     def get(self, kind: type, /) -> Callable[[Any], Observable[U_co] | None] | None:
         """The function that makes the branch for an item of `kind`, or None."""
-        ...
 
 
 def switch_by_type(cases: Cases[U]) -> Callable[[Observable[Any]], Observable[U]]:

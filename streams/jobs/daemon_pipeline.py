@@ -82,11 +82,9 @@ class Earlier(Protocol):
             `{"job", "path", "size"}` if its result was copied to the job's output, with `files` (`name`, `path` and
             `size` of each) if there are several; `{"job"}` while it is still running; else None.
         """
-        ...
 
     async def ended(self, job: str, by: str) -> None:
         """Return when that job has ended and the job `by`, which waits for it, has to look again."""
-        ...
 
 
 def durable_pipeline(shared: Lanes, earlier: Earlier, compose: Compose = Stages.standard) -> Build:

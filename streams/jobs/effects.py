@@ -56,15 +56,12 @@ class Calls(Protocol):
 
     def now(self, label: str, asked: Plain, effect: Callable[[], str]) -> str:
         """Make a call that takes no time."""
-        ...
 
     async def call(self, label: str, asked: Plain, effect: Callable[[], Awaitable[T]], form: Form) -> T:
         """Make a call that has one result."""
-        ...
 
     def items(self, label: str, asked: Plain, effect: Callable[[], AsyncIterator[T]], form: Form) -> AsyncIterator[T]:
         """Make a call that has many results."""
-        ...
 
 
 class EqualCalls:

@@ -96,7 +96,6 @@ class Policy(Protocol):
 
     def step(self, world: World, now: float) -> tuple[Moves, float]:
         """Returns what to do, and after how many seconds it wants to be asked again at the latest."""
-        ...
 
 
 class Outcome(NamedTuple):

@@ -122,7 +122,6 @@ class Tap(Protocol):
 
     def row(self, direction: Direction, label: str, data: Mapping[str, Any], job: str | None = None) -> None:
         """Record one row. Secrets are removed."""
-        ...
 
     def row_at(self, moment: float, direction: Direction, label: str, data: Mapping[str, Any]) -> None:
         """Record one row with the time of an earlier `moment` of the clock, if nothing was recorded since then."""
