@@ -31,7 +31,6 @@ from wakestream.adapters.net.connection_limits import LEAST
 from wakestream.operators.model.engine import Kind, Slot
 
 ABC = {"first": "data:,abc"}
-PART = b'--a\r\nContent-Disposition: form-data; name="%s\r\n--a--'
 PARTS = (
     b'--a\r\nContent-Disposition: form-data; name="content"\r\n\r\nabc\r\n'
     b'--a\r\nContent-Disposition: form-data; name="metadata"\r\n\r\n{"a": %s}\r\n--a--'
@@ -231,6 +230,20 @@ async def test_old_outputs_make_room_for_new_files(api: Programs) -> None:
     assert (gone["status"], gone["output"], gone["data_removed"]) == ("succeeded", None, True)
 
 
+async def test_old_outputs_make_room_for_a_file_of_the_internet(api: Programs, internet: None) -> None:
+    first = await api.create(input={"first": f"data:,{'a' * 1000}"})
+    assert (await api.ended(first["id"]))["output"]
+    api.daemon.console.holdings.uploads.quota = api.daemon.console.holdings.uploads.used + 500
+
+    async def answer(_: web.Request) -> web.Response:
+        return web.Response(body=b"b" * 1000)
+
+    async with served(answer) as url:
+        second = await api.create(input={"first": f"{url}/b.bin"})
+        assert (await api.ended(second["id"]))["output"]
+    assert (await api.ended(first["id"]))["data_removed"]
+
+
 @asynccontextmanager
 async def sending(api: Programs, call: str, body: bytes, length: int) -> AsyncIterator[asyncio.StreamReader]:
     """A call that announces so many bytes, sends these, and breaks off at the end of the block."""
@@ -333,7 +346,7 @@ async def test_the_streams_of_a_removed_token_are_closed_to_new_readers(api: Pro
     assert (await api.ask("GET", made["urls"]["stream"], token=other))[0] == 401
 
 
-async def test_calls_that_wait_take_no_place_of_an_event_stream(api: Programs, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_calls_that_wait_take_no_place_of_an_event_stream(api: Programs) -> None:
     feed = api.daemon.outbox.feed
     before = feed.followers
     api.scene.engine.go_on.clear()

@@ -373,10 +373,15 @@ class Copies:
             async with self._turns:
                 source = await open_source(upload.source)
                 try:
-                    self.holdings.uploads.measure(upload, source.name, source.size, self.holdings.referred())
+                    size, chunks = source.size, self._shown(upload, source.chunks)
+                    if upload.more:
+                        self.holdings.uploads.check_quota(size)
+                        await self.holdings.free(1)
+                        size, chunks = min(size, 1), self.holdings.arriving(upload, chunks, size)
+                    self.holdings.uploads.measure(upload, source.name, size, self.holdings.referred())
                     upload.busy = False
                     self._show(upload)
-                    await self.holdings.uploads.receive(upload.id, self._shown(upload, source.chunks))
+                    await self.holdings.uploads.receive(upload.id, chunks)
                 finally:
                     await source.close()
         except BaseException as error:

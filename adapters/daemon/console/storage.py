@@ -8,7 +8,7 @@ import contextlib
 import hashlib
 import os
 import time
-from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from stat import S_ISREG
@@ -322,10 +322,20 @@ class Storage:
             raise ApiError(409, "in_use", "a job uses this file")
         await self.uploads.discard(upload)
 
-    async def grow(self, upload: Upload, size: int) -> None:
-        """Reserve space for so many bytes of an upload that arrives. `ApiError` if there is none."""
-        await self.free(size - upload.size)
-        self.uploads.measure(upload, upload.name, size, self.referred())
+    async def arriving(self, upload: Upload, chunks: AsyncIterator[bytes], most: int) -> AsyncIterator[bytes]:
+        """A program's file of at most so many bytes. It gets space as they arrive, since the sender may break off.
+
+        Space is made for an eighth more than arrived, since each time all files are counted.
+        """
+        arrived = 0
+        async for chunk in chunks:
+            arrived += len(chunk)
+            if arrived > upload.size:
+                size = max(arrived, min(arrived + arrived // 8, most))
+                await self.free(size - upload.size)
+                self.uploads.measure(upload, upload.name, size, self.referred())
+            yield chunk
+        upload.size = arrived
 
     async def free(self, size: int = 0) -> None:
         """Remove results of programs that are a day old, and the oldest ones while there is no space for a file."""

@@ -88,7 +88,7 @@ class Files:
             raise
 
     async def _take(self, name: str, more: dict[str, Any], chunks: AsyncIterator[bytes], most: int) -> Upload:
-        """Store a file of at most so many bytes. It gets space as they arrive, since the sender may break off."""
+        """Store a file of at most so many bytes."""
         self._holdings.uploads.check_quota(most)
         digest = hashlib.sha256()
         async with asyncio.timeout(SILENCE):
@@ -96,21 +96,18 @@ class Files:
         if not first:
             raise ApiError(422, "empty", "the file is empty (0 bytes); send another one")
 
-        async def arriving() -> AsyncIterator[bytes]:
-            chunk, arrived = first, 0
+        async def hashed() -> AsyncIterator[bytes]:
+            chunk = first
             while chunk:
                 digest.update(chunk)
-                arrived += len(chunk)
-                if arrived > upload.size:
-                    await self._holdings.grow(upload, max(arrived, min(2 * upload.size, most)))
                 yield chunk
                 chunk = await anext(chunks, b"")
-            upload.size, more["sha256"] = arrived, digest.hexdigest()
+            more["sha256"] = digest.hexdigest()
 
         await self._holdings.free(len(first))
         asked = Announced("file", _named(name, more["type"], first), len(first), (), "")
         upload = self._holdings.uploads.announce(asked, self._holdings.referred(), more=more)
-        return await self._holdings.uploads.receive(upload.id, arriving())
+        return await self._holdings.uploads.receive(upload.id, self._holdings.arriving(upload, hashed(), most))
 
     def address(self, upload: Upload, url: str) -> str:
         """The address of a file for the program that calls the API at `url`."""
