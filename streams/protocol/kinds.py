@@ -15,6 +15,7 @@ import orjson
 from wakestream.operators.model.engine import MAX_FILES, MAX_PARAMS, Kind, Slot, list_of, numbered
 from wakestream.operators.model.errors import WrongInput
 from wakestream.streams.protocol.param_schema import check_own, flat, misfits
+from wakestream.streams.protocol.wire import is_deeper
 
 NAME: Final = re.compile(r"[a-z][a-z0-9_]{0,31}")
 """The names of kinds, inputs, outputs; the names of parameters may also have capital letters."""
@@ -33,6 +34,9 @@ MAX_KIND: Final = 40 * 1024
 
 MAX_KIND_DEPTH: Final = 50
 """The deepest nesting of a kind as JSON."""
+
+MAX_PARAMS_DEPTH: Final = 80
+"""The deepest nesting of the parameters of a job: a frame must hold them."""
 
 ENDING: Final = re.compile(r"\.[a-z0-9]{1,10}")
 """The file endings that hub and workers take."""
@@ -287,6 +291,8 @@ def check_bounds(inputs: Collection[str], params: Mapping[str, Any], outputs: Co
                 )
     if not outputs:
         raise WrongInput("outputs", "the job has no output; name at least one file for the result")
+    if is_deeper(params, MAX_PARAMS_DEPTH):
+        raise WrongInput("params", f"the parameters are nested more than {MAX_PARAMS_DEPTH} deep; give a flatter value")
     for path in _not_finite(params, "params"):
         raise WrongInput(path, f"{path} is not a finite number; give a number other than NaN and infinity")
     try:

@@ -4,6 +4,7 @@ import math
 from dataclasses import replace
 from typing import Any
 
+import orjson
 import pytest
 
 from wakestream.operators.model.engine import Kind, Slot
@@ -89,6 +90,12 @@ def test_more_than_64_files_and_bad_names_are_errors() -> None:
     assert raised.value.field == "inputs.../x"
     with pytest.raises(WrongInput, match=r"params.deep.1 is not a finite number"):
         check_bounds(["i"], {"deep": [1, math.inf]}, ["o"])
+
+
+@pytest.mark.parametrize("levels", [81, 1000])
+def test_parameters_that_no_frame_can_hold_are_an_error(levels: int) -> None:
+    with pytest.raises(WrongInput, match="nested more than 80 deep"):
+        check_bounds(["i"], orjson.loads(b'{"deep": %s}' % (b"[" * (levels - 1) + b"]" * (levels - 1))), ["o"])
 
 
 def test_a_kind_survives_json() -> None:
