@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from ipaddress import ip_network
@@ -23,9 +24,12 @@ from tests.support.programs.our_peers import Place, gpu_online, until
 from tests.support.programs.replicate_scene import Programs, asleep, programs
 from tests.support.programs.webhook_scene import Shop
 from wakestream.adapters.config import settings
+from wakestream.adapters.config.setting_files import SettingsError
 from wakestream.adapters.daemon.api import requests
 from wakestream.adapters.daemon.program import DaemonConfig, running_daemon
 from wakestream.adapters.daemon.replicate import api as replicate_api
+from wakestream.adapters.daemon.replicate import streams
+from wakestream.adapters.daemon.replicate.tokens import Tokens
 from wakestream.adapters.net import silent_callers
 from wakestream.adapters.net.connection_limits import LEAST
 from wakestream.operators.model.engine import Kind, Slot
@@ -70,10 +74,13 @@ async def api(scene: Scene) -> AsyncIterator[Programs]:
         ({"version": "join", "input": {"first": "file:///etc/passwd"}}, "input.first"),
         ({"version": "join", "input": {"first": "data:image/png;base64,%"}}, "input.first"),
         ({"version": "join", "input": {"first": ["data:,a", "data:,b"]}}, "input.first"),
+        ({"version": "join", "input": {"first": f"data:,{'%41' * 70_000}"}}, "input.first"),
+        ({"version": "join", "input": {"first": "data:,a", "times": json.loads("[" * 900 + "]" * 900)}}, "input"),
         ({"version": "join", "inptu": {}}, "inptu"),
         ({"version": "join", "input": {}, "webhook": "ftp://shop.example"}, "webhook"),
         ({"version": "join", "input": {}, "webhook": "http://localhost:9/"}, "webhook"),
         ({"version": "join", "input": {}, "webhook": "http://169.254.169.254/"}, "webhook"),
+        ({"version": "join", "input": {}, "webhook": "http://[::1]/"}, "webhook"),
         ({"version": "join", "input": {}, "webhook": f"http://{'a' * 70}.example/"}, "input.first"),
         ({"version": "join", "input": {}, "webhook_events_filter": ["end"]}, "webhook_events_filter"),
         ({"version": "join", "input": {}, "webhook_events_filter": [["end"]]}, "webhook_events_filter"),
@@ -278,10 +285,23 @@ async def test_a_search_whose_text_does_not_come_is_refused(api: Programs, monke
         assert b" 408 " in await answer.readline()
 
 
-async def test_tokens_of_a_later_version_are_refused_with_what_to_do(api: Programs) -> None:
-    (api.scene.folder / "daemon" / "tokens.json").write_text('{"tokens": [], "v": 2}')
+@pytest.mark.parametrize(
+    ("content", "advice"),
+    [(b'{"tokens": [], "v": 2}', "use that version"), (b'{"tokens": [{', "restore"), (b'{"tokens": [1]}', "restore")],
+)
+async def test_tokens_that_cannot_be_used_are_refused_with_what_to_do(
+    api: Programs, content: bytes, advice: str
+) -> None:
+    path = api.scene.folder / "daemon" / "tokens.json"
+    before = path.read_bytes()
+    path.write_bytes(content)
     status, plain = await api.ask("GET", "/v1/models")
-    assert (status, "use that version" in plain["detail"]) == (503, True)
+    assert (status, advice in plain["detail"], path.read_bytes()) == (503, True, content)
+    with pytest.raises(SettingsError, match=advice):
+        Tokens(path.parent).add("other")
+    assert path.read_bytes() == content
+    path.write_bytes(before)
+    assert (await api.ask("GET", "/v1/models"))[0] == 200
 
 
 async def test_streams_take_no_place_of_calls_with_a_token(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -295,6 +315,26 @@ async def test_streams_take_no_place_of_calls_with_a_token(scene: Scene, monkeyp
             await stack.enter_async_context(api.session.get(made["urls"]["stream"]))
         async with aiohttp.ClientSession() as api.session:
             assert (await api.ask("GET", "/v1/models"))[0] == 200
+
+
+async def test_the_streams_of_a_token_are_limited_and_take_no_place_of_others(
+    api: Programs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(streams, "FOLLOWERS", 2)
+    api.scene.engine.go_on.clear()
+    made, other = await api.create(input=ABC), api.tokens.add("other")
+    async with AsyncExitStack() as stack:
+        for _ in range(2):
+            await stack.enter_async_context(api.session.get(made["urls"]["stream"]))
+        status, plain = await api.ask("GET", made["urls"]["stream"])
+        assert (status, "2 event streams" in plain["detail"]) == (429, True)
+        _, others = await api.ask("POST", "/v1/predictions", {"version": "join", "input": ABC}, token=other)
+        stream = await stack.enter_async_context(api.session.get(others["urls"]["stream"]))
+        assert stream.status == 200
+    api.scene.engine.go_on.set()
+    async with asyncio.timeout(30):
+        while (await api.ask("GET", made["urls"]["stream"]))[0] != 200:
+            pass
 
 
 async def test_callers_behind_a_proxy_take_no_places_of_each_other(

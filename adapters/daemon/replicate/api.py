@@ -5,51 +5,39 @@ from __future__ import annotations
 import asyncio
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any, Final
 
 from aiohttp import web
 from msgspec.structs import replace
 
-from wakestream.adapters.config.numbers import whole_number
-from wakestream.adapters.daemon import event_feed as sse
 from wakestream.adapters.daemon.api import requests
 from wakestream.adapters.daemon.api.auth import ApiError, json_answer
-from wakestream.adapters.daemon.api.routes import FOLLOWERS, accepted
+from wakestream.adapters.daemon.api.routes import accepted
 from wakestream.adapters.daemon.console.app import Console
 from wakestream.adapters.daemon.console.results import file_answer, gone
 from wakestream.adapters.daemon.console.routes import Start
 from wakestream.adapters.daemon.console.uploads import Upload
 from wakestream.adapters.daemon.console.waiting import Waiting
-from wakestream.adapters.daemon.event_feed import Item, Listener
+from wakestream.adapters.daemon.event_feed import Listener
 from wakestream.adapters.daemon.outbox import Outbox
-from wakestream.adapters.daemon.previews import EVERY, WAITS, Previews
+from wakestream.adapters.daemon.previews import Previews
 from wakestream.adapters.daemon.replicate.files import Files
 from wakestream.adapters.daemon.replicate.hooks import EVENTS, USUAL, Hooks
-from wakestream.adapters.daemon.replicate.http import (
-    TOKEN,
-    GrowingText,
-    deadline_of,
-    end_of,
-    event,
-    origin,
-    page,
-    wait_of,
-)
+from wakestream.adapters.daemon.replicate.http import TOKEN, deadline_of, origin, page, wait_of
 from wakestream.adapters.daemon.replicate.models import Model, kind_name, models
 from wakestream.adapters.daemon.replicate.predictions import Predictions, caller_of, cursor, iso, place_after
+from wakestream.adapters.daemon.replicate.streams import Streams
 from wakestream.adapters.daemon.replicate.tokens import Token, Tokens
 from wakestream.adapters.daemon.result_reuse import results_of
 from wakestream.adapters.net.silent_callers import let_in
-from wakestream.adapters.runtime.tasks import tasks_of_block
-from wakestream.operators.model.engine import MAX_PREVIEW, TEXT, Slot, numbered
+from wakestream.operators.model.engine import Slot, numbered
 from wakestream.operators.model.errors import UnknownKind, WrongInput
 from wakestream.streams.outbox import facts as f
 from wakestream.streams.outbox.outbox import webhook_of_caller
 from wakestream.streams.outbox.state import Entry
 from wakestream.streams.protocol.kinds import usual_ext
-from wakestream.streams.recording.event_json import OUTCOME_KINDS
 
 PAGE: Final = 100
 """Predictions on a page of the list."""
@@ -58,9 +46,6 @@ TIDY_EVERY: Final = 3600.0
 
 CANCEL_WAITS: Final = 5.0
 """Seconds in which a cancelled prediction usually ends; the answer to the cancel waits for it."""
-
-_GROWN: Final = "grown"
-"""The kind of the events that say that a text has grown."""
 
 _FIELDS: Final = ("input", "version", "stream", "webhook", "webhook_completed", "webhook_events_filter")
 
@@ -81,11 +66,11 @@ class Api:
         previews: Previews,
     ) -> None:
         self._outbox, self._console, self._predictions = outbox, console, predictions
-        self._tokens, self.hooks, self._previews = tokens, hooks, previews
+        self._tokens, self.hooks = tokens, hooks
         self._files = Files(console.holdings, console.calls.copies)
         self._began = iso(time.time()) or ""
         self._late: asyncio.Queue[str] = asyncio.Queue()
-        self._streams = 0
+        self._streams = Streams(outbox, predictions, previews)
         console.calls.waiting.refuse = lambda job, why: self._over(job, "failed", str(why["error"]), str(why["code"]))
 
     def routes(self) -> list[web.RouteDef]:
@@ -317,52 +302,7 @@ class Api:
 
     async def stream(self, request: web.Request) -> web.StreamResponse:
         """The log as it grows, then the output, as server-sent events."""
-        entry, feed = self._signed(request, "stream"), self._outbox.feed
-        if self._streams >= FOLLOWERS:
-            raise ApiError(429, "too_many_followers", f"{FOLLOWERS} event streams are open; try again later")
-        job, only_text = entry.accepted.job, [*caller_of(entry).shape.values()] == ["text"]
-        last_id, _, sent = request.headers.get("Last-Event-ID", "").partition(":")
-        number = feed.after(last_id) or 0
-        grown = GrowingText((number and whole_number(sent, most=MAX_PREVIEW)) or 0)
-
-        def text(item: Item) -> bytes:
-            nonlocal number
-            if item.kind == _GROWN:
-                more = grown.more()
-                return event(f"{feed.boot}-{number}:{grown.sent}", "output", more) if more else b""
-            lines, number = self._predictions.log([item]), item.number
-            return event(f"{feed.boot}-{number}:{grown.sent}", "logs", lines) if lines else b""
-
-        self._streams += 1
-        try:
-            with feed.follow(job, sse.cutting(request), counts=False) as listener:
-                first = b"".join(map(text, feed.of_job(job, number)))
-                live = None if entry.ended is not None else listener
-                async with tasks_of_block() as start:
-                    if only_text and live is not None:
-                        start(self._grow(job, grown, lambda: listener.put(Item(0, job, _GROWN, b""))))
-                    response = await sse.stream(
-                        request, first, live, text, last=lambda item: item.kind in OUTCOME_KINDS
-                    )
-        finally:
-            self._streams -= 1
-        if response.prepared and (entry := self._found(job)).ended is not None:
-            with suppress(ConnectionError):
-                await response.write(end_of(await self._predictions.plain(entry), grown if only_text else None))
-        return response
-
-    async def _grow(self, job: str, grown: GrowingText, tell: Callable[[], object]) -> None:
-        """Follow the text of a prediction; `tell` is called when there is more, once until it was read."""
-        number = 0
-        while True:
-            if (found := await self._previews.newer(job, number, WAITS)) is None:
-                continue
-            number, preview = found
-            if preview.media == TEXT:
-                waits, grown.text = grown.waits, preview.data.decode(errors="replace")
-                if not waits and grown.waits:
-                    tell()
-            await asyncio.sleep(EVERY)
+        return await self._streams.answer(request, self._signed(request, "stream"))
 
     async def output(self, request: web.Request) -> web.StreamResponse:
         """A file of a prediction's output."""

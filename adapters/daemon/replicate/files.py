@@ -9,6 +9,7 @@ import hashlib
 import mimetypes
 import re
 from collections.abc import AsyncIterator, Iterable
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import unquote_to_bytes
@@ -28,6 +29,10 @@ from wakestream.operators.model.errors import WrongInput
 from wakestream.streams.protocol.kinds import ENDING
 
 METADATA_MOST: Final = 16 * 1024
+
+ESCAPES_MOST: Final = 2**16
+"""Bytes of a data URL that may be written as `%41`; reading one costs much more than one of base64."""
+
 _OWN = re.compile(r"/v1/files/([0-9a-f]{16})")
 _ENDINGS: Final = {kind.content.partition(";")[0]: ending for ending, kind in reversed([*TYPES.items()])}
 
@@ -69,23 +74,21 @@ class Files:
         upload: Upload | None = None
         metadata: dict[str, Any] = {}
         parts = await request.multipart()
-        try:
+        async with AsyncExitStack() as stack:
             while True:
                 async with asyncio.timeout(SILENCE):
                     part = await parts.next()
                 if not isinstance(part, BodyPartReader):
+                    stack.pop_all()
                     return upload
                 if part.name == "content" and upload is None:
                     content = part.headers.get("Content-Type", "application/octet-stream")
                     more = {"token": token, "type": content, "metadata": metadata}
                     upload = await self._take(part.filename or "file", more, _chunks(part), length)
+                    stack.push_async_callback(self._holdings.uploads.discard, upload)
                 elif part.name == "metadata":
                     async with asyncio.timeout(SILENCE):
                         metadata |= _object(await part.read_chunk(METADATA_MOST), first=not metadata)
-        except BaseException:
-            if upload is not None:
-                await asyncio.shield(self._holdings.uploads.discard(upload))
-            raise
 
     async def _take(self, name: str, more: dict[str, Any], chunks: AsyncIterator[bytes], most: int) -> Upload:
         """Store a file of at most so many bytes."""
@@ -177,6 +180,9 @@ def _named(name: str, content: str, head: bytes) -> str:
 def _data_of(field: str, url: str) -> tuple[str, bytes]:
     """The content type and the bytes of a data URL."""
     head, comma, rest = url.removeprefix("data:").partition(",")
+    if not head.endswith(";base64") and rest.count("%") > ESCAPES_MOST:
+        why = f"{field} has more than {ESCAPES_MOST} bytes that are written as %41; write data:TYPE;base64,DATA"
+        raise WrongInput(f"inputs.{field}", why)
     try:
         data = base64.b64decode(rest, validate=True) if head.endswith(";base64") else unquote_to_bytes(rest)
     except binascii.Error:

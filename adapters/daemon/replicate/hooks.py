@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import time
 from collections.abc import Collection
 from contextlib import suppress
@@ -64,7 +65,7 @@ class Hooks:
             return
         with suppress(OSError, UnicodeError):  # its name is not known now; each call is checked again
             try:
-                await PublicResolver().resolve(host, port)
+                await PublicResolver().resolve(host, port, socket.AF_UNSPEC)
             except NotPublic as error:
                 why = f"webhook: {error}; the daemon calls it only with --api-webhook-host {host[:80]}"
                 raise WrongInput("webhook", why) from None

@@ -1,14 +1,13 @@
-"""How Replicate says things in HTTP: who calls, refusals, headers, pages and events of a stream."""
+"""How Replicate says things in HTTP: who calls, refusals, headers and pages."""
 
 from __future__ import annotations
 
 import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any, Final
 
-import orjson
 from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler, Middleware
 
@@ -82,7 +81,8 @@ def page(results: Sequence[Any], **more: Any) -> web.Response:
 
 def origin(request: web.Request) -> str:
     """The address at which the API was called, also through a proxy with TLS."""
-    return f"{request.headers.get('X-Forwarded-Proto', request.scheme)}://{request.host}"
+    said = request.headers.get("X-Forwarded-Proto", "").partition(",")[0].strip().lower()
+    return f"{said if said in ('http', 'https') else request.scheme}://{request.host}"
 
 
 def wait_of(request: web.Request) -> float:
@@ -101,47 +101,3 @@ def deadline_of(request: web.Request) -> float:
     if said and not 0 < later <= CANCEL_MOST:
         raise WrongInput("Cancel-After", "Cancel-After must be a time of at most a year, such as 90s, 5m or 1h30m")
     return time.time() + later if said else 0.0
-
-
-def event(id_: str, kind: str, data: str) -> bytes:
-    """A server-sent event."""
-    lines = "".join(f"data: {line}\n" for line in re.split("\r\n|\r|\n", data))  # each ends a line for a reader
-    return f"event: {kind}\nid: {id_}\n{lines}\n".encode()
-
-
-class GrowingText:
-    """The text of an output, of which a reader has the first `sent` characters."""
-
-    def __init__(self, sent: int) -> None:
-        self.sent, self.text, self._before = sent, "", ""
-
-    @property
-    def waits(self) -> bool:
-        """Whether there is more for the reader."""
-        return len(self.text) > self.sent and self.text.startswith(self._before)
-
-    def more(self) -> str:
-        """What the reader has not got. Nothing while the work, begun again, writes another text."""
-        if not self.waits:
-            return ""
-        more, self._before, self.sent = self.text[self.sent :], self.text, len(self.text)
-        return more
-
-    def rest(self, whole: str) -> str:
-        """The rest of the output `whole`; all of it if the reader has another text."""
-        return whole[self.sent :] if whole.startswith(self._before) else whole
-
-
-def end_of(plain: Mapping[str, Any], grown: GrowingText | None = None) -> bytes:
-    """The last events of a stream: the output, or what `grown` lacks of it, or the error, and the end."""
-    job, output, status = plain["id"], plain["output"], plain["status"]
-    values = [*output.values()] if isinstance(output, dict) else output if isinstance(output, list) else [output]
-    flat = [each for value in values for each in (value if isinstance(value, list) else [value]) if each is not None]
-    texts = [each if isinstance(each, str) else orjson.dumps(each).decode() for each in flat]
-    if grown is not None:
-        texts = [rest for each in texts if (rest := grown.rest(each))]
-    events = [event(f"{job}:{number}", "output", text) for number, text in enumerate(texts)]
-    if plain["error"]:
-        events.append(event(f"{job}:error", "error", plain["error"]))
-    reasons: dict[str, dict[str, str]] = {"failed": {"reason": "error"}, "canceled": {"reason": "canceled"}}
-    return b"".join([*events, event(f"{job}:done", "done", orjson.dumps(reasons.get(status, {})).decode())])
