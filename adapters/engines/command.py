@@ -22,7 +22,7 @@ from wakestream.adapters.engines.manifest import Entry, Keys, read_manifest
 from wakestream.adapters.engines.program_output import ProgramOutput, Reader, reader_of
 from wakestream.adapters.engines.run_process import Box, run_program
 from wakestream.adapters.engines.template import Template, Values, template_of
-from wakestream.operators.model.engine import Engine, Frame, Kind, Line, Made, Readiness, Slot, Work
+from wakestream.operators.model.engine import PREVIEW_FILE, Engine, Frame, Kind, Line, Made, Readiness, Slot, Work
 from wakestream.operators.model.errors import TaskFailed
 from wakestream.operators.model.events import LIPSYNC
 from wakestream.streams.protocol.kinds import output_ext, with_defaults
@@ -129,7 +129,8 @@ def _searched(slot: Slot, pattern: str, folder: Path) -> list[Path]:
 
     Raises `TaskFailed`, which names the output.
     """
-    found = sorted(folder.glob(pattern), key=lambda path: ([int(part) for part in _NUMBER.findall(path.name)], path))
+    files = [path for path in folder.glob(pattern) if path.name != PREVIEW_FILE]
+    found = sorted(files, key=lambda path: ([int(part) for part in _NUMBER.findall(path.name)], path))
     if not found:
         raise NotMade(f"the engine succeeded but wrote no file that fits the output {slot.name!r} ({pattern})")
     if len(found) > 1 and not slot.many:

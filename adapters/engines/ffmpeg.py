@@ -148,7 +148,8 @@ class Ffmpeg(Engine):
         progress = Progress()
         (name, which), *others = recipe.reads.items()
         with _reading(name, which, only="container" if others else None):
-            async with task.run(*_QUIET, "-y", *_REPORT, *plan.arguments, str(output)) as lines:
+            shown = (*plan.preview, str(work.preview)) if plan.preview else ()
+            async with task.run(*_QUIET, "-y", *_REPORT, *plan.arguments, str(output), *shown) as lines:
                 async for line in lines:
                     progress = progress.after(line)
                     if line.startswith("progress="):

@@ -70,6 +70,13 @@ def wrong_input(said: str, name: str, which: Which, only: str | None = None) -> 
 
 _THREADS: Final = str(min(4, os.cpu_count() or 1))
 _EVEN: Final = "scale=ceil(iw/2)*2:ceil(ih/2)*2"  # yuv420p halves both sides
+_SIDE: Final = "max(1,{0}*min(1,320/max(iw,ih)))"  # no side of a very wide picture may become 0, which is an error
+_PREVIEW: Final = (
+    *("-map", "0:v:0", "-vf", "select='isnan(prev_selected_t)+gte(t-prev_selected_t,2)',scale='{}':'{}'".format(
+        *map(_SIDE.format, ("iw", "ih")))),
+    *("-fps_mode", "vfr", "-c:v", "mjpeg", "-q:v", "6", "-pix_fmt", "yuvj420p", "-f", "image2", "-update", "1"),
+)  # fmt: skip
+"""A small picture every two seconds of the video, from the frames that are decoded anyway."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,12 +96,16 @@ class Media:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """One run of ffmpeg: its arguments without the output's path, the output's ending, and its length if known."""
+    """One run of ffmpeg: its arguments without the output's path, the output's ending, and its length if known.
+
+    `preview` are the arguments of a second output; empty for a run that encodes no video.
+    """
 
     arguments: Sequence[str]
     ext: str
     seconds: float = 0.0
     fps: float = 0.0
+    preview: Sequence[str] = ()
 
     @property
     def frames(self) -> int:
@@ -113,13 +124,14 @@ class Recipe:
 
 def _lipsync(media: Mapping[str, Media], params: Mapping[str, Any]) -> Plan:
     video, audio = media["video"], media["audio"]
+    length = ("-t", f"{audio.seconds:.6f}")
     arguments = [
         *("-stream_loop", "-1", *video.source, *audio.source, "-map", "0:v:0", "-map", "1:a:0"),
-        *("-t", f"{audio.seconds:.6f}", "-vf", _EVEN, "-fps_mode", "cfr"),
+        *(*length, "-vf", _EVEN, "-fps_mode", "cfr"),
         *("-c:v", "libx264", "-preset", "veryfast", "-threads", _THREADS, "-pix_fmt", "yuv420p"),
         *("-c:a", "aac", "-movflags", "+faststart", "-f", "mp4"),
     ]
-    return Plan(arguments, ".mp4", audio.seconds, video.fps)
+    return Plan(arguments, ".mp4", audio.seconds, video.fps, (*_PREVIEW, *length))
 
 
 def _mux(media: Mapping[str, Media], params: Mapping[str, Any]) -> Plan:
@@ -155,7 +167,7 @@ def _transcode(media: Mapping[str, Media], params: Mapping[str, Any]) -> Plan:
         *(*video.source, "-map", "0:v:0", *sound, "-vf", scale, "-pix_fmt", "yuv420p", "-threads", _THREADS),
         *("-c:v", *encoder, "-crf", str(params["crf"]), *_CONTAINERS[ext]),
     ]
-    return Plan(arguments, ext, video.seconds, video.fps)
+    return Plan(arguments, ext, video.seconds, video.fps, _PREVIEW)
 
 
 def _thumbnail(media: Mapping[str, Media], params: Mapping[str, Any]) -> Plan:

@@ -1,8 +1,9 @@
 """A command line with placeholders, and the arguments that a program gets for one work.
 
 `{in:NAME}` and `{out:NAME}` are the paths of files, `{param:NAME}` is the value of a parameter, `{folder}` is a folder
-that is removed at the end. A list within the list is a group: it is left out if one of its files or parameters is
-missing, or if it has a word `{if:NAME}` and the parameter NAME is false. No shell is used: each word is one argument.
+that is removed at the end, `{preview}` the path of a picture for people who look on. A list within the list is a group:
+it is left out if one of its files or parameters is missing, or if it has a word `{if:NAME}` and the parameter NAME is
+false. No shell is used: each word is one argument.
 """
 
 from __future__ import annotations
@@ -15,10 +16,10 @@ from typing import Any, Final
 
 import orjson
 
-from wakestream.operators.model.engine import Kind, files_of
+from wakestream.operators.model.engine import PREVIEW_FILE, Kind, files_of
 from wakestream.operators.model.errors import WrongInput
 
-_PLACE: Final = re.compile(r"\{(?:(\w+):(\w+)|folder)\}")
+_PLACE: Final = re.compile(r"\{(?:(\w+):(\w+)|folder|preview)\}")
 _NAMES: Final = {"inputs": "input", "params": "parameter", "outputs": "output"}
 _PARTS: Final = {"in": "inputs", "param": "params", "out": "outputs", "if": "params"}
 _UNSAFE_IN_BATCH: Final = re.compile(r'[\r\n"%&|<>^!()]')
@@ -193,7 +194,8 @@ def _filled(word: str, values: Values, *, plain: bool, batch: bool) -> str:
 
     def fill(place: re.Match[str]) -> str:
         if place[1] is None:
-            return str(values.folder.absolute())
+            folder = values.folder.absolute()
+            return str(folder if place[0] == "{folder}" else folder / PREVIEW_FILE)
         text = values.text(_PARTS[place[1]], place[2]) or ""
         if place[1] == "param":
             found.append((place[2], text))

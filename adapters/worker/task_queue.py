@@ -23,8 +23,9 @@ from wakestream.adapters.engines.http_engine import ending
 from wakestream.adapters.engines.watchdog import Watchdog, cancel_engine
 from wakestream.adapters.runtime.decider_runner import DeciderRunner
 from wakestream.adapters.runtime.known_secrets import redacted_text, without_known
-from wakestream.adapters.runtime.tasks import background, restarted
+from wakestream.adapters.runtime.tasks import background, restarted, tasks_of_block
 from wakestream.adapters.worker.file_store import FileStore
+from wakestream.adapters.worker.preview_file import watch_preview
 from wakestream.operators.model.engine import Engine, Frame, Line, Made, Preview, Readiness, Waits, Work, numbered
 from wakestream.operators.model.errors import (
     EngineUnreachable,
@@ -287,8 +288,9 @@ class TaskQueue:
         """Let the engine do the work once, and store its results."""
         made: dict[tuple[str, int], Path] = {}
         said: deque[str] = deque(maxlen=LAST_LINES)
-        async with self._store.work_folder() as folder:
+        async with self._store.work_folder() as folder, tasks_of_block() as start:
             work = dataclasses.replace(self._work_of(task, folder), params=self.secrets.shown(task.wish.params))
+            start(watch_preview(work.preview, partial(self.on_preview, task.id)))
             async with _with_log(said), aclosing(self._watchdog.watch(self._engine, work)) as items:
                 async for item in items:
                     if isinstance(item, Line):

@@ -18,6 +18,9 @@ MAX_FILES = 64
 MAX_PARAMS = 16 * 1024
 """The most bytes of a job's parameters, as JSON."""
 
+PREVIEW_FILE = ".preview.jpg"
+"""No output has this name."""
+
 LISTS = "lists"
 """The feature of workers that make and name all files of an output that is a list."""
 
@@ -126,6 +129,11 @@ class Work:
     outputs: tuple[str, ...]
     folder: Path
     attempt: int = 1
+
+    @property
+    def preview(self) -> Path:
+        """Where a program may write what it has so far, again and again: a JPEG, PNG or WebP picture."""
+        return self.folder / PREVIEW_FILE
 
     def files(self, name: str) -> list[Path]:
         """Return the files of the input `name` in order: several of a list, none if the job has none.

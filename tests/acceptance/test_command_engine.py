@@ -27,7 +27,7 @@ from wakestream.adapters.engines.program_output import LINES_A_SECOND
 from wakestream.adapters.engines.run_process import Box
 from wakestream.adapters.engines.watchdog import Watchdog
 from wakestream.operators.model import events as e
-from wakestream.operators.model.engine import Frame, Line, Made, Work
+from wakestream.operators.model.engine import PREVIEW_FILE, Frame, Line, Made, Work
 from wakestream.operators.model.errors import TaskFailed, WrongInput
 from wakestream.operators.model.policy import Policy
 
@@ -197,6 +197,15 @@ async def test_an_output_is_searched_in_the_works_folder(engine: Command, given:
         await done(engine, given, "", kind="search", outputs=("text",), first="a.srt", second="b.srt")
     with pytest.raises(TaskFailed, match="wrote no file that fits the output 'text'"):
         await done(engine, given, "", kind="search", outputs=("text",), first="a.vtt")
+
+
+async def test_a_preview_is_no_output(engine: Command, given: Path, manifest: Path) -> None:
+    text = manifest.read_text(encoding="utf-8").replace('search = "**/*.srt"', 'search = "*.*"')
+    manifest.write_text(text, encoding="utf-8")
+    engine = Command(programs_of(manifest), limit=40)
+    *_, made = await done(engine, given, "", kind="search", outputs=("text",), first="a.jpg", second=PREVIEW_FILE)
+    assert isinstance(made, Made)
+    assert made.path.name == "a.jpg"
 
 
 async def test_a_failed_program_is_quoted_and_a_killed_one_is_explained(engine: Command, given: Path) -> None:

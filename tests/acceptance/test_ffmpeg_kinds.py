@@ -17,8 +17,9 @@ from wakestream.adapters.engines.ffmpeg_kinds import RECIPES
 from wakestream.adapters.engines.run_process import run_program
 from wakestream.adapters.engines.samples import make_speech, make_video
 from wakestream.adapters.runtime.ffmpeg_program import found_ffmpeg
+from wakestream.adapters.worker.preview_file import is_complete
 from wakestream.operators.model import events as e
-from wakestream.operators.model.engine import Frame, Made, Work
+from wakestream.operators.model.engine import PREVIEW_FILE, Frame, Made, Work
 from wakestream.operators.model.errors import TaskFailed, WrongInput
 from wakestream.operators.model.policy import Policy
 from wakestream.streams.protocol.kinds import fitting
@@ -91,6 +92,16 @@ async def test_a_video_is_transcoded(
     assert ("Audio:" in said) is params.get("sound", True)
     assert frames[-1].frames == 50
     assert frames[-1].percent > 90
+    assert is_complete((tmp_path / "work" / PREVIEW_FILE).read_bytes())
+
+
+@pytest.mark.parametrize("size", ["4096x2", "16x2048", "2x2"])
+@pytest.mark.parametrize("kind", ["transcode", "lipsync"])
+async def test_no_shape_of_a_video_fails_for_its_preview(tmp_path: Path, media: Path, size: str, kind: str) -> None:
+    await make_video(tmp_path / "odd.mp4", 1, size=size)
+    more = {"audio": media / "short.wav"} if kind == "lipsync" else {}
+    await done(tmp_path, kind, {"video": tmp_path / "odd.mp4", **more})
+    assert is_complete((tmp_path / "work" / PREVIEW_FILE).read_bytes())
 
 
 async def test_a_smaller_quality_and_size_make_a_smaller_file(tmp_path: Path, media: Path) -> None:

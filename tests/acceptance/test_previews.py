@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator
+from base64 import b64decode
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -22,10 +23,14 @@ from tests.support.programs.our_peers import Place, gpu_online, until
 from tests.support.programs.replicate_scene import Programs, programs
 from wakestream.adapters.client.worker import HttpWorkers
 from wakestream.adapters.daemon import previews as fetched
+from wakestream.adapters.engines import Command
+from wakestream.adapters.engines.command import Program, programs_of
+from wakestream.adapters.runtime.ffmpeg_program import found_ffmpeg
 from wakestream.adapters.runtime.tasks import end
 from wakestream.adapters.worker.http import previews as shown
 from wakestream.adapters.worker.http import server
-from wakestream.operators.model.engine import MAX_PREVIEW, TEXT, Kind, Preview, Slot
+from wakestream.adapters.worker.preview_file import is_complete
+from wakestream.operators.model.engine import MAX_PREVIEW, TEXT, Frame, Kind, Line, Made, Preview, Slot, Work
 from wakestream.operators.model.errors import WorkerUnreachable
 
 SAY = Kind("say", (Slot("first"),), (Slot("text", (".txt",)),))
@@ -38,10 +43,24 @@ def text(said: str) -> Preview:
     return Preview(TEXT, said.encode())
 
 
+class Drawing(Command):
+    """Programs, and the works that they got."""
+
+    def __init__(self, programs: Sequence[Program]) -> None:
+        super().__init__(programs, limit=60.0)
+        self.works: list[Work] = []
+
+    async def render(self, work: Work) -> AsyncGenerator[Frame | Line | Made, None]:
+        self.works.append(work)
+        async with aclosing(super().render(work)) as items:
+            async for item in items:
+                yield item
+
+
 class House:
     """A worker at a work that shows what it is told to show."""
 
-    def __init__(self, engine: Joining, says: Says, desk: Desk) -> None:
+    def __init__(self, engine: Joining | Drawing, says: Says, desk: Desk) -> None:
         self.engine, self.says, self.desk = engine, says, desk
 
     @asynccontextmanager
@@ -175,6 +194,25 @@ async def test_an_old_worker_is_not_asked(here: House, monkeypatch: pytest.Monke
     monkeypatch.setattr(server, "FEATURES", ("blake3",))
     here.desk.workers.at(None).features = frozenset()
     assert [item async for item in here.desk.workers.at(None).previews(here.engine.works[0].id)] == []
+
+
+async def test_a_command_shows_the_pictures_that_it_writes(tmp_path: Path) -> None:
+    words = (
+        *(found_ffmpeg(), "-loglevel", "error", "-re", "-f", "lavfi", "-i", "testsrc2=size=320x180:rate=10"),
+        *("{out:video}", "-vf", "fps=2", "-update", "1", "{preview}"),
+    )
+    manifest = tmp_path / "kinds.toml"
+    manifest.write_text(f"[kinds.draw]\ncommand = {orjson.dumps(words).decode()}\n[kinds.draw.outputs.video]\n"
+                        'accepts = [".mp4"]\n', encoding="utf-8")  # fmt: skip
+    engine = Drawing(programs_of(manifest))
+    async with worker_of(engine, tmp_path / "desk") as desk, aiohttp.ClientSession() as session:
+        job = asyncio.create_task(desk.run("draw", {}, {"video": "a.mp4"}))
+        await until(lambda: engine.works)
+        async with House(engine, Says(), desk).stream(session) as response, aclosing(events(response)) as found:
+            pictures = [await anext(found) for _ in range(3)]
+        await end(job)
+    assert all(is_complete(b64decode(each["data"])) for each in pictures)
+    assert len({each["data"] for each in pictures}) == 3
 
 
 @pytest.fixture

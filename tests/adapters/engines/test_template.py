@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from wakestream.adapters.engines.command import is_batch_file
 from wakestream.adapters.engines.template import Template, Values, template_of
-from wakestream.operators.model.engine import Kind, Slot
+from wakestream.operators.model.engine import PREVIEW_FILE, Kind, Slot
 from wakestream.operators.model.errors import WrongInput
 
 KIND = Kind(
@@ -205,9 +205,10 @@ def test_other_braces_are_text() -> None:
     assert argv([*WORDS, *kept])[-len(kept) :] == kept
 
 
-def test_the_works_folder_can_be_an_argument() -> None:
-    template = template_of(["say", "--dir={folder}"], Kind("say", (), (Slot("text"),)), searched=("text",))
-    assert filled(template, {}, ["text"]) == [f"--dir={OUT.absolute()}"]
+def test_the_works_folder_and_the_place_of_its_preview_can_be_arguments() -> None:
+    words = ["say", "--dir={folder}", "{preview}"]
+    template = template_of(words, Kind("say", (), (Slot("text"),)), searched=("text",))
+    assert filled(template, {}, ["text"]) == [f"--dir={OUT.absolute()}", f"{OUT.absolute() / PREVIEW_FILE}"]
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="the command line of Windows has a limit of its own")
