@@ -87,14 +87,16 @@ async def test_a_client_reconnects_to_a_hub_that_stops_answering(scene: Between,
     await done(scene, running)
 
 
-@pytest.mark.parametrize("when", ["wait", "render"])
+@pytest.mark.parametrize(("way", "when"), [("client-hub", Queued), ("client-hub", Running), ("worker-hub", Running)])
 @bounded
-async def test_a_reset_connection_to_the_hub_keeps_the_job(held: Between, when: str) -> None:
+async def test_connections_to_the_hub_that_are_reset_again_and_again_keep_the_job(
+    held: Between, way: str, when: type[Queued | Running]
+) -> None:
     running = asyncio.ensure_future(held.run(held.job()))
-    await held.seen(Queued if when == "wait" else Running)
+    await held.seen(when)
     for _ in range(3):
-        await held.ways["client-hub"].until(lambda proxy: proxy.open > 0)
-        held.ways["client-hub"].break_all()
+        await held.ways[way].until(lambda proxy: proxy.open > 0)
+        held.ways[way].break_all()
     held.engine.go_on.set()
     await done(held, running)
 
@@ -141,17 +143,6 @@ async def test_a_worker_keeps_its_task_when_the_hub_stops_answering(held: Betwee
     way.set(**{"up" if up else "down": HARD[fault]})
     await way.until(lambda proxy: proxy.accepted > made)
     way.heal()
-    held.engine.go_on.set()
-    await done(held, running)
-
-
-@bounded
-async def test_a_worker_that_is_reset_from_the_hub_again_and_again_keeps_its_task(held: Between) -> None:
-    running = asyncio.ensure_future(held.run(held.job()))
-    await held.seen(Running)
-    for _ in range(3):
-        await held.ways["worker-hub"].until(lambda proxy: proxy.open > 0)
-        held.ways["worker-hub"].break_all()
     held.engine.go_on.set()
     await done(held, running)
 

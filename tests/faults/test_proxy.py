@@ -84,27 +84,18 @@ async def test_a_sliced_direction_passes_byte_by_byte_and_loses_none(proxy: Faul
     writer.close()
 
 
+@pytest.mark.parametrize(
+    ("fault", "size", "least"), [(Fault(latency=0.05), 1, 0.05), (Fault(rate=100_000), 10_000, 0.09)]
+)
 @bounded
-async def test_latency_holds_a_byte_back_for_as_long(proxy: FaultProxy) -> None:
+async def test_latency_and_a_rate_hold_bytes_back(proxy: FaultProxy, fault: Fault, size: int, least: float) -> None:
     loop = asyncio.get_running_loop()
-    proxy.set(up=Fault(latency=0.05))
+    proxy.set(up=fault)
     reader, writer = await connect(proxy)
     before = loop.time()
-    writer.write(b"x")
-    assert await reader.readexactly(1) == b"x"
-    assert loop.time() - before >= 0.05
-    writer.close()
-
-
-@bounded
-async def test_a_rate_bounds_the_bytes_in_a_time(proxy: FaultProxy) -> None:
-    loop = asyncio.get_running_loop()
-    proxy.set(up=Fault(rate=100_000))
-    reader, writer = await connect(proxy)
-    before = loop.time()
-    writer.write(b"x" * 10_000)
-    await reader.readexactly(10_000)
-    assert loop.time() - before >= 0.09
+    writer.write(b"x" * size)
+    assert await reader.readexactly(size) == b"x" * size
+    assert loop.time() - before >= least
     writer.close()
 
 

@@ -52,6 +52,11 @@ def run(project: pytest.Pytester, *arguments: str) -> pytest.RunResult:
     return project.runpytest(*(part for name in off for part in ("-p", f"no:{name}")), *arguments)
 
 
+def ends_with_an_error(result: pytest.RunResult, *said: str) -> None:
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(said)
+
+
 def test_a_marked_test_sees_what_the_log_replays_to(project: pytest.Pytester) -> None:
     write(
         project,
@@ -132,9 +137,7 @@ def test_settings_ask_what_if_and_differing_is_the_answer(project: pytest.Pytest
 
 def test_a_setting_that_does_not_exist_is_named(project: pytest.Pytester) -> None:
     write(project, options=", settings={'onlin': 1}")
-    result = run(project)
-    result.assert_outcomes(errors=1)
-    result.stdout.fnmatch_lines(["*online.jsonl: there is no 'onlin'; there are again.*"])
+    ends_with_an_error(run(project), "*online.jsonl: there is no 'onlin'; there are again.*")
 
 
 def test_another_pipeline_may_be_built(project: pytest.Pytester) -> None:
@@ -201,9 +204,9 @@ def test_it_works_without_pytest_asyncio(project: pytest.Pytester) -> None:
 
 def test_virtual_time_without_pytest_asyncio_is_an_error_and_no_long_wait(project: pytest.Pytester) -> None:
     write(project, "import asyncio; await asyncio.sleep(1e6)", kind="async def")
-    result = run(project, "-p", "no:asyncio")
-    result.assert_outcomes(errors=1)
-    result.stdout.fnmatch_lines(["*::test_it is async and runs in virtual time: that needs pytest-asyncio 1.5*"])
+    ends_with_an_error(
+        run(project, "-p", "no:asyncio"), "*::test_it is async and runs in virtual time: that needs pytest-asyncio 1.5*"
+    )
 
 
 TOUCHING = {
@@ -256,9 +259,7 @@ def test_a_pipeline_that_does_real_io_in_replay_is_told_of_the_door_for_effects(
     """
     )
     write(project, options=", strict=False, build=__import__('pipeline').build")
-    result = run(project)
-    result.assert_outcomes(errors=1)
-    result.stdout.fnmatch_lines(["*did real I/O while it was replayed: create_connection*", "*world.effects.call*"])
+    ends_with_an_error(run(project), "*did real I/O while it was replayed: create_connection*", "*world.effects.call*")
 
 
 def test_logs_may_lie_in_a_folder_of_their_own_and_be_packed(project: pytest.Pytester) -> None:
@@ -290,9 +291,7 @@ def test_a_log_that_cannot_be_used_says_why(project: pytest.Pytester, content: b
     log.unlink()
     if content is not None:
         log.write_bytes(content)
-    result = run(project)
-    result.assert_outcomes(errors=1)
-    result.stdout.fnmatch_lines([said])
+    ends_with_an_error(run(project), said)
 
 
 def test_a_pipeline_that_never_ends_fails_and_does_not_hang(project: pytest.Pytester) -> None:
@@ -304,23 +303,17 @@ def test_a_pipeline_that_never_ends_fails_and_does_not_hang(project: pytest.Pyte
     """
     )
     write(project, options=", strict=False, build=__import__('pipeline').build")
-    result = run(project)
-    result.assert_outcomes(errors=1)
-    result.stdout.fnmatch_lines(["*the replay does not end: job-online wait*"])
+    ends_with_an_error(run(project), "*the replay does not end: job-online wait*")
 
 
 def test_a_wrong_argument_of_the_mark_is_named(project: pytest.Pytester) -> None:
     write(project, options=", stict=True")
-    result = run(project)
-    result.assert_outcomes(errors=1)
-    result.stdout.fnmatch_lines(["*@pytest.mark.replay(*unexpected keyword argument 'stict'*"])
+    ends_with_an_error(run(project), "*@pytest.mark.replay(*unexpected keyword argument 'stict'*")
 
 
 def test_the_fixture_without_the_mark_asks_for_a_log(project: pytest.Pytester) -> None:
     project.makepyfile("def test_it(replay):\n    pass\n")
-    result = run(project)
-    result.assert_outcomes(errors=1)
-    result.stdout.fnmatch_lines(['*needs a log: @pytest.mark.replay("x.jsonl")*'])
+    ends_with_an_error(run(project), '*needs a log: @pytest.mark.replay("x.jsonl")*')
 
 
 RECORDING = """
@@ -383,9 +376,9 @@ def test_a_log_that_several_tests_share_is_recorded_again_once(project: pytest.P
 def test_recording_without_a_recording_function_says_what_to_give(project: pytest.Pytester) -> None:
     write(project)
     before = (project.path / "online.jsonl").read_bytes()
-    result = run(project, "--replay-record=rewrite")
-    result.assert_outcomes(errors=1)
-    result.stdout.fnmatch_lines(["*the test has no way to record it; give the mark record=*"])
+    ends_with_an_error(
+        run(project, "--replay-record=rewrite"), "*the test has no way to record it; give the mark record=*"
+    )
     assert (project.path / "online.jsonl").read_bytes() == before
 
 
@@ -428,9 +421,7 @@ def test_a_recording_that_leaves_no_log_keeps_the_old_one(project: pytest.Pytest
     project.makepyfile(pipeline=pipeline)
     write(project, options=", record=__import__('pipeline').makes")
     before = (project.path / "online.jsonl").read_bytes()
-    result = run(project, "--replay-record=rewrite")
-    result.assert_outcomes(errors=1)
-    result.stdout.fnmatch_lines([f"*{words}*"])
+    ends_with_an_error(run(project, "--replay-record=rewrite"), f"*{words}*")
     assert (project.path / "online.jsonl").read_bytes() == before
 
 

@@ -74,24 +74,15 @@ def test_only_the_first_item_counts() -> None:
     assert early == collect(once) == ["first", "|"]
 
 
-def test_an_error_reaches_all_subscribers_and_the_next_subscription_restarts() -> None:
-    broken = ValueError("broken")
+@pytest.mark.parametrize("broken", [ValueError("broken"), None])
+def test_an_end_without_an_item_reaches_all_subscribers_and_the_next_subscription_restarts(
+    broken: ValueError | None,
+) -> None:
     effects = iter([first := Subject[str](), second := Subject[str]()])
     once = Shared(rx.defer(lambda _: next(effects)))
     waiting = [collect(once), collect(once)]
-    first.on_error(broken)
-    assert waiting == [[broken], [broken]]
-    again = collect(once)
-    second.on_next("item")
-    assert again == ["item", "|"]
-
-
-def test_an_empty_end_reaches_all_subscribers_and_the_next_subscription_restarts() -> None:
-    effects = iter([first := Subject[str](), second := Subject[str]()])
-    once = Shared(rx.defer(lambda _: next(effects)))
-    waiting = [collect(once), collect(once)]
-    first.on_completed()
-    assert waiting == [["|"], ["|"]]
+    first.on_completed() if broken is None else first.on_error(broken)
+    assert waiting == [[broken or "|"]] * 2
     again = collect(once)
     second.on_next("item")
     assert again == ["item", "|"]

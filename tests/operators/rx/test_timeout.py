@@ -40,16 +40,15 @@ def test_what_is_excused_does_not_count(scheduler: TestScheduler) -> None:
     assert [(message.time, type(message.value.exception)) for message in result.messages] == [(345, StageTimeout)]
 
 
-def test_a_source_that_ends_in_time_keeps_its_own_end() -> None:
-    scheduler, broken = TestScheduler(), ValueError("broken")
-    source = scheduler.create_cold_observable(on_next(10, "x"), on_completed(44))
-    assert scheduler.start(lambda: source.pipe(timeout(45, "s"))).messages == [
-        on_next(210, "x"),
-        on_completed(244),
-    ]
+@pytest.mark.parametrize(("limit", "item", "end", "broken"), [(timeout, 10, 44, 44), (silence, 44, 88, 44)])
+def test_a_source_that_ends_in_time_keeps_its_own_end(limit: Any, item: int, end: int, broken: int) -> None:
+    scheduler, error = TestScheduler(), ValueError("broken")
+    source = scheduler.create_cold_observable(on_next(item, "x"), on_completed(end))
+    said = [on_next(200 + item, "x"), on_completed(200 + end)]
+    assert scheduler.start(lambda: source.pipe(limit(45, "s"))).messages == said
     scheduler = TestScheduler()
-    failing = scheduler.create_cold_observable(on_error(44, broken))
-    assert scheduler.start(lambda: failing.pipe(timeout(45, "s"))).messages == [on_error(244, broken)]
+    failing = scheduler.create_cold_observable(on_error(broken, error))
+    assert scheduler.start(lambda: failing.pipe(limit(45, "s"))).messages == [on_error(200 + broken, error)]
 
 
 async def test_no_timer_is_left_behind_by_an_early_end() -> None:
@@ -92,18 +91,6 @@ def test_each_item_restarts_the_timeout(scheduler: TestScheduler) -> None:
     *items, last = scheduler.start(lambda: source.pipe(silence(60, "transfer"))).messages
     assert items == [on_next(tick, tick) for tick in ticks]
     assert last.time == 409
-
-
-def test_the_limit_on_silence_leaves_an_end_in_time_alone() -> None:
-    scheduler, broken = TestScheduler(), ValueError("broken")
-    source = scheduler.create_cold_observable(on_next(59, "x"), on_completed(118))
-    assert scheduler.start(lambda: source.pipe(silence(60, "s"))).messages == [
-        on_next(259, "x"),
-        on_completed(318),
-    ]
-    scheduler = TestScheduler()
-    failing = scheduler.create_cold_observable(on_error(59, broken))
-    assert scheduler.start(lambda: failing.pipe(silence(60, "s"))).messages == [on_error(259, broken)]
 
 
 @pytest.mark.parametrize("start", [0.0, 12_345.678, 1_760_000_000.123456])

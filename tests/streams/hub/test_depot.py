@@ -56,6 +56,19 @@ def store(net: Store, fd: int, id_: str = "j1", files: tuple[d.DepotFile, ...] =
     assert net.heard(fd, d.DepotStored)
 
 
+def resting() -> tuple[Store, int, int]:
+    """A hub whose machine is off, with the machine's monitor and a client."""
+    net = Store()
+    return net, off(net)["studio"], client(net)
+
+
+def fetching() -> tuple[Store, int, int]:
+    """A hub whose worker has begun with the stored job of a client."""
+    net, _, ann = resting()
+    store(net, ann)
+    return net, ann, worker(net)
+
+
 def deliver(net: Store, fd: int, id_: str = "j1", owner: str = "ann") -> None:
     net.say(fd, d.DepotOffer(request_id=id_, files=(RESULT,)))
     net.put(owner, RESULT)
@@ -78,9 +91,7 @@ def codes(net: Net, fd: int) -> list[str | None]:
 
 
 def test_the_answer_to_an_offer_says_what_is_missing_and_the_job_is_not_granted_while_it_is_stored() -> None:
-    net = Store()
-    off(net)
-    ann = client(net)
+    net, _, ann = resting()
     net.put("ann", AUDIO)
     places = offer(net, ann)
     assert [(each.name, each.have) for each in places.files] == [("video", False), ("audio", True)]
@@ -135,8 +146,7 @@ def test_a_stored_job_waits_for_a_depot_that_is_away_and_keeps_no_machine_on() -
 
 
 def test_the_next_uploads_of_a_client_wake_nothing_before_their_turn() -> None:
-    net = Store()
-    monitor, ann = off(net)["studio"], client(net)
+    net, monitor, ann = resting()
     offer(net, ann, "j1", (d.DepotFile(name="video", blake3="a" * 64, size=900_000_000),))
     net.say(ann, d.DepotProgress(request_id="j1", left=900_000_000, rate=1e6))
     offer(net, ann, "j2", (d.DepotFile(name="video", blake3="b" * 64, size=90_000),))
@@ -153,9 +163,7 @@ def test_what_the_depot_said_comes_back_from_the_hubs_log() -> None:
 
 @pytest.mark.parametrize("fault", ["down", "full", "denied"])
 def test_a_depot_that_fails_holds_no_job(fault: str) -> None:
-    net = Store()
-    monitor = off(net)["studio"]
-    ann = client(net)
+    net, monitor, ann = resting()
     net.fault = fault
     places = offer(net, ann)
     assert (places.code, places.reason) == (fault, "it said so")
@@ -171,9 +179,7 @@ def test_a_depot_that_fails_holds_no_job(fault: str) -> None:
 
 @pytest.mark.parametrize("fault", ["full", "too_large"])
 def test_files_for_which_the_depot_has_no_room_are_not_in_the_list(fault: str) -> None:
-    net = Store()
-    off(net)
-    ann = client(net)
+    net, _, ann = resting()
     store(net, ann, files=(AUDIO,))
     net.slow, net.fault = True, fault
     net.submit(ann, "j2")
@@ -220,9 +226,7 @@ def test_a_job_of_another_license_and_one_that_is_not_known_have_no_places() -> 
 
 
 def test_stored_is_said_only_when_the_depot_has_all_bytes() -> None:
-    net = Store()
-    off(net)
-    ann = client(net)
+    net, _, ann = resting()
     offer(net, ann)
     net.put("ann", AUDIO, d.DepotFile(name="video", blake3=VIDEO.blake3, size=5))
     net.say(ann, d.DepotStored(request_id="j1"))
@@ -237,9 +241,7 @@ def test_stored_is_said_only_when_the_depot_has_all_bytes() -> None:
 
 
 def test_a_machine_is_woken_when_it_is_on_by_the_time_the_upload_is_done() -> None:
-    net = Store()
-    monitor = off(net)["studio"]
-    ann = client(net)
+    net, monitor, ann = resting()
     net.submit(ann)
     assert not woken(net, monitor)
     net.say(ann, d.DepotOffer(request_id="j1", files=(d.DepotFile(name="video", blake3="a" * 64, size=300_000_000),)))
@@ -278,9 +280,7 @@ def test_a_wait_for_an_upload_is_not_estimated_by_a_boot_that_does_not_begin_yet
 
 
 def test_the_next_upload_of_a_license_is_expected_to_be_as_fast_as_the_last_one() -> None:
-    net = Store()
-    monitor = off(net)["studio"]
-    ann = client(net)
+    net, monitor, ann = resting()
     small = d.DepotFile(name="video", blake3="f" * 64, size=1_000_000)
     offer(net, ann)
     net.say(ann, d.DepotProgress(request_id="j1", left=40_000_000, rate=1000.0))
@@ -293,9 +293,7 @@ def test_the_next_upload_of_a_license_is_expected_to_be_as_fast_as_the_last_one(
 
 
 def test_a_submit_whose_files_will_be_offered_does_not_look_at_all_uploads() -> None:
-    net = Store()
-    off(net)
-    ann = client(net)
+    net, _, ann = resting()
     offer(net, ann)
     net.facts.clear()
     assert isinstance(net.submit(ann, "j2"), m.Offline)
@@ -305,9 +303,7 @@ def test_a_submit_whose_files_will_be_offered_does_not_look_at_all_uploads() -> 
 
 
 def test_no_client_hears_that_a_machine_is_started_before_it_is() -> None:
-    net = Store()
-    monitor = off(net)["studio"]
-    ann = client(net)
+    net, monitor, ann = resting()
     net.submit(ann)
     assert net.heard(ann, m.Offline)[-1].phase == "storing"
     net.say(ann, d.DepotOffer(request_id="j1", files=FILES))
@@ -336,9 +332,7 @@ def test_a_machine_is_woken_at_once_for_earlier_clients_or_if_the_operator_wants
 
 
 def test_an_upload_whose_client_is_gone_wakes_nothing_and_waits_for_its_pc() -> None:
-    net = Store()
-    monitor = off(net)["studio"]
-    ann = client(net)
+    net, monitor, ann = resting()
     offer(net, ann)
     net.leave(ann)
     for _ in range(20):
@@ -350,9 +344,7 @@ def test_an_upload_whose_client_is_gone_wakes_nothing_and_waits_for_its_pc() -> 
 
 
 def test_a_machine_that_is_on_stops_when_an_upload_takes_longer_than_to_start_it_again() -> None:
-    net = Store()
-    monitor = off(net)["studio"]
-    ann = client(net)
+    net, monitor, ann = resting()
     offer(net, ann)
     worker(net)
     for left, active in ((100_000_000, 1), (900_000_000, 0)):
@@ -367,9 +359,7 @@ def test_a_machine_that_is_on_stops_when_an_upload_takes_longer_than_to_start_it
 
 @pytest.mark.parametrize("here", [True, False])
 def test_a_stored_job_is_fetched_by_its_worker_and_its_client_gets_no_ack(here: bool) -> None:
-    net = Store()
-    off(net)
-    ann = client(net)
+    net, _, ann = resting()
     store(net, ann)
     if not here:
         net.leave(ann)
@@ -392,9 +382,7 @@ def test_a_stored_job_is_fetched_by_its_worker_and_its_client_gets_no_ack(here: 
 
 
 def test_the_hashes_of_a_job_of_any_kind_stand_beside_its_inputs() -> None:
-    net = Store()
-    off(net)
-    ann = client(net)
+    net, _, ann = resting()
     payload = {"kind": "paint", "inputs": {"video": {"ext": ".mp4"}, "audio": {}}, "params": {"seed": 5}}
     net.submit(ann, "j1", payload)
     net.say(ann, d.DepotOffer(request_id="j1", files=FILES, again=True))
@@ -410,9 +398,7 @@ def test_the_hashes_of_a_job_of_any_kind_stand_beside_its_inputs() -> None:
 
 
 def test_a_worker_that_knows_no_depot_gets_a_stored_job_only_while_its_client_is_there() -> None:
-    net = Store()
-    off(net)
-    ann = client(net)
+    net, _, ann = resting()
     store(net, ann)
     net.leave(ann)
     one = worker(net, depot=False)
@@ -427,9 +413,7 @@ def test_a_worker_that_knows_no_depot_gets_a_stored_job_only_while_its_client_is
 
 
 def test_a_stored_job_wakes_a_machine_also_when_its_client_is_gone() -> None:
-    net = Store()
-    monitor = off(net)["studio"]
-    ann = client(net)
+    net, monitor, ann = resting()
     offer(net, ann, files=(d.DepotFile(name="video", blake3="a" * 64, size=900_000_000),))
     net.put("ann", d.DepotFile(name="video", blake3="a" * 64, size=900_000_000))
     net.slow = True
@@ -442,9 +426,7 @@ def test_a_stored_job_wakes_a_machine_also_when_its_client_is_gone() -> None:
 
 @pytest.mark.parametrize("here", [True, False], ids=["client", "no client"])
 def test_a_start_that_fails_ends_no_stored_job_and_is_tried_again_after_a_pause(here: bool) -> None:
-    net = Store()
-    monitor = off(net)["studio"]
-    ann = client(net)
+    net, monitor, ann = resting()
     store(net, ann)
     if not here:
         net.leave(ann)
@@ -461,11 +443,7 @@ def test_a_start_that_fails_ends_no_stored_job_and_is_tried_again_after_a_pause(
 
 
 def test_the_lease_ends_with_the_delivery_and_the_client_hears_where_the_results_are() -> None:
-    net = Store()
-    off(net)
-    ann = client(net)
-    store(net, ann)
-    one = worker(net)
+    net, ann, one = fetching()
     deliver(net, one)
     assert not net.state.gpus["studio"].leases
     assert [each.have for each in net.heard(one, d.DepotPlaces)[0].files] == [False]
@@ -477,11 +455,7 @@ def test_the_lease_ends_with_the_delivery_and_the_client_hears_where_the_results
 
 
 def test_results_that_are_not_all_there_are_no_delivery() -> None:
-    net = Store()
-    off(net)
-    ann = client(net)
-    store(net, ann)
-    one = worker(net)
+    net, ann, one = fetching()
     net.say(one, d.DepotDelivered(request_id="j1", files=(d.DepotPlace(**place(RESULT)),)))
     assert [each.have for each in net.heard(one, d.DepotPlaces)[0].files] == [False]
     net.fault = "down"
@@ -492,11 +466,7 @@ def test_results_that_are_not_all_there_are_no_delivery() -> None:
 
 
 def test_a_failure_of_the_work_is_kept_like_a_result() -> None:
-    net = Store()
-    off(net)
-    ann = client(net)
-    store(net, ann)
-    one = worker(net)
+    net, ann, one = fetching()
     net.leave(ann)
     net.say(one, d.DepotDelivered(request_id="j1", code="engine_error", reason="no frame"))
     assert net.heard(one, d.DepotStored)
@@ -506,11 +476,7 @@ def test_a_failure_of_the_work_is_kept_like_a_result() -> None:
 
 
 def test_a_lease_without_its_client_lasts_as_long_as_its_worker_shows_work() -> None:
-    net = Store()
-    off(net)
-    ann = client(net)
-    store(net, ann)
-    one = worker(net)
+    net, ann, one = fetching()
     net.leave(ann)
     for _ in range(8):
         net.pass_time(3700.0)
@@ -521,9 +487,7 @@ def test_a_lease_without_its_client_lasts_as_long_as_its_worker_shows_work() -> 
 
 
 def test_new_links_cost_no_entry_in_the_journal() -> None:
-    net = Store()
-    off(net)
-    ann = client(net)
+    net, _, ann = resting()
     offer(net, ann)
     before = len(net.journal)
     net.say(ann, d.DepotOffer(request_id="j1", files=FILES))
@@ -532,11 +496,7 @@ def test_new_links_cost_no_entry_in_the_journal() -> None:
 
 
 def test_an_input_that_is_gone_or_spoiled_is_removed_and_asked_for_again() -> None:
-    net = Store()
-    off(net)
-    ann = client(net)
-    store(net, ann)
-    one = worker(net)
+    net, ann, one = fetching()
     net.say(one, d.DepotDelivered(request_id="j1", code="gone", files=(d.DepotPlace(**place(VIDEO)),)))
     assert ("ann", VIDEO.blake3) not in net.files
     assert [each.have for each in net.heard(ann, d.DepotPlaces)[-1].files] == [False, True]
@@ -548,8 +508,7 @@ def test_an_input_that_is_gone_or_spoiled_is_removed_and_asked_for_again() -> No
 
 @pytest.mark.parametrize("here", [True, False])
 def test_a_gpu_that_cannot_use_the_depot_gives_the_job_back_and_gets_the_files_from_the_client(here: bool) -> None:
-    net = Store()
-    monitor, ann = off(net)["studio"], client(net)
+    net, monitor, ann = resting()
     store(net, ann)
     one = worker(net)
     if not here:
@@ -571,11 +530,7 @@ def test_a_gpu_that_cannot_use_the_depot_gives_the_job_back_and_gets_the_files_f
 
 
 def test_the_store_says_which_files_a_worker_cannot_get_because_they_are_gone() -> None:
-    net = Store()
-    off(net)
-    ann = client(net)
-    store(net, ann)
-    one = worker(net)
+    net, ann, one = fetching()
     net.say(one, d.DepotQuery(request_id="j1"))  # the depot refuses it, but has all: this may pass
     assert len(net.heard(one, d.DepotFetch)) == 2
     net.fault = "down"
@@ -594,9 +549,7 @@ def test_the_store_says_which_files_a_worker_cannot_get_because_they_are_gone() 
 
 
 def test_another_workers_job_is_not_delivered_and_one_that_ended_is_no_concern_of_a_worker_any_more() -> None:
-    net = Store()
-    off(net)
-    ann = client(net)
+    net, _, ann = resting()
     store(net, ann)
     worker(net)
     other = worker(net, "other")
@@ -614,9 +567,7 @@ def test_another_workers_job_is_not_delivered_and_one_that_ended_is_no_concern_o
 @pytest.mark.parametrize("compacted", [True, False])
 @pytest.mark.parametrize("at", ["storing", "stored", "held", "delivered"])
 def test_a_hub_that_was_killed_goes_on_with_each_job_where_it_was(at: str, compacted: bool) -> None:
-    net = Store()
-    off(net)
-    ann = client(net)
+    net, _, ann = resting()
     offer(net, ann)
     if at != "storing":
         net.put("ann", *FILES)
@@ -644,8 +595,7 @@ def test_a_hub_that_was_killed_goes_on_with_each_job_where_it_was(at: str, compa
 
 @pytest.mark.parametrize("at", ["starting", "held"])
 def test_a_restarted_hub_whose_monitor_says_that_the_gpu_is_off_has_nothing_to_wait_for(at: str) -> None:
-    net = Store()
-    monitor, ann = off(net)["studio"], client(net)
+    net, monitor, ann = resting()
     store(net, ann)
     net.pass_time(1.0)
     assert woken(net, monitor)
@@ -663,9 +613,7 @@ def test_a_restarted_hub_whose_monitor_says_that_the_gpu_is_off_has_nothing_to_w
 
 
 def test_a_question_that_the_killed_hub_had_open_is_asked_again_by_its_client() -> None:
-    net = Store()
-    off(net)
-    ann = client(net)
+    net, _, ann = resting()
     offer(net, ann)
     net.put("ann", *FILES)
     net.slow = True
@@ -703,9 +651,7 @@ def test_a_gpu_that_is_off_gives_the_job_back_although_its_client_is_there_and_t
 
 
 def test_a_worker_that_is_back_is_told_its_job_again_and_one_that_stays_away_loses_it() -> None:
-    net = Store()
-    off(net)
-    ann = client(net)
+    net, _, ann = resting()
     store(net, ann)
     net.leave(worker(net))
     one = worker(net)
@@ -749,9 +695,7 @@ def test_a_job_that_is_cancelled_or_whose_license_is_revoked_ends_in_each_state(
 
 @pytest.mark.parametrize("by", [1200.0, -1200.0])
 def test_a_clock_that_is_set_by_twenty_minutes_changes_no_term(by: float) -> None:
-    net = Store()
-    off(net)
-    ann = client(net)
+    net, _, ann = resting()
     store(net, ann)
     deliver(net, worker(net))
     net.now += by
@@ -766,11 +710,7 @@ def test_a_clock_that_is_set_by_twenty_minutes_changes_no_term(by: float) -> Non
 
 
 def test_a_delivered_job_is_on_record_until_its_client_confirms_it() -> None:
-    net = Store()
-    off(net)
-    ann = client(net)
-    store(net, ann)
-    one = worker(net)
+    net, ann, one = fetching()
     net.leave(ann)
     deliver(net, one)
     ann = client(net)
@@ -785,9 +725,7 @@ def test_a_delivered_job_is_on_record_until_its_client_confirms_it() -> None:
 
 
 def test_results_that_their_client_gives_up_leave_the_depot_so_that_spoiled_ones_are_not_taken_for_there() -> None:
-    net = Store()
-    off(net)
-    ann = client(net)
+    net, _, ann = resting()
     store(net, ann)
     deliver(net, worker(net))
     net.say(ann, m.Cancel(request_id="j1"))
@@ -796,11 +734,7 @@ def test_results_that_their_client_gives_up_leave_the_depot_so_that_spoiled_ones
 
 
 def test_a_client_of_an_earlier_version_that_submits_a_delivered_or_stored_job_gets_it_done_as_usual() -> None:
-    net = Store()
-    off(net)
-    ann = client(net)
-    store(net, ann)
-    one = worker(net)
+    net, _, one = fetching()
     deliver(net, one)
     old = net.join("client", owner="ann", features=("queue", "done"))
     assert isinstance(net.submit(old), m.Ack)
@@ -875,9 +809,7 @@ def test_what_the_depot_says_of_a_job_is_not_taken_for_the_next_job_of_that_id()
 
 
 def test_a_client_that_is_back_hears_that_the_hub_has_its_job() -> None:
-    net = Store()
-    off(net)
-    ann = client(net)
+    net, _, ann = resting()
     store(net, ann)
     net.leave(ann)
     ann = client(net)
@@ -934,9 +866,7 @@ def test_a_result_that_was_removed_by_hand_is_told_once_and_its_job_ends() -> No
 
 
 def test_a_file_that_a_late_link_puts_after_its_removal_is_removed_again() -> None:
-    net = Store()
-    off(net)
-    ann = client(net)
+    net, _, ann = resting()
     offer(net, ann)
     net.put("ann", *FILES)
     net.say(ann, m.Cancel(request_id="j1"))
@@ -1068,11 +998,7 @@ def test_results_that_are_removed_while_their_delivery_is_checked_are_put_again(
 
 
 def test_a_worker_that_lacks_an_input_has_no_other_files_removed() -> None:
-    net = Store()
-    off(net)
-    ann = client(net)
-    store(net, ann)
-    one = worker(net)
+    net, ann, one = fetching()
     deliver(net, one)
     net.leave(one)
     net.phase(net.monitor("studio"), "off")

@@ -176,26 +176,18 @@ async def test_all_jobs_of_a_daemon_pause_together_after_a_failed_start_so_that_
     assert all(max(moments) - min(moments) <= 1.0 for moments in zip(*map(sorted, told), strict=True))
 
 
-async def test_a_granted_job_ends_the_pause_of_the_others() -> None:
+@pytest.mark.parametrize("news", ["another job is granted", "the machine has booted"])
+async def test_good_news_of_the_gpu_ends_the_pause_of_the_jobs(news: str) -> None:
     house = House(answer=failing)
     house.connect()
     pausing = house.start(1, PATIENT)
     await rests(house)
     house.answer = ack
     began = house.loop.time()
-    assert isinstance(await house.start(2, PATIENT), e.Done)
-    assert isinstance(await pausing, e.Done)
-    assert house.loop.time() - began < 5.0
-
-
-async def test_news_that_the_machine_has_booted_ends_the_pause() -> None:
-    house = House(answer=failing)
-    house.connect()
-    pausing = house.start(1, PATIENT)
-    await rests(house)
-    house.answer = ack
-    began = house.loop.time()
-    house.link.receive(m.PowerState(gpu="a", state="booted"))
+    if news == "the machine has booted":
+        house.link.receive(m.PowerState(gpu="a", state="booted"))
+    else:
+        assert isinstance(await house.start(2, PATIENT), e.Done)
     assert isinstance(await pausing, e.Done)
     assert house.loop.time() - began < 5.0
 

@@ -1,7 +1,9 @@
 """Pipelines composed of `Stages`: the standard one comes out as `job_pipeline` does, and any part can be another."""
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from reactivex import Observable
@@ -22,6 +24,7 @@ from wakestream.operators import (
     then,
 )
 from wakestream.streams import Stages, job_pipeline, pipeline
+from wakestream.streams.jobs.stages import Pipeline
 from wakestream.streams.replay.replay import replay
 
 
@@ -39,6 +42,13 @@ def shortened(stages: Stages) -> Observable[JobEvent]:
 
     return stages.submit().pipe(
         then(stages.online, stages.dedupe, stages.upload, stages.synthesize, stages.follow, leave)
+    )
+
+
+def firing(fire: Callable[[], Any]) -> Pipeline:
+    """The standard stages, and then an effect of the user's own."""
+    return pipeline(
+        lambda stages: stages.standard().pipe(then(lambda end: stages.effect("fire", {}, fire).map(lambda _: end)))
     )
 
 
@@ -98,28 +108,20 @@ async def test_a_timeout_in_a_custom_effect_replays_as_that_timeout() -> None:
     async def fire() -> str:
         raise StageTimeout("kiln", 90.0)
 
-    @pipeline
-    def fired(stages: Stages) -> Observable[JobEvent]:
-        return stages.standard().pipe(then(lambda end: stages.effect("fire", {}, fire).map(lambda _: end)))
-
     rehearsal = PipelineHarness()
-    assert (await rehearsal.run(fired))["job-1"] == TimedOut("kiln", 90.0, "kiln: nothing within 90 s")
-    assert (await replay(rehearsal.log, build=fired)).divergences == ()
+    assert (await rehearsal.run(firing(fire)))["job-1"] == TimedOut("kiln", 90.0, "kiln: nothing within 90 s")
+    assert (await replay(rehearsal.log, build=firing(fire))).divergences == ()
 
 
 async def test_an_effect_that_cancels_itself_fails_its_job_then_and_in_a_replay() -> None:
     async def fire() -> str:
         raise asyncio.CancelledError
 
-    @pipeline
-    def fired(stages: Stages) -> Observable[JobEvent]:
-        return stages.standard().pipe(then(lambda end: stages.effect("fire", {}, fire).map(lambda _: end)))
-
     rehearsal = PipelineHarness()
-    end = (await rehearsal.run(fired))["job-1"]
+    end = (await rehearsal.run(firing(fire)))["job-1"]
     assert isinstance(end, Failed)
     assert (end.code, "cancelled itself" in end.why) == ("internal", True)
-    assert (await replay(rehearsal.log, build=fired)).divergences == ()
+    assert (await replay(rehearsal.log, build=firing(fire))).divergences == ()
 
 
 async def test_an_effect_with_many_items_replays() -> None:
@@ -178,12 +180,8 @@ async def test_an_effect_that_is_not_async_fails_its_job_and_is_named() -> None:
     def fire() -> str:
         return "lit"
 
-    @pipeline
-    def fired(stages: Stages) -> Observable[JobEvent]:
-        return stages.standard().pipe(then(lambda end: stages.effect("fire", {}, fire).map(lambda _: end)))  # type: ignore[arg-type]
-
     rehearsal = PipelineHarness()
-    end = (await rehearsal.run(fired))["job-1"]
+    end = (await rehearsal.run(firing(fire)))["job-1"]
     assert isinstance(end, Failed)
     assert "fire: fire() returned 'lit', which cannot be awaited" in end.why
-    assert (await replay(rehearsal.log, build=fired)).divergences == ()
+    assert (await replay(rehearsal.log, build=firing(fire))).divergences == ()
