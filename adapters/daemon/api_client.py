@@ -134,45 +134,40 @@ class DaemonClient:
 
         Raises `FileUnusable` for a path that is not UTF-8.
         """
-        again = self._options(job, if_exists, batch, family, sidecar=sidecar)
+        asked = {
+            "id": job.id,
+            "priority": job.priority,
+            **self._options(job, if_exists, batch, family, sidecar=sidecar),
+        }
         inputs, outputs = ({n: _named(p) for n, p in files.items()} for files in (job.inputs, job.outputs))
         if chain or job.gpus or job.requires or not job.old_shape:
             inputs |= {name: f"@{source}" for name, source in chain.sources.items()}
-            any_kind: dict[str, Any] = {"kind": job.kind, "inputs": inputs, "params": dict(job.params), **again}
-            any_kind["outputs"] = outputs
-            if chain.after:
-                any_kind["after"] = [*chain.after]
-            if job.gpus and "gpus" in self._features:
-                any_kind["gpus"] = [*job.gpus]
-            if job.requires:
-                any_kind["requires"] = [*job.requires]
-            if "wake_to_ask" in self._features:
-                any_kind["wake_to_ask"] = True  # a person was asked, where that was needed
-            return await self.call("POST", "/api/jobs", {"id": job.id, "priority": job.priority, **any_kind})
-        asked: dict[str, Any] = {"id": job.id, **inputs, "output": _named(job.output), "task_type": job.task_type}
-        asked |= {"priority": job.priority, **again}
-        if "lengths" in self._features:
-            asked |= {name: time for name, time in zip(("video_s", "audio_s"), lengths, strict=True) if time}
+            asked |= {"kind": job.kind, "inputs": inputs, "params": dict(job.params), "outputs": outputs}
+            asked |= {"after": [*chain.after]} if chain.after else {}
+            asked |= {"gpus": [*job.gpus]} if job.gpus and "gpus" in self._features else {}
+            asked |= {"requires": [*job.requires]} if job.requires else {}
+            asked |= {"wake_to_ask": True} if "wake_to_ask" in self._features else {}  # a person was asked, if needed
+        else:
+            asked |= {**inputs, "output": _named(job.output), "task_type": job.task_type}
+            known = zip(("video_s", "audio_s"), lengths if "lengths" in self._features else (None, None), strict=True)
+            asked |= {name: seconds for name, seconds in known if seconds}
         return await self.call("POST", "/api/jobs", asked)
 
     def _options(self, job: Job, if_exists: str, batch: str, family: str, *, sidecar: bool) -> dict[str, Any]:
         """The fields that daemons of earlier versions do not know; `DaemonRefused` for one that the user needs."""
-        again: dict[str, Any] = {"again": True} if job.again else {}
-        if "again" in self._features:
-            again["if_exists"] = if_exists
-            again |= {"unnamed": True} if job.unnamed else {}
-        elif again:
-            raise DaemonRefused("the daemon has an earlier version without --again; restart it", code="unsupported")
-        if job.requires and "requires" not in self._features:
-            raise DaemonRefused("the daemon has an earlier version without --requires; restart it", code="unsupported")
-        if batch and "batch" in self._features:
-            again["batch"] = batch
-        if "records" in self._features:
-            again |= {"family": family} if family else {}
-            again |= {"sidecar": True} if sidecar else {}
-        elif sidecar:
-            raise DaemonRefused("the daemon has an earlier version without --sidecar; restart it", code="unsupported")
-        return again
+        for name, feature, needed in (
+            ("again", "again", job.again), ("requires", "requires", job.requires), ("sidecar", "records", sidecar),
+        ):  # fmt: skip
+            if needed and feature not in self._features:
+                why = f"the daemon has an earlier version without --{name}; restart it"
+                raise DaemonRefused(why, code="unsupported")
+        options = {
+            "again": {"again": job.again, "if_exists": if_exists, "unnamed": job.unnamed},
+            "batch": {"batch": batch},
+            "records": {"family": family, "sidecar": sidecar},
+        }
+        known = (fields for feature, fields in options.items() if feature in self._features)
+        return {name: value for fields in known for name, value in fields.items() if value}
 
     async def kinds(self) -> KnownKinds:
         """What the GPUs can do; of a daemon of an earlier version, nothing is known."""
