@@ -23,7 +23,7 @@ from wakestream.adapters.daemon.replicate.tokens import Tokens
 from wakestream.adapters.hub.config import HubConfig
 from wakestream.adapters.hub.licenses import LicenseBook
 from wakestream.adapters.hub.server import open_hub
-from wakestream.adapters.net.hub_link import open_link
+from wakestream.adapters.net.hub_link import Link
 from wakestream.adapters.testing.memory_journal import FakeJournal
 from wakestream.adapters.worker.config import WorkerConfig
 from wakestream.adapters.worker.program import running_worker
@@ -116,7 +116,7 @@ async def measured(folder: Path) -> tuple[float, float]:
         found = settings.load({}, environment=said, folder=folder)
         api = ApiConfig("127.0.0.1", 0, str)
         async with (
-            running_worker(config, lambda register: open_link(hub.url, register)),
+            running_worker(config, lambda register: Link(hub.url, register)),
             running_daemon(DaemonConfig(folder / "daemon", api=api), found) as daemon,
             aiohttp.ClientSession() as session,
         ):

@@ -19,7 +19,7 @@ from websockets.asyncio.client import connect
 from websockets.asyncio.connection import broadcast
 from websockets.asyncio.server import ServerConnection, serve
 
-from wakestream.adapters.net.hub_link import open_link
+from wakestream.adapters.net.hub_link import Link
 from wakestream.adapters.telemetry import logs
 from wakestream.operators.model.events import Job
 from wakestream.operators.model.ports import Accepted
@@ -84,7 +84,7 @@ async def ours(url: str, jobs: int) -> float:
         if count == MESSAGES:
             over.set()
 
-    link = open_link(url, lambda: m.Register(key=str(jobs)))
+    link = Link(url, lambda: m.Register(key=str(jobs)))
     hub = HubClient(link.send, lambda error, item: None)
     path = Path("x")
     for n in range(jobs):

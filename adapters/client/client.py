@@ -21,7 +21,7 @@ from wakestream.adapters.config.addresses import is_loopback
 from wakestream.adapters.config.settings import Settings, SettingsError, load
 from wakestream.adapters.disk.fingerprints import DiskFiles
 from wakestream.adapters.disk.secret_values import SecretValues
-from wakestream.adapters.net.hub_link import Link, open_link
+from wakestream.adapters.net.hub_link import Link
 from wakestream.adapters.net.tls import client_context
 from wakestream.adapters.telemetry.recorder import recording
 from wakestream.operators.model.engine import Preview
@@ -200,7 +200,7 @@ async def open_client(
                 secrets=secrets or SecretValues(),
             )
             found = _closed_with(stack, http)
-        opened = open_link(url, lambda: register, tap=_OfJobs(tap), random=random.Random(seed), ca=ca)
+        opened = Link(url, lambda: register, tap=_OfJobs(tap), random=random.Random(seed), ca=ca)
         link = _closed_with(stack, opened)
         scheduler = _closed_with(stack, LoopScheduler())
         wallet, permissions = Wallet(), DepotWallet()

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from msgspec.structs import replace
 
 from wakestream.adapters.config.settings import Settings
-from wakestream.adapters.net.hub_link import Link, open_link
+from wakestream.adapters.net.hub_link import Link
 from wakestream.adapters.net.tls import client_context
 from wakestream.operators.model.errors import HubError, HubRefused, HubUnreachable
 from wakestream.operators.model.ports import LinkDown, LinkUp
@@ -49,7 +49,7 @@ QUESTIONS = (FEATURE, WHERE, OF_GPU, m.GpuAdmin.FEATURE)
 async def _linked(settings: Settings, *features: str) -> AsyncIterator[Link]:
     """A connection to the hub that announces these features, while the block runs."""
     register = m.Register(key=settings.needs_key(), device_type="pc", features=features)
-    link = open_link(settings.needs_hub(), lambda: register, ca=client_context(settings.ca))
+    link = Link(settings.needs_hub(), lambda: register, ca=client_context(settings.ca))
     try:
         yield link
     finally:

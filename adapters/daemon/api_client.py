@@ -161,7 +161,7 @@ class DaemonClient:
             if needed and feature not in self._features:
                 why = f"the daemon has an earlier version without --{name}; restart it"
                 raise DaemonRefused(why, code="unsupported")
-        options = {
+        options: dict[str, dict[str, Any]] = {
             "again": {"again": job.again, "if_exists": if_exists, "unnamed": job.unnamed},
             "batch": {"batch": batch},
             "records": {"family": family, "sidecar": sidecar},

@@ -22,7 +22,7 @@ from wakestream.adapters.config.settings import Settings
 from wakestream.adapters.disk.journal import StoredJournal, open_journal
 from wakestream.adapters.disk.state_folder import prepare_state
 from wakestream.adapters.monitor.runner import MonitorProgram
-from wakestream.adapters.net.hub_link import open_link
+from wakestream.adapters.net.hub_link import Link
 from wakestream.adapters.net.tls import client_context
 from wakestream.adapters.power.config import CannotList, Machine, Provider, id_of
 from wakestream.adapters.telemetry import metric_families as ff
@@ -127,7 +127,7 @@ async def open_monitor(config: MonitorConfig) -> AsyncIterator[MonitorProgram]:
             instance=secrets.token_hex(8),
             labels=settings.label or None,
         )
-        link = open_link(url, lambda: register, tap=tap, random=random, ca=ca)
+        link = Link(url, lambda: register, tap=tap, random=random, ca=ca)
         stack.push_async_callback(link.close)
         config.on_link(link.events)
         yield MonitorProgram(

@@ -83,15 +83,27 @@ FOR_GOOD = frozenset({"unauthorized", "forbidden", "bad_address", "kicked"})
 
 
 class Link:
-    """See `open_link`."""
+    """A connection to the hub, opened again whenever it is lost, until `close`. Needs a running loop.
+
+    Args:
+        url: The hub's WebSocket address, or those of several hubs, separated by commas.
+        register: Makes the first message of each connection.
+        tap: Records all messages.
+        random: The source of the delays' jitter.
+        ca: Verifies a hub whose certificate the system does not trust.
+
+    Attributes:
+        events: Hot, and without an error: `LinkUp` when the hub has answered `register`, `LinkDown` with the reason
+            after each lost connection and failed attempt, and every message in between.
+    """
 
     def __init__(
         self,
         url: str,
         register: Callable[[], m.Register],
-        tap: Tap,
-        random: Random,
-        scheduler: LoopScheduler,
+        *,
+        tap: Tap = untapped,
+        random: Random | None = None,
         ca: SSLContext | None = None,
     ) -> None:
         self._urls = deque(url.split(","))
@@ -99,10 +111,10 @@ class Link:
         self._ca = ca
         self._register = register
         self._tap = tap
-        self._scheduler = scheduler
+        self._scheduler = LoopScheduler()
         self._socket: ClientConnection | None = None
         self.events = HubNews(_fault)
-        self._subscription = self._sessions(random).subscribe(self._feed, scheduler=scheduler)
+        self._subscription = self._sessions(random or Random()).subscribe(self._feed, scheduler=self._scheduler)
 
     @property
     def url(self) -> str:
@@ -219,32 +231,6 @@ class Link:
     def _put(self, socket: ClientConnection, message: m.Message) -> None:
         self._tap.frame("out", message)
         broadcast((socket,), wire.encode(message))
-
-
-def open_link(
-    url: str,
-    register: Callable[[], m.Register],
-    *,
-    tap: Tap = untapped,
-    random: Random | None = None,
-    scheduler: LoopScheduler | None = None,
-    ca: SSLContext | None = None,
-) -> Link:
-    """Connect to the hub, and reconnect whenever the connection is lost, until `close`. Needs a running loop.
-
-    Args:
-        url: The hub's WebSocket address, or those of several hubs, separated by commas.
-        register: Makes the first message of each connection.
-        tap: Records all messages.
-        random: The source of the delays' jitter.
-        scheduler: The scheduler of timers; a new one by default.
-        ca: Verifies a hub whose certificate the system does not trust.
-
-    Returns:
-        A link whose `events` is hot and has no error: `LinkUp` when the hub has answered `register`, `LinkDown` with
-        the reason after each lost connection and failed attempt, and every message in between.
-    """
-    return Link(url, register, tap, random or Random(), scheduler or LoopScheduler(), ca)
 
 
 class _TellsWhy(ForwardingObserver[Event]):

@@ -24,7 +24,7 @@ from wakestream.adapters.disk.secret_values import FILE, SecretValues
 from wakestream.adapters.disk.state_folder import prepare_state
 from wakestream.adapters.net.capabilities import of_depot
 from wakestream.adapters.net.capability_keys import Verifier
-from wakestream.adapters.net.hub_link import Link, open_link
+from wakestream.adapters.net.hub_link import Link
 from wakestream.adapters.net.tls import client_context
 from wakestream.adapters.runtime.tasks import supervised
 from wakestream.adapters.runtime.wall_clock import ClockStep, WallClock
@@ -81,7 +81,7 @@ def hub_link(
         tap = recorder if watch is None else TapPair(recorder, watch)
 
         def opened(register: Callable[[], m.Register]) -> Link:
-            link = open_link(url, register, tap=tap, random=Random(seed), ca=ca)
+            link = Link(url, register, tap=tap, random=Random(seed), ca=ca)
             on_link(link.events)
             return link
 

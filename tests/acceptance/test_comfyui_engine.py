@@ -32,7 +32,7 @@ from wakestream.adapters.engines.comfyui_workflow import WorkflowKind
 from wakestream.adapters.engines.http_engine import HttpEngine
 from wakestream.adapters.engines.samples import make_video
 from wakestream.adapters.engines.watchdog import Watchdog
-from wakestream.adapters.net.hub_link import open_link
+from wakestream.adapters.net.hub_link import Link
 from wakestream.adapters.runtime.ffmpeg_program import found_ffmpeg
 from wakestream.adapters.worker import task_queue
 from wakestream.adapters.worker.config import WorkerConfig
@@ -607,7 +607,7 @@ async def test_a_job_is_done_although_comfyui_is_restarted_in_mid_work(
     async with peers.hub() as hub:
         found = settings.load({}, environment=peers.client_settings(), folder=place.folder)
         async with (
-            running_worker(config, lambda register: open_link(peers.hub_url, register)),
+            running_worker(config, lambda register: Link(peers.hub_url, register)),
             open_client(found, Policy(hub=10.0, poll_every=0.05), job_pipeline) as client,
         ):
             await our_peers.gpu_online(hub)

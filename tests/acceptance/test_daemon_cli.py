@@ -18,7 +18,7 @@ from tests.support.programs.daemon_scene import daemon, state_of
 from tests.support.programs.our_peers import Joining, Place, gpu_online, held, until
 from tests.support.programs.terminal_scene import plain, terminal
 from wakestream.adapters.daemon.discovery import Address, announced
-from wakestream.adapters.net.hub_link import open_link
+from wakestream.adapters.net.hub_link import Link
 from wakestream.streams.protocol import messages as m
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGINT for one process there")
@@ -218,7 +218,7 @@ async def failing(_: web.Request) -> web.Response:
 async def sold_out(place: Place) -> AsyncIterator[None]:
     """A monitor whose provider has no machine to give."""
     register = m.Register(role="gpu_monitor", token=place.keys["monitor"], gpus=("gpu",))
-    link = open_link(place.hub_url, lambda: register)
+    link = Link(place.hub_url, lambda: register)
 
     def answer(event: object) -> None:
         if isinstance(event, m.Submit):

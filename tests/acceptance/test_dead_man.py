@@ -13,7 +13,7 @@ from tests.support.programs.client_scene import User
 from tests.support.programs.hub_keeper import Keeper
 from tests.support.programs.our_peers import Place
 from wakestream.adapters.cli.demo.processes import command_line
-from wakestream.adapters.net.hub_link import open_link
+from wakestream.adapters.net.hub_link import Link
 from wakestream.streams.protocol import messages as m
 
 SECRET = {"HEYGEM_API_SECRET": "some-secret-0123456789"}
@@ -82,7 +82,7 @@ async def test_a_hub_without_the_monitor_of_the_gpu_is_no_reason_to_stay_on(
     monitor = m.Register(role="gpu_monitor", token=place.keys["monitor"], gpus=("gpu",))
     async with place.hub(unwatched=1.0), contextlib.AsyncExitStack() as stack:
         user.environment |= place.client_settings()
-        link = open_link(place.hub_url, lambda: monitor)
+        link = Link(place.hub_url, lambda: monitor)
         stack.push_async_callback(link.close)
         worker = await stack.enter_async_context(user.runs(*flags(user, file, "3"), WAKESTREAM_KEY=key))
         await worker.address()

@@ -17,7 +17,7 @@ from tests.support.programs.depot_scene import depot_of
 from tests.support.programs.leaving_client import client
 from tests.support.programs.our_peers import SECRET, Joining, Place, gpu_online, until
 from wakestream.adapters.depot.store import LINKS
-from wakestream.adapters.net.hub_link import open_link
+from wakestream.adapters.net.hub_link import Link
 from wakestream.adapters.worker.config import WorkerConfig
 from wakestream.adapters.worker.program import RunningWorker, running_worker
 from wakestream.streams.hub import late_jobs
@@ -74,7 +74,7 @@ async def test_a_worker_that_is_stopped_at_any_step_goes_on_after_its_start(plac
 def machine(place: Place, gpu: str, engine: Joining, hub: str) -> AbstractAsyncContextManager[RunningWorker]:
     """A GPU machine of this name, with a disk of its own."""
     config = WorkerConfig(place.folder / gpu, as_engine(engine), SECRET, port=0, gpu=gpu, key=place.keys["worker"])
-    return running_worker(config, lambda register: open_link(hub, register))
+    return running_worker(config, lambda register: Link(hub, register))
 
 
 @pytest.mark.parametrize("back", ["before", "after"])

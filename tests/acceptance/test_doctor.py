@@ -33,7 +33,7 @@ from wakestream.adapters.config.settings import Secret, Settings
 from wakestream.adapters.daemon.program import DaemonConfig, running_daemon
 from wakestream.adapters.hub.server import HubServer
 from wakestream.adapters.monitor.runner import MonitorProgram
-from wakestream.adapters.net.hub_link import Link, open_link
+from wakestream.adapters.net.hub_link import Link
 from wakestream.adapters.testing.fakes import FakePower
 from wakestream.adapters.testing.power_watch import no_health
 from wakestream.adapters.worker.program import running_worker
@@ -69,7 +69,7 @@ class Scene:
     async def nameless_worker(self, url: str | None = None) -> None:
         """A worker that tells the hub nothing of itself but perhaps where it is."""
         register = m.Register(role="worker", token=self.place.keys["worker"], gpu="gpu", url=url)
-        link = open_link(self.place.hub_url, lambda: register)
+        link = Link(self.place.hub_url, lambda: register)
         self.stack.push_async_callback(link.close)
         link.events.subscribe(lambda event: link.send(m.Online()) if isinstance(event, LinkUp) else None)
         assert self.running is not None
@@ -87,7 +87,7 @@ class Scene:
 
     async def monitor(self, *, on: bool, orphans: Orphans = "adopt") -> None:
         key = self.place.keys["monitor"]
-        link = open_link(self.place.hub_url, lambda: m.Register(role="gpu_monitor", token=key, gpus=("gpu",)))
+        link = Link(self.place.hub_url, lambda: m.Register(role="gpu_monitor", token=key, gpus=("gpu",)))
         self.stack.push_async_callback(link.close)
         monitor = Monitor(PowerPolicy(gpu="gpu", orphans=orphans), Random(1))
         program = MonitorProgram(monitor, link, FakePower(on=on), no_health)
@@ -102,7 +102,7 @@ class Scene:
         _, key = self.place.book.issue("depot", "", time.time())
         settings = depot_scene.config(self.folder / "depot", key=Secret(key), **more)
         hub = self.running
-        await self.stack.enter_async_context(running_worker(settings, lambda at: open_link(self.place.hub_url, at)))
+        await self.stack.enter_async_context(running_worker(settings, lambda at: Link(self.place.hub_url, at)))
         await until(lambda: hub is not None and hub.state.depot_up)
 
     async def look(self, wake_within: float | None = None) -> dict[str, CheckResult]:
@@ -219,7 +219,7 @@ async def test_an_unknown_license_fails_the_license_check_only(scene: Scene) -> 
 async def monitor_of(scene: Scene, gpu: str) -> Link:
     """A monitor that only answers."""
     key = scene.place.book.issue("monitor", gpu, 0.0)[1]
-    link = open_link(scene.place.hub_url, lambda: m.Register(role="gpu_monitor", token=key, gpus=(gpu,)))
+    link = Link(scene.place.hub_url, lambda: m.Register(role="gpu_monitor", token=key, gpus=(gpu,)))
     scene.stack.push_async_callback(link.close)
     link.events.subscribe(lambda event: answer_status(link, event))
     await until(lambda: link.up)
@@ -400,7 +400,7 @@ def answer_status(link: Link, event: object) -> None:
 async def test_a_provider_error_is_reported_for_the_gpu_in_its_words(scene: Scene) -> None:
     await scene.hub()
     key = scene.place.keys["monitor"]
-    link = open_link(scene.place.hub_url, lambda: m.Register(role="gpu_monitor", token=key, gpus=("studio",)))
+    link = Link(scene.place.hub_url, lambda: m.Register(role="gpu_monitor", token=key, gpus=("studio",)))
     scene.stack.push_async_callback(link.close)
     link.events.subscribe(lambda event: answer_status(link, event))
     await until(lambda: link.up)
@@ -460,7 +460,7 @@ async def test_a_daemon_is_looked_at_and_so_is_its_folder(scene: Scene, monkeypa
 async def test_after_a_failed_start_the_reason_is_reported(scene: Scene) -> None:
     await scene.hub()
     key = scene.place.keys["monitor"]
-    link = open_link(scene.place.hub_url, lambda: m.Register(role="gpu_monitor", token=key, gpus=("studio",)))
+    link = Link(scene.place.hub_url, lambda: m.Register(role="gpu_monitor", token=key, gpus=("studio",)))
     scene.stack.push_async_callback(link.close)
 
     def sold_out(event: object) -> None:

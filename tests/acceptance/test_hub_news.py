@@ -5,14 +5,14 @@ from typing import Any
 
 from tests.support.programs.our_peers import Place
 from wakestream import LinkUp, PowerState, Settings, of_type, open_client
-from wakestream.adapters.net.hub_link import open_link
+from wakestream.adapters.net.hub_link import Link
 from wakestream.streams.protocol import messages as m
 
 
 async def test_a_late_client_and_a_late_subscriber_get_the_current_state(place: Place) -> None:
     register = m.Register(token=place.keys["monitor"], role="gpu_monitor", gpus=("studio",), features=("power_state",))
     async with place.hub():
-        monitor = open_link(place.hub_url, lambda: register)
+        monitor = Link(place.hub_url, lambda: register)
         try:
             up = asyncio.Event()
             monitor.events.pipe(of_type(LinkUp)).subscribe(lambda _: up.set())

@@ -22,7 +22,7 @@ from wakestream.adapters.client.client import open_client
 from wakestream.adapters.config.settings import Settings
 from wakestream.adapters.net import hub_link as links
 from wakestream.adapters.net.acceptor import accept_no_more
-from wakestream.adapters.net.hub_link import Link, open_link
+from wakestream.adapters.net.hub_link import Link
 from wakestream.adapters.net.tls import client_context, make_certificate
 from wakestream.operators.model.backoff import Backoff
 from wakestream.operators.model.events import Cancelled, Job, JobEvent, Queued
@@ -98,7 +98,7 @@ async def second() -> AsyncIterator[Hub]:
 @asynccontextmanager
 async def linked(hub: Hub, *more: str) -> AsyncIterator[tuple[Link, asyncio.Queue[Any]]]:
     numbers = itertools.count(1)
-    link = open_link(",".join((hub.url, *more)), lambda: m.Register(key=f"key-{next(numbers)}"))
+    link = Link(",".join((hub.url, *more)), lambda: m.Register(key=f"key-{next(numbers)}"))
     heard: asyncio.Queue[Any] = asyncio.Queue()
     link.events.subscribe(heard.put_nowait)
     try:
@@ -127,7 +127,7 @@ async def test_it_takes_its_leave_with_a_normal_closure(hub: Hub) -> None:
 
 async def test_closed_in_the_middle_of_connecting_it_leaves_no_task(hub: Hub) -> None:
     tasks = asyncio.all_tasks()
-    link = open_link(hub.url, lambda: m.Register(key="key"))
+    link = Link(hub.url, lambda: m.Register(key="key"))
     await link.close()
     assert {task for task in asyncio.all_tasks() - tasks if "hub link" in task.get_name()} == set()
 
@@ -256,7 +256,7 @@ async def test_a_name_with_several_addresses_is_several_hubs(hub: Hub, monkeypat
             return known if host == "hub.example" else [(*known[0][:4], (host, hub.port))]
 
         monkeypatch.setattr(loop, "getaddrinfo", resolved)
-        link = open_link(f"ws://hub.example:{hub.port}/dsp", lambda: m.Register(key="key"))
+        link = Link(f"ws://hub.example:{hub.port}/dsp", lambda: m.Register(key="key"))
         heard: asyncio.Queue[Any] = asyncio.Queue()
         link.events.subscribe(heard.put_nowait)
         assert isinstance(await heard.get(), LinkUp)
@@ -272,7 +272,7 @@ async def test_a_hub_with_another_certificate_is_passed_over_and_the_message_say
     hub.stands_by = True
     async with serving(tls=context) as other:
         trusted = client_context(tmp_path / "ours.pem")
-        link = open_link(f"{other.url},{hub.url}", lambda: m.Register(key="key"), ca=trusted)
+        link = Link(f"{other.url},{hub.url}", lambda: m.Register(key="key"), ca=trusted)
         heard: asyncio.Queue[Any] = asyncio.Queue()
         link.events.subscribe(heard.put_nowait)
         assert f"hub {other.url}: its certificate is not trusted" in (await first(heard, LinkDown)).reason
@@ -290,7 +290,7 @@ async def test_a_redirect_is_not_followed_so_the_key_stays_here(hub: Hub, status
 
     async with serve(hub.serve, "127.0.0.1", 0, process_request=elsewhere, close_timeout=0.1) as pointing:
         other = f"ws://127.0.0.1:{pointing.sockets[0].getsockname()[1]}/dsp"
-        link = open_link(other, lambda: m.Register(key="key-0123456789abcdef"))
+        link = Link(other, lambda: m.Register(key="key-0123456789abcdef"))
         heard: asyncio.Queue[Any] = asyncio.Queue()
         link.events.subscribe(heard.put_nowait)
         down = await heard.get()

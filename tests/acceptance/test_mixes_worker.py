@@ -24,7 +24,7 @@ from tests.support.programs.client_scene import User
 from tests.support.programs.daemon_scene import daemon
 from tests.support.programs.hub_scene import Peer
 from tests.support.programs.our_peers import SECRET, Joining, Place, gpu_online
-from wakestream.adapters.net.hub_link import open_link
+from wakestream.adapters.net.hub_link import Link
 from wakestream.adapters.worker import hub_session as worker_hub
 from wakestream.adapters.worker.config import WorkerConfig
 from wakestream.adapters.worker.http import progress_socket, replies
@@ -52,7 +52,7 @@ async def at_hub(
     config = WorkerConfig(
         folder / "worker", PairEngine(engine or Joining()), secret, port=port, gpu="gpu-7", key="not known there"
     )
-    linked = running_worker(config, lambda register: open_link(dsp(hub.url), register))
+    linked = running_worker(config, lambda register: Link(dsp(hub.url), register))
     async with linked as worker:
         await hub.until(lambda: hub.said("gpu.power.online"))
         yield worker

@@ -14,7 +14,7 @@ from tests.support.power.compshare_api import CompshareWorld
 from tests.support.power.runpod_api import RunpodWorld
 from tests.support.power.vast_api import VastWorld
 from tests.support.programs.our_peers import Place
-from wakestream.adapters.net.hub_link import open_link
+from wakestream.adapters.net.hub_link import Link
 from wakestream.adapters.testing.http_stand_in import HttpStandIn, serving
 from wakestream.streams.protocol import messages as m
 
@@ -59,7 +59,7 @@ async def test_the_monitor_of_the_page_wakes_the_machine_for_a_job(name: str, tm
         more = ("--hub", f"http://127.0.0.1:{hub.port}", "--key-file", "monitor.key", "--state", "state")
         monitor = await begun(world, tmp_path, *words, *more)
         register = m.Register(key=place.keys["client"], features=("power_state",))
-        client = open_link(f"ws://127.0.0.1:{hub.port}/dsp", lambda: register)
+        client = Link(f"ws://127.0.0.1:{hub.port}/dsp", lambda: register)
         heard: asyncio.Queue[object] = asyncio.Queue()
         subscription = client.events.subscribe(heard.put_nowait)
         while not any(gpu.phase == "off" for gpu in hub.state.gpus.values()):

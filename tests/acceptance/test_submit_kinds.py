@@ -20,7 +20,7 @@ from tests.support.programs.terminal_scene import terminal
 from wakestream.adapters.cli.i18n import choose
 from wakestream.adapters.cli.i18n.catalog import translated
 from wakestream.adapters.hub.server import HubServer
-from wakestream.adapters.net.hub_link import open_link
+from wakestream.adapters.net.hub_link import Link
 from wakestream.operators.model.engine import Kind, Slot
 from wakestream.operators.model.ports import LinkUp
 from wakestream.streams.protocol import messages as m
@@ -177,7 +177,7 @@ async def test_a_job_goes_to_the_gpu_that_has_what_it_requires(scene: Flipping, 
 async def a_silent_gpu(scene: Flipping, hub: HubServer) -> AsyncIterator[None]:
     """A worker at this hub that never tells its kinds."""
     register = m.Register(role="worker", token=scene.place.keys["worker"], gpu="attic", features=("inputs",))
-    link = open_link(scene.place.hub_url, lambda: register)
+    link = Link(scene.place.hub_url, lambda: register)
     link.events.subscribe(lambda event: isinstance(event, LinkUp) and link.send(m.Online(gpu="attic")))
     try:
         await until(lambda: "attic" in hub.state.gpus and hub.state.gpus["attic"].online)

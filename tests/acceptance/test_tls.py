@@ -22,7 +22,7 @@ from wakestream.adapters.config.setting_files import SettingsError
 from wakestream.adapters.hub.config import HubConfig
 from wakestream.adapters.hub.licenses import LicenseBook
 from wakestream.adapters.hub.server import HubServer, open_hub
-from wakestream.adapters.net.hub_link import open_link
+from wakestream.adapters.net.hub_link import Link
 from wakestream.adapters.net.tls import ServerTls, client_context, explained, server_tls
 from wakestream.adapters.testing.memory_journal import FakeJournal
 from wakestream.adapters.worker.config import WorkerConfig
@@ -50,7 +50,7 @@ async def hub_with(place: Place, tls: ServerTls | None) -> AsyncGenerator[HubSer
 
 async def complaint(url: str, ca: Path | None) -> str:
     """What the link says of its first attempt."""
-    link = open_link(url, lambda: m.Register(key="any"), ca=client_context(ca))
+    link = Link(url, lambda: m.Register(key="any"), ca=client_context(ca))
     said: asyncio.Future[str] = asyncio.get_running_loop().create_future()
     link.events.subscribe(lambda event: said.done() or not isinstance(event, LinkDown) or said.set_result(event.reason))
     try:
@@ -69,7 +69,7 @@ async def test_a_job_goes_through_hub_and_worker_over_tls(user: User, place: Pla
         config = WorkerConfig(
             place.folder / "worker", PairEngine(Joining()), SECRET, port=0, gpu="gpu", key=place.keys["worker"], tls=tls
         )
-        async with running_worker(config, lambda register: open_link(hub.url, register, ca=ca)) as worker:
+        async with running_worker(config, lambda register: Link(hub.url, register, ca=ca)) as worker:
             assert worker.address.startswith("https://127.0.0.1:")
             await gpu_online(hub)
             user.environment |= place.client_settings() | {"WAKESTREAM_CA": str(authority.path)}
@@ -124,7 +124,7 @@ async def test_a_renewed_certificate_is_used_without_a_restart(place: Place, aut
     async with hub_with(place, tls) as hub:
         first = await asyncio.to_thread(served, hub.port)
         assert not tls.refresh()
-        stays = open_link(hub.url, lambda: m.Register(key=place.keys["client"]), ca=client_context(authority.path))
+        stays = Link(hub.url, lambda: m.Register(key=place.keys["client"]), ca=client_context(authority.path))
         authority.issue(days=200)
         assert tls.refresh()
         second = await asyncio.to_thread(served, hub.port)

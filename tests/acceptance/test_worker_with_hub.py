@@ -15,7 +15,7 @@ from tests.support.engines.pair import lipsync
 from wakestream.adapters.hub.config import HubConfig
 from wakestream.adapters.hub.licenses import LicenseBook
 from wakestream.adapters.hub.server import open_hub
-from wakestream.adapters.net.hub_link import Link, open_link
+from wakestream.adapters.net.hub_link import Link
 from wakestream.adapters.testing.memory_journal import FakeJournal
 from wakestream.adapters.worker.config import WorkerConfig
 from wakestream.adapters.worker.program import RunningWorker, running_worker
@@ -61,7 +61,7 @@ async def hub_and_keys(folder: Path) -> AsyncGenerator[tuple[str, dict[str, str]
 
 @asynccontextmanager
 async def client(url: str, key: str) -> AsyncGenerator[tuple[Link, Heard], None]:
-    link = open_link(url, lambda: m.Register(key=key))
+    link = Link(url, lambda: m.Register(key=key))
     try:
         heard = Heard(link)
         await heard.first(lambda item: isinstance(item, LinkUp))
@@ -74,7 +74,7 @@ async def client(url: str, key: str) -> AsyncGenerator[tuple[Link, Heard], None]
 async def worker(folder: Path, url: str, key: str) -> AsyncGenerator[RunningWorker, None]:
     engine = lipsync(sys.executable, "-c", COPY, limit=40)
     config = WorkerConfig(folder / "worker", engine, "s" * 20, port=0, gpu="gpu-7", key=key)
-    async with running_worker(config, lambda register: open_link(url, register)) as running:
+    async with running_worker(config, lambda register: Link(url, register)) as running:
         yield running
 
 
@@ -116,7 +116,7 @@ async def test_a_worker_with_a_clients_key_is_refused_and_serves_http(tmp_path: 
 
 async def test_an_upload_of_a_deployed_client_counts_as_a_use_of_the_gpu_at_our_hub(tmp_path: Path) -> None:
     async with hub_and_keys(tmp_path) as (url, keys), worker(tmp_path, url, keys["worker"]) as running:
-        monitor = open_link(url, lambda: m.Register(role="gpu_monitor", token=keys["monitor"], gpus=("gpu-7",)))
+        monitor = Link(url, lambda: m.Register(role="gpu_monitor", token=keys["monitor"], gpus=("gpu-7",)))
         heard = Heard(monitor)
         try:
             await heard.first(lambda item: isinstance(item, LinkUp))

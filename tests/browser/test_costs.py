@@ -14,7 +14,7 @@ import pytest
 from tests.support.browser.console_scene import House, Media, samples
 from tests.support.programs.client_scene import User
 from tests.support.programs.our_peers import until
-from wakestream.adapters.net.hub_link import open_link
+from wakestream.adapters.net.hub_link import Link
 from wakestream.streams.hub import local_time as t
 from wakestream.streams.protocol import messages as m
 
@@ -182,7 +182,7 @@ async def test_different_money_is_not_added_up(home: House, visitor: Visitor) ->
                 role="gpu_monitor", token=home.place.keys["monitor"], gpus=(gpu,), features=("power_state",), price=2.0,
                 currency=money,
             )  # fmt: skip
-            link = open_link(home.place.hub_url, lambda register=register: register)
+            link = Link(home.place.hub_url, lambda register=register: register)
             stack.push_async_callback(link.close)
             assert home.hub_server is not None
             gpus = home.hub_server.state.gpus

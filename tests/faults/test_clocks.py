@@ -11,7 +11,7 @@ from tests.support.faults.programs_in_one_loop import bounded
 from tests.support.programs.our_peers import Place, until
 from wakestream.adapters.hub.config import HubConfig
 from wakestream.adapters.hub.server import HubServer, open_hub
-from wakestream.adapters.net.hub_link import open_link
+from wakestream.adapters.net.hub_link import Link
 from wakestream.adapters.testing.memory_journal import FakeJournal
 from wakestream.operators.model.ports import LinkUp
 from wakestream.streams.hub import events as f
@@ -279,7 +279,7 @@ async def test_a_running_hub_keeps_its_leases_at_a_clock_change(
 ) -> None:
     at, running, clocks = place
     told: list[Any] = []
-    link = open_link(at.hub_url, lambda: m.Register(key=at.keys["client"]))
+    link = Link(at.hub_url, lambda: m.Register(key=at.keys["client"]))
     link.events.subscribe(told.append)
     await until(lambda: any(isinstance(each, LinkUp) for each in told))
     link.send(m.Submit(request_id="job", payload={}))

@@ -23,7 +23,7 @@ from wakestream.adapters.disk.journal import open_journal
 from wakestream.adapters.hub.config import HubConfig
 from wakestream.adapters.hub.licenses import LicenseBook
 from wakestream.adapters.hub.server import HubServer, open_hub
-from wakestream.adapters.net.hub_link import open_link
+from wakestream.adapters.net.hub_link import Link
 from wakestream.adapters.power import CommandPower
 from wakestream.adapters.telemetry.recorder import recording
 from wakestream.operators.model.errors import NoSpace
@@ -69,7 +69,7 @@ class Caller:
 
     def __init__(self, place: Place) -> None:
         self.told: list[Any] = []
-        self.link = open_link(place.hub_url, lambda: m.Register(key=place.keys["client"]))
+        self.link = Link(place.hub_url, lambda: m.Register(key=place.keys["client"]))
         self.link.events.subscribe(self.told.append)
 
     async def heard(self, kind: type, count: int = 1) -> None:

@@ -16,7 +16,7 @@ from tests.support.field.worker import FieldWorker, field_worker
 from wakestream.adapters.client.worker import HttpWorkers
 from wakestream.adapters.hub.server import HubServer
 from wakestream.adapters.monitor.runner import MonitorProgram
-from wakestream.adapters.net.hub_link import open_link
+from wakestream.adapters.net.hub_link import Link
 from wakestream.operators.model.ports import PowerState, Reading
 from wakestream.streams.monitor.monitor import Monitor
 from wakestream.streams.monitor.power_machine import PowerPolicy
@@ -113,7 +113,7 @@ async def our_monitor(
     quick = {"look_soon": 0.05, "look_online": 0.05, "look_rarely": 0.05, **more}
     policy = PowerPolicy(gpu="studio", idle_after=idle_after, **quick)  # type: ignore[arg-type]
     features = ("power_state",)
-    link = open_link(hub_url, lambda: m.Register(role="gpu_monitor", token=key, gpus=("studio",), features=features))
+    link = Link(hub_url, lambda: m.Register(role="gpu_monitor", token=key, gpus=("studio",), features=features))
     workers, stop = HttpWorkers(worker_url), asyncio.Event()
     program = MonitorProgram(
         Monitor(policy, Random(1)), link, CloudPower(cloud), lambda url: workers.at(url).health(), tick=0.02

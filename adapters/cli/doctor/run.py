@@ -25,7 +25,7 @@ from wakestream.adapters.config import addresses
 from wakestream.adapters.config.settings import Settings, SettingsError
 from wakestream.adapters.daemon.api_client import DaemonClient, DaemonRefused, DaemonUnreachable, open_daemon_client
 from wakestream.adapters.disk.fingerprints import DiskFiles
-from wakestream.adapters.net.hub_link import Link, open_link
+from wakestream.adapters.net.hub_link import Link
 from wakestream.adapters.net.tls import client_context
 from wakestream.operators.model.errors import HubError, WakestreamError
 from wakestream.operators.model.events import Algorithm, FileRef
@@ -204,7 +204,7 @@ async def _at_the_hub(found: Settings, wake_within: float | None) -> AsyncIterat
         yield fault("settings", str(error), t("doctor.ca.do"))
         return
     features = tuple(dict.fromkeys((*FEATURES, *hub_query.QUESTIONS, d.FEATURE)))
-    link = open_link(found.hub_url, lambda: m.Register(key=found.key, device_type="pc", features=features), ca=ca)
+    link = Link(found.hub_url, lambda: m.Register(key=found.key, device_type="pc", features=features), ca=ca)
     try:
         heard = await there.heard_of(found.hub_url, ca)
         headers = next(filter(None, heard.values()), {})

@@ -19,7 +19,7 @@ from wakestream.adapters.engines.samples import make_speech, make_video
 from wakestream.adapters.hub.config import HubConfig
 from wakestream.adapters.hub.licenses import LicenseBook
 from wakestream.adapters.hub.server import HubServer, open_hub
-from wakestream.adapters.net.hub_link import open_link
+from wakestream.adapters.net.hub_link import Link
 from wakestream.adapters.testing.memory_journal import FakeJournal
 from wakestream.operators.model.engine import Engine, Frame
 from wakestream.streams.hub import events as f
@@ -137,7 +137,7 @@ class House:
         register = m.Register(
             role="gpu_monitor", token=self.place.keys["monitor"], gpus=("gpu",), features=("power_state", "release")
         )
-        link = open_link(self.place.hub_url, lambda: register)
+        link = Link(self.place.hub_url, lambda: register)
         self._stack.push_async_callback(link.close)
         self.power = lambda state, **more: link.send(m.PowerState(gpu="gpu", state=state, **more))
         self.boot_fails = lambda why: link.send(m.BootResult(success=False, status="failed", msg=why))

@@ -19,7 +19,7 @@ from wakestream.adapters.hub.server import HubServer
 from wakestream.adapters.monitor import runner as monitor_program
 from wakestream.adapters.monitor.runner import MonitorProgram
 from wakestream.adapters.net import hub_link as link
-from wakestream.adapters.net.hub_link import open_link
+from wakestream.adapters.net.hub_link import Link
 from wakestream.adapters.worker.config import WorkerConfig
 from wakestream.adapters.worker.program import RunningWorker, running_worker
 from wakestream.operators.model.backoff import Backoff
@@ -83,7 +83,7 @@ class Machine:
         self._task = asyncio.create_task(self._run(self._on))
 
     async def _run(self, on: asyncio.Event) -> None:
-        async with running_worker(self.config, lambda register: open_link(self.hub_url, register)) as self.worker:
+        async with running_worker(self.config, lambda register: Link(self.hub_url, register)) as self.worker:
             await on.wait()
 
     async def stop(self) -> None:
@@ -192,7 +192,7 @@ class _Aiming(Machine):
         self._proxies = proxies
 
     async def _run(self, on: asyncio.Event) -> None:
-        async with running_worker(self.config, lambda register: open_link(self.hub_url, register)) as self.worker:
+        async with running_worker(self.config, lambda register: Link(self.hub_url, register)) as self.worker:
             for proxy in self._proxies:
                 proxy.aim(int(self.worker.address.rpartition(":")[2]))
             await on.wait()
@@ -203,9 +203,7 @@ async def _monitor(
 ) -> MonitorProgram:
     policy = PowerPolicy(gpu="gpu", look_soon=0.1, look_rarely=0.2, look_online=0.2, query_timeout=1.0, **power)
     key = place.keys["monitor"]
-    hub = open_link(
-        ways["monitor-hub"].url("ws", "/dsp"), lambda: m.Register(role="gpu_monitor", token=key, gpus=("gpu",))
-    )
+    hub = Link(ways["monitor-hub"].url("ws", "/dsp"), lambda: m.Register(role="gpu_monitor", token=key, gpus=("gpu",)))
     workers = HttpWorkers(ways["monitor-worker"].url())
     stack.push_async_callback(workers.close)
     stack.push_async_callback(hub.close)

@@ -11,7 +11,7 @@ from tests.support.engines.pair import QuietEngine
 from tests.support.programs.our_peers import SECRET, Place
 from wakestream.adapters.client.client import Client, open_client
 from wakestream.adapters.config import settings
-from wakestream.adapters.net.hub_link import open_link
+from wakestream.adapters.net.hub_link import Link
 from wakestream.adapters.worker.config import WorkerConfig
 from wakestream.adapters.worker.program import RunningWorker, running_worker
 from wakestream.operators.model import events as e
@@ -95,7 +95,7 @@ class Scene:
         folder = self.folder / ("worker" if engine is None else f"worker-{gpu}")
         config = WorkerConfig(folder, engine or self.engine, SECRET, port=0, gpu=gpu, key=self.place.keys["worker"])
         config = replace(config, labels=labels or {})
-        async with running_worker(config, lambda register: open_link(self.place.hub_url, register)) as worker:
+        async with running_worker(config, lambda register: Link(self.place.hub_url, register)) as worker:
             yield worker
 
     @asynccontextmanager

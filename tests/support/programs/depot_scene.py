@@ -16,7 +16,7 @@ from wakestream.adapters.engines import Command
 from wakestream.adapters.hub.server import HubServer
 from wakestream.adapters.net.capabilities import of_depot
 from wakestream.adapters.net.capability_keys import Signer
-from wakestream.adapters.net.hub_link import open_link
+from wakestream.adapters.net.hub_link import Link
 from wakestream.adapters.worker.config import WorkerConfig
 from wakestream.adapters.worker.program import RunningWorker, running_worker
 
@@ -80,7 +80,7 @@ async def depot_of(place: Place, hub: HubServer, size: int = 1 << 30, **more: An
     if "depot" not in place.keys:
         place.keys["depot"] = place.book.issue("depot", "", time.time())[1]
     settings = replace(config(place.folder / "depot", size, **more), key=place.keys["depot"])
-    async with running_worker(settings, lambda register: open_link(hub.url, register)) as depot:
+    async with running_worker(settings, lambda register: Link(hub.url, register)) as depot:
         await until(lambda: hub.state.depot_url is not None)
         yield depot
 

@@ -12,7 +12,7 @@ from wakestream.adapters.cli.demo.processes import command_line
 from wakestream.adapters.client.hub_query import ask_hub
 from wakestream.adapters.config.settings import Settings
 from wakestream.adapters.hub.licenses import LicenseBook
-from wakestream.adapters.net.hub_link import Link, open_link
+from wakestream.adapters.net.hub_link import Link
 from wakestream.operators.model.ports import LinkUp
 from wakestream.streams.protocol import messages as m
 
@@ -61,7 +61,7 @@ class Keeper:
         """Returns when the hub says that a GPU is in one of these phases."""
         url, seen = self.user.environment["API_SERVER_URL"], asyncio.Event()
         features = ("power_state", "power_now")
-        link = open_link(url, lambda: m.Register(key=self.keys["client"], features=features))
+        link = Link(url, lambda: m.Register(key=self.keys["client"], features=features))
 
         def hear(event: object) -> None:
             if isinstance(event, m.PowerState) and event.state in phases:
@@ -97,7 +97,7 @@ class Keeper:
     @asynccontextmanager
     async def peer(self, register: m.Register, *says: m.Message) -> AsyncIterator[Link]:
         """A peer that registers so and sends this; the block begins when the hub has handled all of it."""
-        link = open_link(self.user.environment["API_SERVER_URL"], lambda: register)
+        link = Link(self.user.environment["API_SERVER_URL"], lambda: register)
         answered = asyncio.Event()
 
         def hear(event: object) -> None:

@@ -10,7 +10,7 @@ from tests.support.programs.depot_scene import named
 from tests.support.programs.our_peers import Place
 from wakestream.adapters.client.depot import DepotWallet, get, put
 from wakestream.adapters.client.worker import HttpWorkers
-from wakestream.adapters.net.hub_link import open_link
+from wakestream.adapters.net.hub_link import Link
 from wakestream.operators.model.events import Fingerprint
 from wakestream.operators.model.ports import LinkUp
 from wakestream.streams.jobs.hub_client import FEATURES
@@ -25,7 +25,7 @@ class Client:
     def __init__(self, place: Place, folder: Path) -> None:
         self.folder, self.session, self.wallet = folder, HttpWorkers(), DepotWallet()
         register = m.Register(key=place.keys["client"], device_type="pc", features=(*FEATURES, d.FEATURE))
-        self.link = open_link(place.hub_url, lambda: register)
+        self.link = Link(place.hub_url, lambda: register)
         self.link.events.subscribe(self.wallet.feed)
         self.heard = Heard(self.link)
 

@@ -29,7 +29,7 @@ from wakestream.adapters.hub.server import HubServer, open_hub
 from wakestream.adapters.monitor.program import MonitorMetrics, PowerWatch
 from wakestream.adapters.monitor.runner import MonitorProgram
 from wakestream.adapters.net.connection_limits import Room
-from wakestream.adapters.net.hub_link import open_link
+from wakestream.adapters.net.hub_link import Link
 from wakestream.adapters.telemetry.link_metrics import LinkWatch
 from wakestream.adapters.telemetry.metrics_server import Collect, metrics_listener
 from wakestream.adapters.testing.fakes import FakePower
@@ -120,14 +120,14 @@ class House:
             self.place.folder / "worker", PairEngine(engine), SECRET, port=0, gpu="gpu", key=self.place.keys["worker"]
         )
         self.worker = await self._stack.enter_async_context(
-            running_worker(config, lambda register: open_link(url, register, tap=link))
+            running_worker(config, lambda register: Link(url, register, tap=link))
         )
         await self._served("worker", WorkerMetrics(self.worker, link))
 
     async def begin_depot(self) -> None:
         link, url, key = LinkWatch(), self.hub.url, self.place.book.issue("depot", "", time.time())[1]
         config = depot_scene.config(self.place.folder / "depot", key=Secret(key))
-        running = running_worker(config, lambda register: open_link(url, register, tap=link))
+        running = running_worker(config, lambda register: Link(url, register, tap=link))
         await self._served("depot", WorkerMetrics(await self._stack.enter_async_context(running), link))
 
     async def begin_front(self) -> None:
@@ -140,7 +140,7 @@ class House:
         journal = await self._stack.enter_async_context(open_journal(path, MachineKept, program="monitor"))
         watch = PowerWatch()
         register = m.Register(role="gpu_monitor", token=self.place.keys["monitor"], gpus=("gpu",))
-        link = open_link(self.hub.url, lambda: register, tap=watch)
+        link = Link(self.hub.url, lambda: register, tap=watch)
         self._stack.push_async_callback(link.close)
         monitor = Monitor(PowerPolicy(gpu="gpu"), Random(1))
         program = MonitorProgram(monitor, link, FakePower(on=True), no_health, tap=watch, tick=0.05, journal=journal)

@@ -15,7 +15,7 @@ from wakestream.adapters.hub.config import HubConfig
 from wakestream.adapters.hub.licenses import LicenseBook
 from wakestream.adapters.hub.server import HubServer, open_hub
 from wakestream.adapters.net.connection_limits import Network
-from wakestream.adapters.net.hub_link import Link, open_link
+from wakestream.adapters.net.hub_link import Link
 from wakestream.adapters.net.tls import ServerTls, client_context, make_certificate
 from wakestream.adapters.testing.memory_journal import FakeJournal
 from wakestream.streams.hub import events as f
@@ -152,7 +152,7 @@ class Work:
         _, key = self._scene.book.issue(license_, note, self._scene.now - 3600)
         named = {"key": key} if license_ == "client" else {"token": key}
         message = m.Register(**named, **register)
-        link = open_link(self._scene.server.url, lambda: message)
+        link = Link(self._scene.server.url, lambda: message)
         self._stack.push_async_callback(link.close)
         up = asyncio.Event()
         link.events.subscribe(lambda event: up.set() if getattr(event, "features", None) is not None else None)

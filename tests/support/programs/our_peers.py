@@ -14,7 +14,7 @@ from wakestream.adapters.engines import Ffmpeg
 from wakestream.adapters.hub.config import HubConfig
 from wakestream.adapters.hub.licenses import License, LicenseBook
 from wakestream.adapters.hub.server import HubServer, open_hub
-from wakestream.adapters.net.hub_link import open_link
+from wakestream.adapters.net.hub_link import Link
 from wakestream.adapters.testing.memory_journal import FakeJournal
 from wakestream.adapters.worker.config import WorkerConfig
 from wakestream.adapters.worker.program import RunningWorker, running_worker
@@ -79,7 +79,7 @@ class Place:
             self.folder / "worker", as_engine(engine or Ffmpeg(limit=40)), SECRET,
             port=port, gpu="gpu", key=self.keys["worker"], **more,
         )  # fmt: skip
-        return running_worker(config, lambda register: open_link(self.hub_url, register))
+        return running_worker(config, lambda register: Link(self.hub_url, register))
 
     def client_settings(self) -> dict[str, str]:
         """The environment of a user of this hub, who learns the worker's address from it."""
