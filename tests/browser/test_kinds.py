@@ -83,7 +83,12 @@ async def test_what_the_engine_has_so_far_is_shown_while_it_works(
         await home.gpu_on(studio)
         await paint("one")
         so_far = page.locator('.cards [data-job="one"] .so-far')
-        await expect(so_far.get_by_alt_text("Preview")).to_have_js_property("naturalWidth", 64)
+        picture = so_far.get_by_alt_text("Preview")
+        await expect(picture).to_have_js_property("naturalWidth", 64)
+        await picture.evaluate("(img) => img.setAttribute('data-first', '')")
+        studio.works[0].preview.write_bytes(png(32, 24))
+        await expect(picture).to_have_js_property("naturalWidth", 32)
+        assert await picture.get_attribute("data-first") is not None, "the card keeps its height while a picture loads"
         studio.go_on.set()
         await expect(page.locator('.cards [data-job="one"]')).to_contain_text("Result saved")
         await expect(so_far).to_be_hidden()

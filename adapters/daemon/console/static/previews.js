@@ -1,6 +1,6 @@
 // Small pictures of files, which the daemon makes, or else this page. They are asked for when they stay in view, two at a time.
 
-import { h, icon, show } from "/dom.js";
+import { h, icon, put, say, show } from "/dom.js";
 import { fileLook, mediaLook } from "/look.js";
 import { call } from "/session.js";
 import { t } from "/words.js";
@@ -109,7 +109,10 @@ export class SoFar {
     this.asks = false;
     if (!found.number || !this.runs) return;
     this.number = found.number;
-    this.root.replaceChildren(found.data ? h("img", { src: `data:${found.media};base64,${found.data}`, alt: t("card.so_far") }) : h("p", { text: found.text.slice(-600), dir: "auto" }));
+    const [tag, props] = found.data ? ["img", { alt: t("card.so_far") }] : ["p", { dir: "auto" }];
+    if (this.root.firstChild?.localName !== tag) this.root.replaceChildren(h(tag, props));
+    if (found.data) put(this.root.firstChild, "src", `data:${found.media};base64,${found.data}`); // a new element has no height until it is decoded
+    else say(this.root.firstChild, found.text.slice(-600));
     show(this.root, true);
   }
 }
