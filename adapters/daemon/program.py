@@ -249,7 +249,7 @@ async def for_programs(
     hooks = Hooks(box, predictions, tokens, asked.webhook_hosts, client_context(settings.ca))
     programs = Programs(box, console, predictions, tokens, hooks, previews)
     async with AsyncExitStack() as stack:
-        hooks.webhooks = await stack.enter_async_context(aclosing(Webhooks(hooks.post, box.settle)))
+        hooks.webhooks = await stack.enter_async_context(aclosing(Webhooks(hooks.post, box.settle, whose=hooks.whose)))
         box.on_webhook = lambda owed: ours(owed) if owed.news else hooks.webhooks.tell(owed)
         console.costs.always = True
         silent = SilentCallers(proxies=Proxies(asked.proxies))

@@ -11,7 +11,7 @@ import hmac
 import ssl
 import time
 import uuid
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -74,7 +74,10 @@ def receiver(setting: Literal["webhook_url", "power_webhook_url"], settings: Set
 
 
 class Webhooks:
-    """Delivers webhooks. `settle` is called with the outcome of each; `counted` counts attempts by result."""
+    """Delivers webhooks. `settle` is called with the outcome of each; `counted` counts attempts by result.
+
+    `whose` says to whom one belongs: those of one owner, whose receiver may be slow, do not delay those of others.
+    """
 
     def __init__(
         self,
@@ -84,12 +87,14 @@ class Webhooks:
         backoff: Backoff = f.AGAIN,
         now: Callable[[], float] = time.time,
         random: Random | None = None,
+        whose: Callable[[f.WebhookOwed], str] = lambda _: "",
     ) -> None:
         self.counted: Counter[str] = Counter()
         self._post, self._settle, self._now, self._backoff = post, settle, now, backoff
         self._random = random or Random()
         self._scheduler = LoopScheduler()
-        self._turns = Limiter(AT_ONCE)
+        self._whose = whose
+        self._turns = defaultdict[str, Limiter](lambda: Limiter(AT_ONCE))
         self._telling: dict[str, asyncio.Future[Any]] = {}
 
     def tell(self, owed: f.WebhookOwed) -> None:
@@ -99,9 +104,13 @@ class Webhooks:
         if len(self._telling) >= f.MAX_PENDING:
             next(iter(self._telling.values())).cancel()
         backoff = replace(self._backoff, on_retry=partial(self._again, owed.job))
-        told = f.delivery(self._attempt, owed, self._now(), self._random, self._turns, backoff)
+        told = f.delivery(self._attempt, owed, self._now(), self._random, self._turns[self._whose(owed)], backoff)
         telling = self._telling[owed.delivery] = told.pipe(to_future(self._scheduler))
         telling.add_done_callback(lambda ended: self._over(owed, ended))
+
+    def is_telling(self, delivery: str) -> bool:
+        """Whether this delivery has not ended."""
+        return delivery in self._telling
 
     async def aclose(self) -> None:
         """Stop all deliveries; the rest is delivered after the next start."""

@@ -26,11 +26,12 @@ from tests.support.programs.webhook_scene import Shop
 from wakestream.adapters.config import settings
 from wakestream.adapters.config.setting_files import SettingsError
 from wakestream.adapters.daemon.api import requests
+from wakestream.adapters.daemon.console import copies
 from wakestream.adapters.daemon.program import DaemonConfig, running_daemon
 from wakestream.adapters.daemon.replicate import api as replicate_api
 from wakestream.adapters.daemon.replicate import streams
 from wakestream.adapters.daemon.replicate.tokens import Tokens
-from wakestream.adapters.net import silent_callers
+from wakestream.adapters.net import silent_callers, webhooks
 from wakestream.adapters.net.connection_limits import LEAST
 from wakestream.operators.model.engine import Kind, Slot
 
@@ -115,6 +116,25 @@ async def test_a_file_of_the_internet_is_copied_before_the_job_begins(api: Progr
         ended = await api.ended(made["id"])
     assert ended["output"]["log"] == "join of first"
     assert ended["output"]["whole"].startswith("data:application/octet-stream;base64,")
+
+
+async def test_files_of_a_program_that_do_not_come_do_not_delay_those_of_others(api: Programs, internet: None) -> None:
+    never, asked = asyncio.Event(), asyncio.Event()
+
+    async def answer(request: web.Request) -> web.Response:
+        if "slow" in request.path:
+            asked.set()
+            await never.wait()
+        return web.Response(body=b"abc")
+
+    async with served(answer) as url:
+        for number in range(copies.AT_ONCE + 1):
+            await api.create(input={"first": f"{url}/slow{number}.bin"})
+        await asked.wait()
+        api.token = api.tokens.add("other")
+        made = await api.create(input={"first": f"{url}/a.bin"})
+        assert (await api.ended(made["id"]))["status"] == "succeeded"
+        never.set()
 
 
 async def test_a_prediction_that_waits_for_its_file_is_cancelled(api: Programs, internet: None) -> None:
@@ -478,6 +498,22 @@ async def test_webhooks_tell_the_start_the_log_and_the_end(scene: Scene) -> None
             said = [call.news for call in shop.calls]
     assert {each["status"] for each in said} >= {"starting", "succeeded"}
     assert any(each["logs"] for each in said)
+
+
+async def test_a_receiver_that_does_not_answer_delays_no_webhook_of_others(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(webhooks, "ANSWER_WITHIN", 600.0)
+    async with scene.place.hub() as hub, scene.worker(), Shop().open() as shop, Shop(None).open() as silent:
+        await gpu_online(hub)
+        async with programs(scene, webhook_hosts=("127.0.0.1",)) as api:
+            for _ in range(webhooks.AT_ONCE + 1):
+                await api.create(input=ABC, webhook=silent.url)
+            await silent.hears(webhooks.AT_ONCE)
+            api.token = api.tokens.add("other")
+            made = await api.create(input=ABC, webhook=shop.url)
+            assert (await shop.hears()).news["id"] == made["id"]
+            assert len(silent.calls) == webhooks.AT_ONCE
 
 
 @asynccontextmanager

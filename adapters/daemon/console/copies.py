@@ -9,6 +9,7 @@ import os
 import re
 import stat
 import time
+from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -284,9 +285,10 @@ def _unreachable(url: str, error: Exception) -> ApiError:
 
 
 AT_ONCE: Final = 3
+"""Copies of one owner, which is a program or the user, at a time."""
 
 MOST: Final = 200
-"""Copies that run or wait for their turn."""
+"""Copies of one owner that run or wait for their turn."""
 
 SHOWN_EVERY: Final = 1.0
 """Seconds between two reports of a copy to the pages."""
@@ -310,8 +312,11 @@ class Copies:
     tell: Callable[[str, object], None]
     changed: Callable[[], None]
     _tasks: dict[str, asyncio.Task[None]] = field(default_factory=dict)
+    _number: Counter[str] = field(default_factory=Counter)
     _failed: Recent[str, dict[str, Any]] = field(default_factory=lambda: Recent(MOST))
-    _turns: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(AT_ONCE))
+    _turns: dict[str, asyncio.Semaphore] = field(
+        default_factory=lambda: defaultdict(lambda: asyncio.Semaphore(AT_ONCE))
+    )
 
     def routes(self) -> list[web.RouteDef]:
         """The routes."""
@@ -354,9 +359,9 @@ class Copies:
         self.changed()
         return plain_answer({})
 
-    def check_room(self) -> None:
-        """`ApiError` if too many copies wait already."""
-        if len(self._tasks) >= MOST:
+    def check_room(self, owner: str = "") -> None:
+        """`ApiError` if too many copies of a program, or of the user, wait already."""
+        if self._number[owner] >= MOST:
             why = f"{MOST} files wait to be copied; add this one when some of them are there"
             raise ApiError(429, "many_copies", why, count=MOST)
 
@@ -366,11 +371,16 @@ class Copies:
             return
         upload.busy = True  # until its turn it must not be removed
         self._tasks[upload.id] = background("a copy", self._copy(upload))
-        self._tasks[upload.id].add_done_callback(lambda _: self._tasks.pop(upload.id, None))
+        self._number[_owner(upload)] += 1
+        self._tasks[upload.id].add_done_callback(lambda _: self._ended(upload))
+
+    def _ended(self, upload: Upload) -> None:
+        self._number[_owner(upload)] -= 1
+        self._tasks.pop(upload.id, None)
 
     async def _copy(self, upload: Upload) -> None:
         try:
-            async with self._turns:
+            async with self._turns[_owner(upload)]:
                 source = await open_source(upload.source)
                 try:
                     size, chunks = source.size, self._shown(upload, source.chunks)
@@ -421,3 +431,8 @@ class Copies:
     async def close(self) -> None:
         """End all copies."""
         await end(*self._tasks.values())
+
+
+def _owner(upload: Upload) -> str:
+    """The program for which a file is copied; empty for the user."""
+    return str(upload.more.get("token", ""))

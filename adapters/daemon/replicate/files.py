@@ -147,7 +147,7 @@ class Files:
             if not re.match(r"https?://", text, re.IGNORECASE):
                 why = f"{field} must be a file: give a URL (https:// or data:), not {value!r:.60}"
                 raise WrongInput(f"inputs.{field}", why)
-            self._copies.check_room()
+            self._copies.check_room(token)
             name, size = await find_source(text)
             asked = Announced("file", name, size, slot.accepts, "")
             upload = self._holdings.uploads.announce(asked, self._holdings.referred(), text, {"token": token})

@@ -48,7 +48,8 @@ class Hooks:
     ) -> None:
         self._outbox, self._predictions, self._tokens, self._hosts, self._ca = outbox, predictions, tokens, hosts, ca
         self.webhooks: Webhooks  # set before `run`
-        self._last: dict[str, tuple[bool, float]] = {}  # for a job, whether it works, and when its log was sent
+        # For a job, whether it works, when its log was sent, and the last delivery.
+        self._last: dict[str, tuple[bool, float, str]] = {}
 
     async def check(self, url: str) -> None:
         """Raise `WrongInput` unless a webhook with this address may be called."""
@@ -69,6 +70,11 @@ class Hooks:
             except NotPublic as error:
                 why = f"webhook: {error}; the daemon calls it only with --api-webhook-host {host[:80]}"
                 raise WrongInput("webhook", why) from None
+
+    def whose(self, owed: WebhookOwed) -> str:
+        """The program of a webhook."""
+        entry = self._predictions.find(owed.job)
+        return "" if entry is None else caller_of(entry).token
 
     async def post(self, owed: WebhookOwed) -> None:
         """One attempt."""
@@ -101,15 +107,16 @@ class Hooks:
         if item.kind in OUTCOME_KINDS:
             self._last.pop(item.job, None)
             return
-        works, told = self._last.get(item.job, (False, float("-inf")))
+        works, told, delivery = self._last.get(item.job, (False, float("-inf"), ""))
         now = time.monotonic()
-        logs = "logs" in caller.events and now - told >= APART
+        logs = "logs" in caller.events and now - told >= APART and not self.webhooks.is_telling(delivery)
         if not logs and (works or "start" not in caller.events):
             return
         plain = await self._predictions.plain(entry)
         starts = not works and plain["status"] == "processing"
-        self._last[item.job] = works or starts, now if logs else told
-        if logs or (starts and "start" in caller.events):
-            at = time.time()
-            # As of so long ago, it is tried once: the next one has newer lines.
-            self.webhooks.tell(WebhookOwed(item.job, delivery_id(f"{item.job} {item.number}", at), at - LASTS, plain))
+        at = time.time()
+        if sends := logs or (starts and "start" in caller.events):
+            delivery = delivery_id(f"{item.job} {item.number}", at)
+        self._last[item.job] = works or starts, now if logs else told, delivery
+        if sends:  # as of so long ago, it is tried once: the next one has newer lines
+            self.webhooks.tell(WebhookOwed(item.job, delivery, at - LASTS, plain))
