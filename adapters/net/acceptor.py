@@ -23,6 +23,9 @@ _EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 _AT_ONCE = 100
 """Callers that are turned away one after the other before the loop turns to something else."""
 
+_IN_TURN = 8
+"""Callers that are accepted before the loop hears them: many that come at once would all be strangers."""
+
 
 class Acceptor:
     """Accepts callers within `limits`."""
@@ -86,8 +89,12 @@ class _Listening(socket.socket):
     """Gives only callers that have a place."""
 
     acceptor: Acceptor
+    accepted = 0
 
     def accept(self) -> tuple[socket.socket, Any]:
+        if self.accepted == _IN_TURN:
+            self.accepted = 0
+            raise BlockingIOError
         for _ in range(_AT_ONCE):
             try:
                 plain, peer = super().accept()
@@ -97,6 +104,7 @@ class _Listening(socket.socket):
                 raise
             fresh = _Accepted(self.family, self.type, self.proto, plain.detach())
             if self.acceptor.take(fresh, peer):
+                self.accepted += 1
                 return fresh, peer
             fresh.close()
         raise BlockingIOError

@@ -240,12 +240,16 @@ class ConnectionLimits:
         if self._strangers:
             self._evict(self._longest())
 
-    def let_in(self, place: Place) -> None:
-        """It is no stranger any more, if there is a place for it; else it stays where it is, and is served as well."""
-        if place.known or place.gone or self.is_full or self._known[place.address] >= self.per_address:
+    def let_in(self, place: Place, owner: str = "") -> None:
+        """It is no stranger any more, if there is a place for it; else it stays where it is, and is served as well.
+
+        It counts as a place of `owner`, if there is one, since many may have one address.
+        """
+        name = owner or place.address
+        if place.gone or self._known[name] >= self.per_address or (self.is_full if not place.known else not owner):
             return
         self._remove(place)
-        place.known = True
+        place.known, place.address = True, name
         self._add(place)
 
     def speaks_for(self, place: Place, address: str) -> None:

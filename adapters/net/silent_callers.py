@@ -24,10 +24,10 @@ PER_ADDRESS = 500
 _LET_IN = web.RequestKey("let_in", partial[None])
 
 
-def let_in(request: web.Request) -> None:
-    """The caller is authorized: strangers no longer take the place of its connection."""
+def let_in(request: web.Request, owner: str = "") -> None:
+    """The caller is authorized: strangers no longer take the place of its connection. It may be one of an `owner`."""
     if (authorized := request.get(_LET_IN)) is not None:
-        authorized()
+        authorized(owner)
 
 
 class SilentCallers:

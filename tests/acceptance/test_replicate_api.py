@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from ipaddress import ip_network
@@ -25,6 +26,7 @@ from tests.support.programs.replicate_scene import Programs, asleep, programs
 from tests.support.programs.webhook_scene import Shop
 from wakestream.adapters.config import settings
 from wakestream.adapters.config.setting_files import SettingsError
+from wakestream.adapters.daemon import program
 from wakestream.adapters.daemon.api import requests
 from wakestream.adapters.daemon.console import copies
 from wakestream.adapters.daemon.program import DaemonConfig, running_daemon
@@ -369,6 +371,40 @@ async def test_callers_behind_a_proxy_take_no_places_of_each_other(
                 answer = await session.get(f"{api.url}/v1/models", headers={"X-Forwarded-For": "192.0.2.1"})
                 await answer.read()
         assert (await api.ask("GET", "/v1/models", **{"X-Forwarded-For": "192.0.2.2"}))[0] == 200
+
+
+async def test_programs_at_one_address_take_no_places_of_each_other(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(silent_callers, "PER_ADDRESS", 20)
+    made: list[silent_callers.SilentCallers] = []
+
+    def kept(**options: Any) -> silent_callers.SilentCallers:
+        made.append(silent_callers.SilentCallers(**options))
+        return made[0]
+
+    monkeypatch.setattr(program, "SilentCallers", kept)
+    async with scene.place.hub(), programs(scene) as api, AsyncExitStack() as stack:
+        tokens = [api.token] * 22 + [api.tokens.add("other")]
+        for token in tokens:
+            api.session = await stack.enter_async_context(aiohttp.ClientSession())
+            assert (await api.ask("GET", "/v1/models", token=token))[0] == 200
+        assert dict(made[0]._limits._known) == {"token shop": 20, "token other": 1}
+
+
+async def test_many_calls_that_begin_at_once_are_all_answered(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(silent_callers, "PER_ADDRESS", 256)
+    async with scene.place.hub(), programs(scene) as api, AsyncExitStack() as stack:
+        url, request = URL(api.url), f"GET /v1/account HTTP/1.0\r\nAuthorization: Bearer {api.token}\r\n\r\n"
+        ends = []
+        for _ in range(100):
+            end = stack.enter_context(socket.create_connection((url.host, url.port)))
+            end.sendall(request.encode())
+            end.setblocking(False)
+            ends.append(end)
+        async with asyncio.timeout(30):
+            for end in ends:
+                assert b" 200 " in await asyncio.get_running_loop().sock_recv(end, 100)
 
 
 async def test_a_daemon_that_stops_ends_the_streams(scene: Scene) -> None:

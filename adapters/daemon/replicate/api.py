@@ -295,9 +295,10 @@ class Api:
         if not self._console.sessions.opens(f"{job} {purpose}", request.query.get("ticket", "")):
             raise ApiError(401, "no_ticket", "this address has expired; get the prediction again for a new one")
         entry = self._found(job)
-        if self._tokens.named(caller_of(entry).token) is None:
+        token = caller_of(entry).token
+        if self._tokens.named(token) is None:
             raise ApiError(401, "no_token", "the token of this prediction was removed")
-        let_in(request)
+        let_in(request, f"token {token}")
         return entry
 
     async def stream(self, request: web.Request) -> web.StreamResponse:

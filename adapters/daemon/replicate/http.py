@@ -42,7 +42,7 @@ def guard(tokens: Tokens) -> Middleware:
         try:
             if not _SIGNED.match(request.rel_url.raw_path):  # as the router sees it: a `%2F` separates nothing
                 request[TOKEN] = _known(tokens, request.headers.get(hdrs.AUTHORIZATION, ""))
-                let_in(request)
+                let_in(request, f"token {request[TOKEN].name}")
             return await handler(request)
         except SettingsError as error:
             return _refusal(503, error.code, str(error))

@@ -122,6 +122,22 @@ def test_one_address_cannot_use_all_admitted_places() -> None:
     assert all(place.known for place in server.known("192.0.2.2", 20))
 
 
+def test_programs_at_one_address_take_no_places_of_each_other() -> None:
+    server = Server(per_address=20)
+    places = server.here("192.0.2.1", 15)
+    for place in places:
+        server.limits.let_in(place, "token shop")
+    more = server.here("192.0.2.1", 6)
+    for place in more:
+        server.limits.let_in(place, "token shop")
+    assert [place.known for place in more] == [True] * 5 + [False]
+    server.limits.let_in(more[-1], "token other")
+    assert more[-1].known
+    server.limits.speaks_for(places[0], "192.0.2.1")
+    server.limits.let_in(places[0], "token other")  # a proxy uses its connection for another one
+    assert dict(server.limits._known) == {"token shop": 19, "token other": 2}
+
+
 @pytest.mark.parametrize("peer", ["2001:db8:1:2:{:x}::1", "::ffff:192.0.2.7"])
 def test_a_network_of_64_bits_is_one_address_and_so_is_a_mapped_one(server: Server, peer: str) -> None:
     for number in range(20):
@@ -187,7 +203,7 @@ def test_the_counts_stay_true_whatever_happens() -> None:
             found = server.comes(address)
             places += [found] if found is not None else []
         elif place is not None and what == 3:
-            server.limits.let_in(place)
+            server.limits.let_in(place, chance.choice(("", "token shop", "token other")))
         elif place is not None and what == 4:
             server.limits.speaks_for(place, address)
         elif place is not None:
