@@ -7,6 +7,7 @@ import re
 import stat
 import sys
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -34,6 +35,15 @@ class SettingsError(WakestreamError):
     """A setting is missing or wrong; the message names its source and says what to write."""
 
     code = "settings"
+
+
+@contextmanager
+def naming(place: str) -> Iterator[None]:
+    """Name the place of a wrong value, such as `--listen`: a `ValueError` becomes a `SettingsError`."""
+    try:
+        yield
+    except ValueError as error:
+        raise SettingsError(f"{place} {error}") from None
 
 
 class Secret(str):

@@ -23,6 +23,7 @@ from wakestream.adapters.config.setting_files import (
     Source,
     key,
     key_in,
+    naming,
     read_config,
     read_env,
     read_toml,
@@ -396,10 +397,8 @@ def _value(setting: _Setting, layers: tuple[_Layer, ...]) -> Any:
 
 
 def _read(setting: _Setting, given: Given) -> Any:
-    try:
+    with naming(given.where):
         return setting.read(given.value)
-    except ValueError as error:
-        raise SettingsError(f"{given.where} {error}") from None
 
 
 def _secret(layers: tuple[_Layer, ...], setting: _Setting, warnings: list[str]) -> Secret | None:

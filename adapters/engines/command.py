@@ -9,13 +9,13 @@ from __future__ import annotations
 import os
 import re
 import shutil
-from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
-from contextlib import aclosing, contextmanager
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePath
 from typing import Final
 
-from wakestream.adapters.config.setting_files import SettingsError
+from wakestream.adapters.config.setting_files import SettingsError, naming
 from wakestream.adapters.engines.config import EngineConfig
 from wakestream.adapters.engines.http_engine import NotMade, outputs_of
 from wakestream.adapters.engines.manifest import Entry, Keys, read_manifest
@@ -167,7 +167,7 @@ def lipsync_program(words: Sequence[str]) -> Program:
     if missing:
         example = f"python run.py {' '.join(_OLD)}"
         raise SettingsError(f"--command lacks {' and '.join(missing)}; write for example: {example}")
-    with _place("--command"):
+    with naming("--command:"):
         return Program(LIPSYNC_KIND, template_of(renamed, LIPSYNC_KIND), reader_of(None))
 
 
@@ -188,20 +188,11 @@ def _program(manifest: Path, entry: Entry) -> Program:
             raise SettingsError(f"{at}.outputs.{name}.search: {pattern!r} must be a pattern such as *.srt")
     if loose := next((slot.name for slot in entry.kind.outputs if slot.many and slot.name not in search), None):
         raise SettingsError(f'{at}.outputs.{loose}: a list needs search, such as search = "*.png"')
-    with _place(f"{at}.progress"):
+    with naming(f"{at}.progress:"):
         read = reader_of(own.get("progress"))
-    with _place(f"{at}.command"):
+    with naming(f"{at}.command:"):
         template = template_of(own["command"], entry.kind, searched=search)
     return Program(entry.kind, _at_home(template, folder), read, folder, search)
-
-
-@contextmanager
-def _place(at: str) -> Iterator[None]:
-    """Name the place of a `ValueError`."""
-    try:
-        yield
-    except ValueError as error:
-        raise SettingsError(f"{at}: {error}") from None
 
 
 def _at_home(template: Template, folder: Path) -> Template:

@@ -26,7 +26,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from wakestream.adapters.config.setting_files import SettingsError
+from wakestream.adapters.config.setting_files import SettingsError, naming
 from wakestream.operators.model.engine import Kind
 from wakestream.operators.model.errors import WrongInput
 from wakestream.operators.model.events import LIPSYNC
@@ -135,10 +135,8 @@ def entry_of(at: str, name: str, table: object, keys: Keys) -> Entry:
     plain["version"] = digest_of({key: str(value) for key, value in fields.items() if key not in ("title", "help")})
     if params := _params(f"{at}.params", fields.get("params", {}), keys, of["params"]):
         plain["params"] = params
-    try:
+    with naming(f"{at}:"):
         kind = kind_from({"name": name, **plain, **slots}, own=True)
-    except ValueError as error:
-        raise SettingsError(f"{at}: {error}") from None
     if kind.name == LIPSYNC:
         _check_lipsync(at, kind)
     return Entry(kind, {key: fields[key] for key in keys.own if key in fields}, of)

@@ -26,18 +26,12 @@ class AutodlPower(HttpPower):
     name, api = "autodl", "https://api.autodl.com"
     id_form = r"pro-[0-9a-z]+"
     states: ClassVar[Mapping[str, PowerState]] = {
-        "creating": "starting",
-        "starting": "starting",
-        "restarting": "starting",
+        **dict.fromkeys(("creating", "starting", "restarting"), "starting"),
         "running": "running",
-        "stopping": "stopping",
-        "shutting_down": "stopping",
-        "shutdown": "stopped",
-        "stopped": "stopped",
-        "releasing": "terminated",
-        "released": "terminated",
-        "error": "failed",
-        "abnormal": "failed",
+        **dict.fromkeys(("stopping", "shutting_down"), "stopping"),
+        **dict.fromkeys(("shutdown", "stopped"), "stopped"),
+        **dict.fromkeys(("releasing", "released"), "terminated"),
+        **dict.fromkeys(("error", "abnormal"), "failed"),
     }
     errors: ClassVar[Sequence[Pattern]] = (
         (r"RecordNotFound|不存在|已释放", Gone),
@@ -119,6 +113,4 @@ class AutodlPower(HttpPower):
         return Machine(row["uuid"], name, self.state(str(row["status"])), text, hourly, "CNY" if hourly else "")
 
 
-def create(config: PowerConfig) -> AutodlPower:
-    """Make the provider of `--power autodl`."""
-    return AutodlPower(config)
+create = AutodlPower

@@ -36,10 +36,7 @@ class CompsharePower(HttpPower):
     options = ("port", "zone", "region", "project", "no_capacity")
     id_form = r"uhost-\w+"
     states: ClassVar[Mapping[str, PowerState]] = {
-        "initializing": "starting",
-        "starting": "starting",
-        "rebooting": "starting",
-        "resizing": "starting",
+        **dict.fromkeys(("initializing", "starting", "rebooting", "resizing"), "starting"),
         "running": "running",
         "stopping": "stopping",
         "stopped": "stopped",
@@ -160,6 +157,4 @@ def signature(params: Mapping[str, str], private_key: str) -> str:
     return hashlib.sha1(text.encode()).hexdigest()  # noqa: S324 - the API's own
 
 
-def create(config: PowerConfig) -> CompsharePower:
-    """Make the provider of `--power compshare`."""
-    return CompsharePower(config)
+create = CompsharePower

@@ -15,7 +15,7 @@ import msgspec
 
 from wakestream.adapters.config import trust
 from wakestream.adapters.config.plugins import Plugins
-from wakestream.adapters.config.setting_files import Given, Secret, SettingsError, key_in, read_env, secret
+from wakestream.adapters.config.setting_files import Given, Secret, SettingsError, key_in, naming, read_env, secret
 from wakestream.adapters.config.settings import Settings, user_folder
 from wakestream.adapters.runtime.known_secrets import hide
 from wakestream.operators.model.errors import PowerError, Transient
@@ -220,10 +220,8 @@ class PowerConfig:
     def option(self, name: str, default: str, read: Callable[[str], T]) -> T:
         """An option as `read` returns it. `SettingsError`: `read` raises a ValueError; its text says what to write."""
         text = self.options.get(name, default)
-        try:
+        with naming(f"--power-option {name}={text[:80]}:"):
             return read(text)
-        except ValueError as error:
-            raise SettingsError(f"--power-option {name}={text[:80]}: {error}") from None
 
     def needs_machine(self, provider: str) -> str:
         """Return the machine's id or name, empty if only the list is asked for. `SettingsError`: it is not set."""
@@ -236,13 +234,8 @@ class PowerConfig:
 
 def commands(settings: Settings) -> dict[str, tuple[str, ...]]:
     """The command lines that are set, by the names of their flags."""
-    command_lines = {
-        "program": settings.power_program,
-        "start": settings.power_start,
-        "stop": settings.power_stop,
-        "inspect": settings.power_inspect,
-    }
-    return {name: command for name, command in command_lines.items() if command is not None}
+    names = ("program", "start", "stop", "inspect")
+    return {name: command for name in names if (command := getattr(settings, f"power_{name}")) is not None}
 
 
 def power_config(settings: Settings, *, only_list: bool = False) -> PowerConfig:
@@ -295,9 +288,6 @@ def make_power(name: str, config: PowerConfig) -> Provider:
     """
     made: Provider = PROVIDERS.make(name, config)
     return made
-
-
-# Libraries that only some providers need, and what a blocking library's call becomes.
 
 
 def needs(module: str, extra: str) -> Any:

@@ -32,11 +32,6 @@ _ENDED_WELL = frozenset({0, 130, 137, 143})
 """Exit codes of a container that ended by itself, or by a signal as `stop` sends it."""
 
 
-def create(config: PowerConfig) -> DockerPower:
-    """Make the provider of `--power docker`."""
-    return DockerPower(config)
-
-
 class DockerPower(HttpPower):
     """Switches a container.
 
@@ -168,3 +163,6 @@ def _tls(options: Mapping[str, str]) -> ssl.SSLContext | None:
         given = ", ".join(f"{name}={path}" for name, path in files.items())
         raise SettingsError(f"--power-option {given}: {error.strerror or error}; give files in PEM format") from None
     return context
+
+
+create = DockerPower

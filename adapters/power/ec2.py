@@ -26,11 +26,6 @@ _ADDRESSES = {
 _REASON = re.compile(r"\((\d{4}-\d\d-\d\d \d\d:\d\d:\d\d) GMT\)")
 
 
-def create(config: PowerConfig) -> Ec2Power:
-    """Make the provider of `--power ec2`."""
-    return Ec2Power(config)
-
-
 class Ec2Power(AccountPower):
     """Switches an instance of EC2.
 
@@ -48,8 +43,7 @@ class Ec2Power(AccountPower):
         "running": "running",
         "stopping": "stopping",
         "stopped": "stopped",
-        "shutting-down": "terminated",
-        "terminated": "terminated",
+        **dict.fromkeys(("shutting-down", "terminated"), "terminated"),
     }
     # https://docs.aws.amazon.com/AWSEC2/latest/APIReference/errors-overview.html
     errors: ClassVar[Sequence[Pattern]] = (
@@ -209,3 +203,6 @@ def _since(instance: Mapping[str, Any], transition: str) -> float | None:
 def _address(instance: Mapping[str, Any], which: str) -> str | None:
     address = next((str(instance[name]) for name in _ADDRESSES[which] if instance.get(name)), None)
     return f"[{address}]" if address and ":" in address else address
+
+
+create = Ec2Power

@@ -44,11 +44,6 @@ _DELETES = frozenset({"ec2", "outscale", "openstack", "cloudstack"})
 """Drivers whose state `terminated` means deleted; of libvirt, Azure, CloudSigma and others it means off."""
 
 
-def create(config: PowerConfig) -> LibcloudPower:
-    """Make the provider of `--power libcloud`."""
-    return LibcloudPower(config)
-
-
 class LibcloudPower(AccountPower):
     """Switches a machine by a driver of Apache Libcloud.
 
@@ -233,3 +228,6 @@ def _value(name: str, text: str) -> object:
         return text == "true"
     number = whole_number(text) if name == "port" else None
     return text if number is None else number
+
+
+create = LibcloudPower

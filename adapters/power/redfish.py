@@ -25,11 +25,6 @@ OPTIONS = ("certificate", "fingerprint", "grace", "address")
 SYSTEMS = "/redfish/v1/Systems"
 
 
-def create(config: PowerConfig) -> RedfishPower:
-    """Make the provider of `--power redfish`."""
-    return RedfishPower(config)
-
-
 SERIES = 600.0
 """Seconds between two calls of `stop` that are one attempt; the monitor repeats a call every minute."""
 
@@ -212,3 +207,6 @@ def _pin(options: Mapping[str, str]) -> aiohttp.Fingerprint | None:
     if not re.fullmatch(r"[0-9a-fA-F]{64}", text):
         raise SettingsError("--power-option fingerprint: write the SHA-256 of the certificate, 64 hexadecimal digits")
     return aiohttp.Fingerprint(bytes.fromhex(text))
+
+
+create = RedfishPower

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
-from wakestream.adapters.power.config import Machine, PowerConfig
+from wakestream.adapters.power.config import Machine
 from wakestream.adapters.power.http_power import HttpPower, Pattern, unix_seconds
 from wakestream.operators.model.errors import NoCapacity, QuotaExceeded
 from wakestream.operators.model.ports import PowerState, Reading
@@ -20,8 +20,7 @@ class RunpodPower(HttpPower):
     name, api, options, key = "runpod", "https://api.runpod.io", ("port",), "RUNPOD_API_KEY"
     id_form = r"[a-z0-9]{10,20}"
     states: ClassVar[Mapping[str, PowerState]] = {
-        "provisioning": "starting",
-        "starting": "starting",
+        **dict.fromkeys(("provisioning", "starting"), "starting"),
         "running": "running",
         "exited": "stopped",
         "error": "failed",
@@ -75,6 +74,4 @@ class RunpodPower(HttpPower):
         return None
 
 
-def create(config: PowerConfig) -> RunpodPower:
-    """Make the provider of `--power runpod`."""
-    return RunpodPower(config)
+create = RunpodPower

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
-from wakestream.adapters.power.config import Machine, PowerConfig
+from wakestream.adapters.power.config import Machine
 from wakestream.adapters.power.http_power import HttpPower, Pattern
 from wakestream.operators.model.errors import Denied, Gone, NoCapacity, QuotaExceeded, TryAgain
 from wakestream.operators.model.ports import PowerState, Reading
@@ -24,17 +24,11 @@ class VastPower(HttpPower):
     name, api, options, key = "vast", "https://console.vast.ai", ("port",), "VAST_API_KEY"
     id_form = r"\d+"
     states: ClassVar[Mapping[str, PowerState]] = {
-        "created": "starting",
-        "loading": "starting",
-        "scheduling": "starting",
-        "rebooting": "starting",
-        "exited": "starting",  # of the container before this start; --start-within ends the wait
-        "stopped": "starting",
-        "": "starting",
-        "running": "running",
-        "frozen": "running",  # it is billed like a running one
-        "offline": "unknown",
-        "unknown": "unknown",
+        **dict.fromkeys(("created", "loading", "scheduling", "rebooting", ""), "starting"),
+        # of the container before this start; --start-within ends the wait
+        **dict.fromkeys(("exited", "stopped"), "starting"),
+        **dict.fromkeys(("running", "frozen"), "running"),  # a frozen one is billed like a running one
+        **dict.fromkeys(("offline", "unknown"), "unknown"),
     }
     """Of an instance that is meant to run, by its `actual_status`."""
     errors: ClassVar[Sequence[Pattern]] = (
@@ -107,6 +101,4 @@ class VastPower(HttpPower):
         return f"{str(row['public_ipaddr']).strip()}:{mapped[0]['HostPort']}"
 
 
-def create(config: PowerConfig) -> VastPower:
-    """Make the provider of `--power vast`."""
-    return VastPower(config)
+create = VastPower

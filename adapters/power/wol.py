@@ -17,7 +17,7 @@ from typing import Any
 from wakestream.adapters.client.worker import HttpWorkers
 from wakestream.adapters.config.addresses import at_port, worker_url
 from wakestream.adapters.config.numbers import seconds
-from wakestream.adapters.config.setting_files import SettingsError
+from wakestream.adapters.config.setting_files import SettingsError, naming
 from wakestream.adapters.power.config import CannotList, Machine, PowerConfig, Provider, needs
 from wakestream.operators.model.errors import Denied, PowerError, Transient, WakestreamError, WorkerUnreachable
 from wakestream.operators.model.ports import Reading
@@ -26,11 +26,6 @@ OPTIONS = ("worker", "ssh", "ssh_key", "known_hosts", "poweroff", "broadcast", "
 
 COPIES = 3
 """Packets sent for each start, since UDP may lose some."""
-
-
-def create(config: PowerConfig) -> WolPower:
-    """Make the provider of `--power wol`."""
-    return WolPower(config)
 
 
 def magic_packet(mac: str) -> bytes:
@@ -70,10 +65,8 @@ class WolPower(Provider):
     def __init__(self, config: PowerConfig) -> None:
         options = config.known("wol", OPTIONS, ("worker", "ssh"))
         self._options, self._limit = options, config.timeout
-        try:
+        with naming("--machine:"):
             self._packet = magic_packet(config.needs_machine("wol")) if config.machine is not None else b""
-        except ValueError as error:
-            raise SettingsError(f"--machine: {error}") from None
         self._worker = config.option("worker", "", worker_url)
         text = options["ssh"]
         match = re.fullmatch(r"([^@\s]+)@(\[[0-9a-fA-F:]+\]|[^@:\s\[\]]+)(?::(\d{1,5}))?", text)
@@ -196,3 +189,6 @@ def _target(text: str) -> tuple[str, int]:
 
 def _words(ended: Any) -> str:
     return " ".join(str(ended.stderr or ended.stdout or "no output").split())[:300]
+
+
+create = WolPower

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
-import re
 import secrets
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -64,7 +63,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     flags.listen(parser, DEFAULT_LISTEN)
     flags.worker_url(parser)
     flags.add(parser, "--open", "open the web console in a browser")
-    flags.add(parser, "--console-quota SIZE", "disk limit for files of the web console (default 10GB)", type=_size)
+    flags.add(parser, "--console-quota SIZE", "disk limit for files of the web console (default 10GB)", type=flags.size)
     text = "start a job for each pair of a video and an audio file in this folder; the results go to DIR/results"
     flags.add(parser, "--watch DIR", text, type=Path)
     text = "your own pipeline instead of the standard one, or a call that makes it; this folder is searched too"
@@ -107,13 +106,6 @@ def _served_api(args: argparse.Namespace) -> ApiConfig | None:
         why = f"--api: {host} can be reached from other machines, which could read tokens and files"
         raise SettingsError(f"{why}; give --api-tls FILE, or --api-insecure if a proxy with TLS is in front")
     return ApiConfig(host, port, event, tls, tuple(args.api_webhook_host), tuple(args.behind_proxy))
-
-
-def _size(text: str) -> int:
-    found = re.fullmatch(r"(\d{1,9}(?:\.\d{1,3})?)\s*([kMGT]?)B?", text)
-    if found is None or float(found[1]) <= 0:
-        raise argparse.ArgumentTypeError(f"{text[:40]!r} is no size; write a number with MB or GB, such as 20GB")
-    return int(float(found[1]) * 1000 ** " kMGT".index(found[2] or " "))
 
 
 def run(args: argparse.Namespace) -> int:

@@ -13,7 +13,7 @@ from typing import Any
 
 from wakestream.adapters.cli import exit_codes, flags
 from wakestream.adapters.cli.demo.output import DemoOutput
-from wakestream.adapters.cli.demo.processes import DemoBroken, House, house, own_daemon
+from wakestream.adapters.cli.demo.processes import DemoBroken, House, house
 from wakestream.adapters.cli.i18n import t
 from wakestream.adapters.cli.live_jobs import job_events
 from wakestream.adapters.cli.service import Stop, run_program, unless_stopped
@@ -107,10 +107,10 @@ async def _demo_on_page(args: argparse.Namespace, folder: Path, show: DemoOutput
     jobs = await _jobs(args, folder, show)
     async with (
         _house(args, folder, show) as running,
-        own_daemon(running, folder, show.say, ("--state", str(state), *record)) as broken,
         open_client(running.settings, POLICY) as client,
         open_daemon_client(state) as daemon,
     ):
+        await running.start_daemon(("--state", str(state), *record))
         await daemon.needed()
         link = address(daemon.url, (await daemon.call("POST", "/console/links"))["code"])
         opened = await asyncio.to_thread(in_browser, daemon.state, link)
@@ -122,19 +122,16 @@ async def _demo_on_page(args: argparse.Namespace, folder: Path, show: DemoOutput
                 event(happened)
             return happened
 
-        work = _unless_broken(broken, _jobs_and_sleep(client, running, jobs, show, run_there))
+        work = _jobs_and_sleep(client, running, jobs, show, run_there)
         status = await unless_stopped(stop, _unless_broken(running.broken, work))
         if status == exit_codes.DONE:
             show.table()
             show.next_steps(opened=True)
             show.say("demo", t("demo.stays"))
-            await _unless_broken(running.broken, _unless_broken(broken, _stopped(stop)))
+            await first_of(stop.wait(), running.broken)
+            if running.broken.done():
+                running.broken.result()
     return status
-
-
-async def _stopped(stop: Stop) -> int:
-    await stop.wait()
-    return exit_codes.DONE
 
 
 def _house(args: argparse.Namespace, folder: Path, show: DemoOutput) -> AbstractAsyncContextManager[House]:

@@ -17,6 +17,7 @@ from wakestream.adapters.cli.serve import announce, listening, serve_metrics
 from wakestream.adapters.cli.service import begin, run_program
 from wakestream.adapters.cli.setup.files import folder_of, recorded
 from wakestream.adapters.config import addresses
+from wakestream.adapters.config.setting_files import naming
 from wakestream.adapters.config.settings import Settings, SettingsError, flag_of, load
 from wakestream.adapters.depot.bucket import Bucket
 from wakestream.adapters.depot.probe import refuse_unsafe
@@ -245,10 +246,8 @@ def _system_zone() -> str:
 def public_url(given: str | None, base: Path | None = None) -> str:
     """The hub's addresses for others: the given ones, or those of `init hub`; empty if neither are known."""
     if given is not None:
-        try:
+        with naming("--public"):
             return addresses.hub_urls(given)
-        except ValueError as error:
-            raise SettingsError(f"--public {error}") from None
     setup = recorded(folder_of("hub", base))
     return setup.public if setup is not None else ""
 

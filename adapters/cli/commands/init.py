@@ -150,17 +150,10 @@ def _beside_the_hub(args: argparse.Namespace) -> Done:
         say(t("setup.money", arguments=shlex.join(money)))
     return configure(
         Answers(
-            args.role,
-            url,
-            key,
-            license_id,
-            certificate,
-            settings=settings,
-            base=args.folder,
-            as_service=args.service,
+            args.role, url, key, license_id, certificate, settings=settings, base=args.folder, as_service=args.service,
             arguments=options.depot_arguments(args) if args.role == "depot" else (),
         )
-    )
+    )  # fmt: skip
 
 
 MONEY = ("--price-per-hour", "--gpu-budget")

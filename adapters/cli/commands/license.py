@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import datetime
 import time
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from wakestream.adapters.cli import exit_codes, flags
 from wakestream.adapters.cli import parser as parsing
 from wakestream.adapters.cli.commands import hub
 from wakestream.adapters.cli.i18n import t
+from wakestream.adapters.cli.render.job_text import clock_time
 from wakestream.adapters.cli.render.table import table
 from wakestream.adapters.config.setting_files import read_keys
 from wakestream.adapters.hub.licenses import ROLES, LicenseBook
@@ -134,4 +134,4 @@ def _list(args: argparse.Namespace, book: LicenseBook) -> None:
 
 def day(at: float | None) -> str:
     """A time as it is shown in a list, to the minute."""
-    return "" if at is None else datetime.datetime.fromtimestamp(at).astimezone().strftime("%Y-%m-%d %H:%M")
+    return "" if at is None else clock_time(at)

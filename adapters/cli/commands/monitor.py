@@ -15,8 +15,9 @@ from loguru import logger
 from wakestream.adapters.cli import flags
 from wakestream.adapters.cli.serve import Refusal, serve_metrics
 from wakestream.adapters.cli.service import begin, run_program
+from wakestream.adapters.config.setting_files import naming
 from wakestream.adapters.config.setting_values import gpu_name
-from wakestream.adapters.config.settings import Settings, SettingsError
+from wakestream.adapters.config.settings import Settings
 from wakestream.adapters.disk.path_key import data_folder
 from wakestream.adapters.monitor.program import MonitorConfig, MonitorMetrics, PowerWatch, open_monitor
 from wakestream.adapters.power.config import commands, make_power, power_config
@@ -61,10 +62,8 @@ def run(args: argparse.Namespace) -> int:
     """Manage the GPU until the user stops it."""
     gpus = list(dict.fromkeys(args.gpu or ()))
     for name in gpus[1:]:  # the first one is a setting
-        try:
+        with naming("--gpu"):
             gpu_name(name)
-        except ValueError as error:
-            raise SettingsError(f"--gpu {error}") from None
     args.gpu = gpus[0] if gpus else None
     settings = begin(args)
     settings.needs_hub()

@@ -22,8 +22,8 @@ from wakestream.adapters.cli.hub_answers import State, daemon_or_key, hub_status
 from wakestream.adapters.cli.i18n.catalog import known, t
 from wakestream.adapters.cli.live_jobs import is_terminal
 from wakestream.adapters.cli.render.job_text import count
-from wakestream.adapters.cli.render.status_text import budgets, depot, long, money, plan, starts
-from wakestream.adapters.cli.render.table import cut, paragraphs, table, terminal_columns, width
+from wakestream.adapters.cli.render.status_text import budgets, depot, long, money, more, plan, starts
+from wakestream.adapters.cli.render.table import GAP, cut, fitted, paragraphs, terminal_columns, width
 from wakestream.adapters.cli.service import begin, run_program, unless_stopped
 from wakestream.adapters.config.addresses import host_of
 from wakestream.adapters.config.settings import Settings
@@ -168,13 +168,9 @@ def pressed_keys() -> Iterator[Callable[[], str]]:
         termios.tcsetattr(terminal, termios.TCSADRAIN, before)
 
 
-_GAP = 2
 _RIGHT = ("util", "today", "price")
-_SPARE = ("price", "for", "util")
-"""The columns in the order in which they are left out where there is no room for the jobs."""
-
-FEWEST_OF_JOBS = 20
-"""Columns of the jobs, below which other columns are left out."""
+_SPARE = (("price", 20), ("for", 20), ("util", 20))
+"""The columns that are left out where there is no room, in this order, while the jobs have fewer columns."""
 
 
 def top(answer: m.HubStatus, hub: str, columns: int) -> list[str]:
@@ -183,24 +179,13 @@ def top(answer: m.HubStatus, hub: str, columns: int) -> list[str]:
     on = sum(gpu.get("uptime_s", 0) > 0 for gpu in answer.gpus)
     gpus = t("top.gpus", count=len(answer.gpus) + (answer.more or 0), on=on)
     left, right = printable(f"wakestream top  {hub}"), f"{gpus}  {at:%H:%M:%S}"
-    left = cut(left, columns - width(right) - _GAP)
+    left = cut(left, columns - width(right) - GAP)
     return [
         left + " " * (columns - width(left) - width(right)) + right,
         "",
         *_gpus(answer, columns),
         "",
-        *paragraphs(
-            [
-                *_plans(answer),
-                *_queue(answer),
-                *starts(answer),
-                *depot(answer),
-                *_connections(answer),
-                *_costs(answer),
-                *budgets(answer),
-            ],
-            columns,
-        ),
+        *paragraphs([line for part in _PARTS for line in part(answer)], columns),
     ]
 
 
@@ -210,19 +195,7 @@ def _gpus(answer: m.HubStatus, columns: int) -> list[str]:
     rows = [_row(gpu, answer) for gpu in answer.gpus]
     names = [name for name in rows[0] if name in ("gpu", "state", "jobs") or any(row[name] for row in rows)]
     shown = [{name: t("cost.gpu" if name == "gpu" else f"top.{name}") for name in names}, *rows]
-    widths = {name: max(width(row[name]) for row in shown) for name in names}
-
-    def room() -> int:
-        return columns - sum(widths[name] + _GAP for name in names if name != "jobs")
-
-    for name in _SPARE:
-        if name in names and room() < min(FEWEST_OF_JOBS, widths["jobs"]):
-            names.remove(name)
-    for row in shown:
-        row["jobs"] = cut(row["jobs"], max(1, room()))
-    right = [number for number, name in enumerate(names) if name in _RIGHT]
-    lines = table([[row[name] for name in names] for row in shown], right)
-    return [*lines, *([t("status.more", count=answer.more)] if answer.more else [])]
+    return [*fitted(shown, "jobs", _SPARE, _RIGHT, columns), *more(answer)]
 
 
 def _row(gpu: Mapping[str, Any], answer: m.HubStatus) -> dict[str, str]:
@@ -278,4 +251,7 @@ def _costs(answer: m.HubStatus) -> Iterator[str]:
         yield t("top.costs", today=today, month=month)
 
 
+_PARTS: tuple[Callable[[m.HubStatus], Iterable[str]], ...] = (
+    _plans, _queue, starts, depot, _connections, _costs, budgets,
+)  # fmt: skip
 _SPANS = ("today", "month")

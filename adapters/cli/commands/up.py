@@ -12,7 +12,7 @@ from pathlib import Path
 
 from wakestream.adapters.cli import exit_codes, flags
 from wakestream.adapters.cli.commands import hub
-from wakestream.adapters.cli.demo.processes import DemoBroken, Programs, house, own_daemon
+from wakestream.adapters.cli.demo.processes import DemoBroken, Programs, house
 from wakestream.adapters.cli.i18n import t
 from wakestream.adapters.cli.service import Stop, begin, run_program
 from wakestream.adapters.cli.setup.files import ROLES, folder_of, recorded
@@ -123,28 +123,8 @@ async def _everything(
     running = house(
         folder, _show, boot_seconds=0.0, idle_after=idle_after, gpu=gpu, hub_flags=money, slots=slots, depot=True
     )
-    async with (
-        running as all_of_it,
-        own_daemon(all_of_it, folder, _show) as broken,
-    ):
+    async with running as all_of_it:
+        await all_of_it.start_daemon()
         say(t("up.hub", hub=all_of_it.settings.hub_url))
         say(t("up.ready"), t("up.stay"))
-        yield _either(all_of_it.broken, broken)
-
-
-def _either(*broken: asyncio.Future[None]) -> asyncio.Future[None]:
-    """Done when one of these is."""
-    first: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-
-    def ended(one: asyncio.Future[None]) -> None:
-        if not first.done() and not one.cancelled():
-            error = one.exception()
-            if error is None:
-                first.set_result(None)
-            else:
-                first.set_exception(error)
-                first.exception()  # retrieved: not everybody waits for it
-
-    for one in broken:
-        one.add_done_callback(ended)
-    return first
+        yield all_of_it.broken

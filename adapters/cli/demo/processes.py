@@ -51,7 +51,18 @@ class House:
 
     settings: Settings
     idle_after: float
-    broken: asyncio.Future[None]
+    programs: Programs
+
+    @property
+    def broken(self) -> asyncio.Future[None]:
+        """See `Programs.broken`."""
+        return self.programs.broken
+
+    async def start_daemon(self, arguments: Sequence[str] = ()) -> None:
+        """Start a daemon of these programs, too."""
+        key = str(self.programs.folder / "client.key")
+        given = ("--hub", self.settings.hub_url or "", "--key-file", key, *arguments)
+        await self.programs.start("daemon", given, listens=True)
 
 
 @asynccontextmanager
@@ -90,44 +101,24 @@ async def house(
         if depot:
             at = ("--listen", f"127.0.0.1:{ports['depot']}", "--state", str(folder / "depot"))
             await program.start("depot", ("run", "--hub", hub, "--key-file", str(keys["depot"]), *at, *keep))
-        worker = _worker_command(folder, keys["worker"], hub, worker_url, boot_seconds, gpu, slots)
+        worker = (
+            *_wakestream("worker"), "--listen", worker_url.removeprefix("http://"), "--state", str(folder / "worker"),
+            "--hub", hub, "--key-file", str(keys["worker"]), "--gpu", gpu, "--public-url", worker_url,
+            "--engine", "ffmpeg", "--warm-up", f"{boot_seconds:g}", "--slots", str(slots), "--exit-with-stdin",
+        )  # fmt: skip
         monitor = (
-            *_monitor(keys["monitor"], hub, worker_url, worker, idle_after, gpu),
-            "--state",
-            str(folder / "monitor"),
-        )
+            "--hub", hub, "--key-file", str(keys["monitor"]), "--gpu", gpu, "--power", "process",
+            "--program", command_line(worker), "--worker-url", worker_url, "--idle-after", f"{idle_after:g}",
+            "--state", str(folder / "monitor"),
+        )  # fmt: skip
         await program.start("monitor", (*monitor, *keep))
         for name, port in ports.items():
             write_atomic(folder / f"{name}.port", str(port).encode("ascii"))
         key = Secret(keys["client"].read_text("ascii").strip())
         settings = Settings(hub_url=hub, worker_url=worker_url, api_secret=Secret(secret), key=key, record=record)
-        yield House(settings, idle_after, program.broken)
+        yield House(settings, idle_after, program)
     finally:
         await program.stop()
-
-
-@asynccontextmanager
-async def own_daemon(
-    running: House, folder: Path, say: Say, arguments: Sequence[str] = ()
-) -> AsyncIterator[asyncio.Future[None]]:
-    """A daemon of these programs, for as long as the block does; yields what holds `DemoBroken` once it has ended.
-
-    Args:
-        running: The other programs.
-        folder: The folder of their keys.
-        say: Shows its lines.
-        arguments: Further arguments.
-    """
-    settings = running.settings
-    inherited = {name: value for name, value in os.environ.items() if name not in variables()}
-    own = {"HEYGEM_API_SECRET": settings.api_secret or "", USER_FOLDER: str(folder), "PYTHONUNBUFFERED": "1"}
-    daemon = Programs(say, inherited | own, folder)
-    try:
-        given = ("--hub", settings.hub_url or "", "--key-file", str(folder / "client.key"), *arguments)
-        await daemon.start("daemon", given, listens=True)
-        yield daemon.broken
-    finally:
-        await daemon.stop()
 
 
 def _issued(book: LicenseBook, role: str) -> str:
@@ -139,22 +130,6 @@ def _kept(path: Path, make: Callable[[], str]) -> str:
     if not path.exists():
         write_atomic(path, make().encode("ascii"))
     return path.read_text("ascii")
-
-
-def _worker_command(folder: Path, key: Path, hub: str, url: str, boot_seconds: float, gpu: str, slots: int) -> str:
-    arguments = (
-        *_wakestream("worker"), "--listen", url.removeprefix("http://"), "--state", str(folder / "worker"),
-        "--hub", hub, "--key-file", str(key), "--gpu", gpu, "--public-url", url, "--engine", "ffmpeg",
-        "--warm-up", f"{boot_seconds:g}", "--slots", str(slots), "--exit-with-stdin",
-    )  # fmt: skip
-    return command_line(arguments)
-
-
-def _monitor(key: Path, hub: str, url: str, worker: str, idle_after: float, gpu: str) -> Sequence[str]:
-    return (
-        "--hub", hub, "--key-file", str(key), "--gpu", gpu, "--power", "process", "--program", worker,
-        "--worker-url", url, "--idle-after", f"{idle_after:g}",
-    )  # fmt: skip
 
 
 def command_line(arguments: Sequence[str]) -> str:
@@ -202,7 +177,7 @@ class Programs:
     """Child processes that end when their standard input closes, so that none outlives this one, however it ends."""
 
     def __init__(self, say: Say, environment: Mapping[str, str], folder: Path) -> None:
-        self._say, self._environment, self._folder = say, environment, folder
+        self._say, self._environment, self.folder = say, environment, folder
         self._running: list[_Child] = []
         self.broken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
@@ -211,7 +186,7 @@ class Programs:
         pipe = asyncio.subprocess.PIPE
         process = await asyncio.create_subprocess_exec(
             *_wakestream(name), *arguments, "--exit-with-stdin",
-            stdin=pipe, stdout=pipe, stderr=pipe, env=dict(self._environment), cwd=self._folder, **own_group(),
+            stdin=pipe, stdout=pipe, stderr=pipe, env=dict(self._environment), cwd=self.folder, **own_group(),
         )  # fmt: skip
         child = _Child(name, process)
         child.tasks.append(background(f"the output of the {name}", self._show(child, process.stderr)))

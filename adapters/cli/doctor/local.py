@@ -7,7 +7,7 @@ import contextlib
 import errno
 import shutil
 import tempfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
 
 from wakestream.adapters.cli.doctor.result import CheckResult, each, fault, ok, skipped, warning
@@ -56,19 +56,8 @@ def written_to(folder: Path) -> None:
 
 def folder_usable(folder: Path) -> Iterator[CheckResult]:
     """Results are written here."""
-    try:
-        written_to(folder)
-        free = shutil.disk_usage(folder).free
-    except OSError as error:
-        todo = t("doctor.little_space.do") if error.errno == errno.ENOSPC else t("doctor.folder.do")
-        yield fault("disk", t("doctor.folder", folder=folder, why=error.strerror or error), todo)
-        return
-    if free < LITTLE_SPACE:
-        yield warning(
-            "disk", t("doctor.little_space", folder=folder, free=f"{free / 1e9:.1f}"), t("doctor.little_space.do")
-        )
-    else:
-        yield ok("disk", t("doctor.disk", folder=folder, free=f"{free / 1e9:.0f}"))
+    trouble = _unusable((folder,), "disk", "doctor.folder.do", "doctor.little_space.do")
+    yield trouble or ok("disk", t("doctor.disk", folder=folder, free=f"{shutil.disk_usage(folder).free / 1e9:.0f}"))
 
 
 async def database_answers(found: Settings) -> AsyncIterator[CheckResult]:
@@ -186,8 +175,8 @@ async def daemon_stands(found: Settings, state: Path | None) -> AsyncIterator[Ch
     """The one whose folder is `state`, if any is to be looked at."""
     if state is None:
         return
-    trouble = _unusable(state)
-    if trouble is not None:
+    # The folder, or the one in which it would be made.
+    if trouble := _unusable((state, *state.parents), "daemon", "doctor.daemon_folder.do", "doctor.daemon_space.do"):
         yield trouble
         return
     async with open_daemon_client(state) as client:
@@ -203,18 +192,16 @@ async def daemon_stands(found: Settings, state: Path | None) -> AsyncIterator[Ch
         yield ok("daemon", t("doctor.daemon", version=said.get("version"), hub=said.get("hub")))
 
 
-def _unusable(state: Path) -> CheckResult | None:
-    """What is wrong with the folder, or with the one in which it would be made."""
-    there = state
+def _unusable(folders: Sequence[Path], check: str, unwritten: str, full: str) -> CheckResult | None:
+    """What is wrong with the first of these folders that is there; the texts `unwritten` and `full` say what to do."""
+    folder = folders[0]
     try:
-        there = next((folder for folder in (state, *state.parents) if folder.exists()), state)
-        written_to(there)
-        free = shutil.disk_usage(there).free
+        folder = next((folder for folder in folders if folder.exists()), folder)
+        written_to(folder)
+        free = shutil.disk_usage(folder).free
     except OSError as error:
-        says = t("doctor.folder", folder=there, why=error.strerror or error)
-        todo = t("doctor.daemon_space.do") if error.errno == errno.ENOSPC else t("doctor.daemon_folder.do")
-        return fault("daemon", says, todo)
+        says = t("doctor.folder", folder=folder, why=error.strerror or error)
+        return fault(check, says, t(full if error.errno == errno.ENOSPC else unwritten))
     if free < LITTLE_SPACE:
-        says = t("doctor.little_space", folder=there, free=f"{free / 1e9:.1f}")
-        return warning("daemon", says, t("doctor.daemon_space.do"))
+        return warning(check, t("doctor.little_space", folder=folder, free=f"{free / 1e9:.1f}"), t(full))
     return None

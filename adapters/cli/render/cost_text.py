@@ -43,14 +43,8 @@ def costs(answer: m.HubStatus) -> list[str]:
         zone = answer.zone or "UTC"
         day = datetime.datetime.fromtimestamp(known_since, ZoneInfo(zone))
         lines.append(t("cost.book", day=f"{day:%Y-%m-%d %H:%M}", zone=zone))
-    return [
-        *table(rows, right=(2, 3, 4, 5)),
-        *more(answer),
-        *budgets(answer),
-        *forecast(answer),
-        *saved(answer),
-        *lines,
-    ]
+    lines = [*more(answer), *budgets(answer), *forecast(answer), *saved(answer), *lines]
+    return [*table(rows, right=(2, 3, 4, 5)), *lines]
 
 
 def _row(gpu: Mapping[str, Any], name: str) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ from typing import Any
 
 from wakestream.adapters.cli.i18n import t
 from wakestream.adapters.cli.render import job_text as words
-from wakestream.adapters.cli.render.table import bar, cut, table, width
+from wakestream.adapters.cli.render.table import bar, fitted
 from wakestream.operators.model import events as e
 from wakestream.operators.model.events import LIPSYNC
 from wakestream.streams.protocol.printable import printable
@@ -192,7 +192,6 @@ class JobProgress:
 BAR = 10
 """Columns of a job's bar."""
 
-_GAP = 2
 _RIGHT = ("percent", "eta", "cost", "priority")
 _SPARE = (
     *(("output", 40), ("since", 30), ("bar", 24), ("kind", 20), ("priority", 20)),
@@ -228,20 +227,7 @@ def jobs_table(
     rows = [_row(job, progress, costs, now) for job, progress in jobs]
     names = [name for name in _names(rows) if name != "bar" or columns is not None]
     shown = [{name: t(f"jobs.{name}") if name != "bar" else "" for name in names}, *rows]
-    if columns is not None:
-        # Leave columns out and shorten the file names until the lines fit.
-        widths = {name: max(width(row[name]) for row in shown) for name in names}
-
-        def room() -> int:
-            return columns - sum(widths[name] + _GAP for name in names if name != "files")
-
-        for name, fewest in _SPARE:
-            if name in names and room() < min(fewest, widths["files"]):
-                names.remove(name)
-        for row in shown:
-            row["files"] = cut(row["files"], max(1, room()))
-    right = [number for number, name in enumerate(names) if name in _RIGHT]
-    return table([[row[name] for name in names] for row in shown], right)
+    return fitted(shown, "files", _SPARE, _RIGHT, columns)
 
 
 def _names(rows: Sequence[Mapping[str, str]]) -> list[str]:

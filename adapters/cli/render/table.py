@@ -6,12 +6,15 @@ import re
 import shutil
 import sys
 import unicodedata
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from wakestream.streams.protocol.printable import printable
 
 # A word, or any letter, with the full-width brackets and stops that belong to it.
 _PARTS = re.compile(r"[\uff08\u201c]?(?:[!-~]+|.)[\uff0c\u3002\uff1b\uff1a\u3001\uff1f\uff09\u201d]* *")
+
+GAP = 2
+"""Blanks between two columns."""
 
 
 def width(text: str) -> int:
@@ -79,9 +82,40 @@ def table(rows: Sequence[Sequence[str]], right: Collection[int] = ()) -> list[st
     return [_line(row, widths, right) for row in rows]
 
 
+def fitted(
+    rows: Sequence[Mapping[str, str]],
+    longest: str,
+    spare: Iterable[tuple[str, int]],
+    right: Collection[str],
+    columns: int | None,
+) -> list[str]:
+    """Rows by column as lines of at most so many columns; the first row is a heading and names the columns.
+
+    Args:
+        rows: The heading, then the rows.
+        longest: The column whose cells are cut where there is no room.
+        spare: Columns that are left out before that, in this order, while `longest` has fewer columns than is said.
+        right: The columns that are set to the right.
+        columns: Of a line; None for no limit.
+    """
+    names = [*rows[0]]
+    if columns is not None:
+        widths = {name: max(width(row[name]) for row in rows) for name in names}
+
+        def room() -> int:
+            return columns - sum(widths[name] + GAP for name in names if name != longest)
+
+        for name, fewest in spare:
+            if name in names and room() < min(fewest, widths[longest]):
+                names.remove(name)
+        rows = [{**row, longest: cut(row[longest], max(1, room()))} for row in rows]
+    on_the_right = [number for number, name in enumerate(names) if name in right]
+    return table([[row[name] for name in names] for row in rows], on_the_right)
+
+
 def _line(row: Sequence[str], widths: Sequence[int], right: Collection[int]) -> str:
     cells = []
     for column, (text, room) in enumerate(zip(row, widths, strict=True)):
         space = " " * (room - width(text))
         cells.append(space + text if column in right else text + space)
-    return "  ".join(cells).rstrip()
+    return (" " * GAP).join(cells).rstrip()

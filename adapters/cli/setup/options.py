@@ -19,6 +19,7 @@ from wakestream.adapters.cli.render.table import table
 from wakestream.adapters.cli.setup.roles import SECRETS, TLS
 from wakestream.adapters.client.pair import Invited
 from wakestream.adapters.config import addresses
+from wakestream.adapters.config.setting_files import naming
 from wakestream.adapters.config.settings import SettingsError, flag_of, load
 from wakestream.adapters.power.config import (
     CannotList,
@@ -229,7 +230,10 @@ def settings_of(is_for: Invited, args: argparse.Namespace) -> dict[str, Any]:
         machine, typed = machine_settings(args)
         return {"gpu": gpu, **{name: getattr(args, name) for name in MONITOR}, **machine, SECRETS: typed}
     if role == "worker":
-        gpu = args.gpu or next(iter(is_for.gpus), "") or _gpu(is_for.watched)
+        gpu = args.gpu or next(iter(is_for.gpus), "")
+        if not gpu and len(is_for.watched) > 1:  # GPUs that a monitor switches on
+            gpu = chosen("--gpu", [(name,) for name in is_for.watched])
+        gpu = gpu or asked("--gpu", *is_for.watched or (flags.GPU,))
         load({"slots": args.slots, "label": args.label})  # checks them
         own = {"label": args.label, "slots": args.slots and int(args.slots)}
         return {"gpu": gpu, **_server(is_for, args, "0.0.0.0:8383"), "engine": args.engine, **own}
@@ -245,7 +249,8 @@ def depot_arguments(args: argparse.Namespace) -> list[str]:
 def _server(is_for: Invited, args: argparse.Namespace, usual: str) -> dict[str, Any]:
     """The addresses and the certificate of a worker or a depot."""
     listen = args.listen or usual
-    host, port = _listen(listen)
+    with naming("--listen"):
+        host, port = addresses.listen_address(listen)
     tls: dict[str, Any] = {name: absolute(getattr(args, name)) for name in ("tls_cert", "tls_key")}
     if _signed(is_for, args, host):
         tls[TLS] = True
@@ -254,14 +259,8 @@ def _server(is_for: Invited, args: argparse.Namespace, usual: str) -> dict[str, 
         public = asked(
             "--public-url", f"{'https' if any(tls.values()) else 'http'}://{addresses.at_port(is_for.seen, port)}"
         )
-    return {"listen": listen, "public_url": _url(public), **tls}
-
-
-def _gpu(watched: Sequence[str]) -> str:
-    """The name of a GPU that a monitor switches on, if there is one."""
-    return (
-        chosen("--gpu", [(name,) for name in watched]) if len(watched) > 1 else asked("--gpu", *watched or (flags.GPU,))
-    )
+    with naming("--public-url"):
+        return {"listen": listen, "public_url": public and addresses.worker_url(public), **tls}
 
 
 def _signed(is_for: Invited, args: argparse.Namespace, host: str) -> bool:
@@ -285,20 +284,6 @@ def check_flags(role: str, args: argparse.Namespace) -> None:
         raise SettingsError("--depot-size is for a depot beside the hub; give --depot DIR, too")
     if "://" in (getattr(args, "depot", None) or ""):
         raise SettingsError(f"--depot {args.depot[:80]} is no folder; `wakestream hub --depot` uses a bucket")
-
-
-def _listen(text: str) -> tuple[str, int]:
-    try:
-        return addresses.listen_address(text)
-    except ValueError as error:
-        raise SettingsError(f"--listen {error}") from None
-
-
-def _url(text: str | None) -> str | None:
-    try:
-        return text and addresses.worker_url(text)
-    except ValueError as error:
-        raise SettingsError(f"--public-url {error}") from None
 
 
 def absolute(path: str | None) -> Path | None:

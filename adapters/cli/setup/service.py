@@ -133,12 +133,8 @@ def install(command: Sequence[str], platform: str = sys.platform, home: Path | N
                 check=True, capture_output=True, timeout=WITHIN,
             )  # fmt: skip
         elif platform == "darwin":
-            about = {
-                "CFBundleName": ENTRY,
-                "CFBundleExecutable": ENTRY,
-                "CFBundleIdentifier": ENTRY,
-                "CFBundlePackageType": "APPL",
-            }
+            named = dict.fromkeys(("CFBundleName", "CFBundleExecutable", "CFBundleIdentifier"), ENTRY)
+            about = {**named, "CFBundlePackageType": "APPL"}
             program = path / "Contents/MacOS" / ENTRY
             _write(path / "Contents/Info.plist", plistlib.dumps(about).decode())
             _write(program, f"#!/bin/sh\nexec {shlex.join(command)}\n")
