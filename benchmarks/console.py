@@ -1,4 +1,4 @@
-"""The web console with 1,000 jobs in Chromium: its first paint, a scroll through all of them, its work at rest, and 20 previews at once."""
+"""The web console with 1,000 jobs in Chromium: first paint, a scroll, work at rest; and 20 previews at once."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def begin(daemon: RunningDaemon) -> None:
 def shows(daemon: RunningDaemon, previews: Sequence[Preview]) -> None:
     """The engine of each running job shows these, two a second."""
 
-    async def newer(_: str, seen: int, within: float) -> tuple[int, Preview] | None:
+    async def newer(job: str, seen: int, within: float) -> tuple[int, Preview] | None:
         number = int(2 * time.time())
         return (number, previews[number % len(previews)]) if previews and number != seen else None
 

@@ -94,6 +94,9 @@ def table_of(content: bytes, *, lines: bool = False) -> Table:
         if len(table.rows) == ROWS_MOST:
             table.faults.append(Fault(row.line, "", f"a table has at most {ROWS_MOST} rows; split it"))
             break
+        if (number := len(table.columns)) > COLUMNS_MOST:
+            table.faults.append(Fault(row.line, "", f"it has {number} columns; a table has at most {COLUMNS_MOST}"))
+            break
         table.rows.append(row)
     if not (table.rows or table.faults):
         table.faults.append(Fault(1, "", "the table has no row; write a line for each job"))
@@ -172,8 +175,7 @@ def uses(table: Table, kind: Kind | None, given: Uses, patterns: Collection[str]
         patterns: The values of these flags, with `{COLUMN}` in them.
     """
     found = Uses([], [], [])
-    if (number := len(table.columns)) > COLUMNS_MOST:
-        table.faults.append(Fault(1, "", f"it has {number} columns; a table has at most {COLUMNS_MOST}"))
+    if len(table.columns) > COLUMNS_MOST:
         return found
     needed = blanks(patterns)
     inputs, outputs = ({slot.name for slot in slots} for slots in ((kind.inputs, kind.outputs) if kind else ((), ())))

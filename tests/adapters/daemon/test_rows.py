@@ -5,6 +5,7 @@ import time
 
 import pytest
 
+from wakestream.adapters.cli.i18n.catalog import in_chinese
 from wakestream.adapters.daemon import rows as r
 from wakestream.operators.model.engine import Kind, Slot
 from wakestream.operators.model.errors import WrongInput
@@ -59,6 +60,7 @@ def test_lines_of_json_keep_the_types_of_their_values() -> None:
 def test_what_cannot_be_read_is_named_with_its_line(content: bytes, said: str) -> None:
     table = r.table_of(content, lines=content.startswith(b"{"))
     assert said in table.faults[0].of("t")
+    assert in_chinese(table.faults[0].why)
 
 
 def test_columns_are_inputs_and_parameters_or_in_a_pattern_and_all_others_are_named() -> None:
@@ -80,7 +82,7 @@ def test_a_pattern_takes_the_values_of_the_row_and_an_empty_one_is_named() -> No
 @pytest.mark.parametrize("form", ["csv", "jsonl", "different objects"])
 def test_a_table_with_too_many_columns_is_refused_at_once(form: str) -> None:
     names = [f"c{number}" for number in range(200_000)]
-    content = ",".join(names) + "\nx\n"
+    content = ",".join(names) + 3 * ("\nx" + 199_999 * ",1")
     if form != "csv":
         many = [{name: 1} for name in names[:10_000]] if form == "different objects" else [dict.fromkeys(names, 1)]
         content = "\n".join(map(json.dumps, many))
@@ -88,4 +90,5 @@ def test_a_table_with_too_many_columns_is_refused_at_once(form: str) -> None:
     table = r.table_of(content.encode(), lines=form != "csv")
     r.uses(table, KIND, NONE, [])
     assert [fault.why for fault in table.faults] == [f"it has {len(table.columns)} columns; a table has at most 1000"]
+    assert sum(len(row.values) for row in table.rows) <= 1000
     assert time.process_time() - began < 10.0

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from wakestream.adapters.cli.i18n.catalog import translated
+from wakestream.adapters.cli.i18n.catalog import in_chinese, translated
 from wakestream.adapters.engines.ffmpeg_kinds import wrong_input
 from wakestream.adapters.engines.openai_answers import fault_of
+from wakestream.streams.protocol import param_schema
 
 
 def of_ffmpeg(said: str) -> str:
@@ -89,6 +90,11 @@ def of_ffmpeg(said: str) -> str:
 @pytest.mark.usefixtures("chinese")
 def test_a_reason_of_an_engine_has_a_chinese_sentence(why: str, sentence: str) -> None:
     assert translated(why) == sentence
+
+
+@pytest.mark.parametrize("word", [word for word in param_schema._WORDS if param_schema._WORDS[word].remedy])
+def test_what_each_rule_of_a_parameter_asks_for_has_a_chinese_sentence(word: str) -> None:
+    assert in_chinese(f"parameter sizes.1: 5 {param_schema._WORDS[word].remedy.format(3)}")
 
 
 def test_in_english_nothing_is_translated() -> None:
