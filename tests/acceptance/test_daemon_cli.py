@@ -300,14 +300,20 @@ async def test_a_job_is_named_by_the_beginning_of_its_id_or_as_the_last_one(user
         assert {each["job"] for each in everyone.events} == {"job-10", two, three, again.last["job"]}
 
 
-async def test_ctrl_c_leaves_the_job_to_the_daemon_and_says_so(user: User, place: Place) -> None:
+@pytest.mark.parametrize("how", ["Ctrl-C", "the end of the terminal"])
+async def test_a_submit_that_is_stopped_leaves_the_job_to_the_daemon_and_says_so(
+    user: User, place: Place, how: str
+) -> None:
     async with place.hub(), place.worker(engine := Joining(held=True)), daemon(user) as api:
         async with user.submits("--job-id", "job-1") as job:
             await job.event("running", status="synthesizing")
-            job.interrupt()
+            job.interrupt() if how == "Ctrl-C" else job.process.terminate()
             ran = await job.ended()
         assert ran.code == 130, ran
-        assert "the job goes on; press Ctrl-C again within" in ran.last["text"]
+        if how == "Ctrl-C":
+            assert "the job goes on; press Ctrl-C again within" in ran.last["text"]
+        else:
+            assert "goes on in the daemon" in ran.err
         engine.go_on.set()
         assert (await api.outcome())["event"] == "done"
 
@@ -325,18 +331,6 @@ async def test_a_second_ctrl_c_while_following_cancels_the_job(user: User, place
         await engine.stopped.wait()
         await until(lambda: held(hub) == [])
         assert (await api.job())["state"] == "cancelled"
-
-
-async def test_the_end_of_the_terminal_leaves_the_job_to_the_daemon(user: User, place: Place) -> None:
-    async with place.hub(), place.worker(engine := Joining(held=True)), daemon(user) as api:
-        async with user.submits("--job-id", "job-1") as job:
-            await job.event("running", status="synthesizing")
-            job.process.terminate()
-            ran = await job.ended()
-        assert ran.code == 130
-        assert "goes on in the daemon" in ran.err
-        engine.go_on.set()
-        assert (await api.outcome())["event"] == "done"
 
 
 async def test_a_follower_reconnects_to_a_restarted_daemon(user: User, place: Place) -> None:

@@ -1,4 +1,5 @@
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -8,11 +9,12 @@ from wakestream.adapters.disk.part_file import beside, said_of, taken, write_fre
 posix = pytest.mark.skipif(os.name != "posix", reason="POSIX links and accounts")
 
 
-def test_a_part_that_is_a_link_is_not_opened(tmp_path: Path) -> None:
+@pytest.mark.parametrize("link", [Path.symlink_to, pytest.param(Path.hardlink_to, marks=posix)])
+def test_a_part_that_is_a_link_is_not_opened(tmp_path: Path, link: Callable[[Path, Path], None]) -> None:
     victim = tmp_path / "victim"
     victim.write_bytes(b"precious")
     part = beside(tmp_path / "result.mp4", "job-1")
-    part.symlink_to(victim)
+    link(part, victim)
     assert taken(part) is None
     assert victim.read_bytes() == b"precious"
 
@@ -26,16 +28,7 @@ def test_a_dangling_link_as_part_file_creates_no_target(tmp_path: Path) -> None:
 
 def test_a_link_is_noticed_without_help_of_the_system(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("wakestream.adapters.disk.part_file._NO_FOLLOW", None)
-    test_a_part_that_is_a_link_is_not_opened(tmp_path)
-
-
-@posix
-def test_a_part_that_is_another_name_of_a_file_is_not_opened(tmp_path: Path) -> None:
-    victim = tmp_path / "victim"
-    victim.write_bytes(b"precious")
-    part = beside(tmp_path / "result.mp4", "job-1")
-    part.hardlink_to(victim)
-    assert taken(part) is None
+    test_a_part_that_is_a_link_is_not_opened(tmp_path, Path.symlink_to)
 
 
 @posix

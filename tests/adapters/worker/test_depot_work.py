@@ -217,9 +217,13 @@ async def test_a_file_of_another_license_is_fetched_for_this_one_too(tmp_path: P
         assert len(here.asked("GET")) == 5
 
 
-async def test_a_fetch_that_was_cut_goes_on_behind_the_last_byte(tmp_path: Path, bucket: NastyBucket) -> None:
+@pytest.mark.parametrize("expires", [False, True])
+async def test_a_fetch_that_was_cut_goes_on_behind_the_last_byte_also_if_its_link_expired(
+    tmp_path: Path, bucket: NastyBucket, expires: bool
+) -> None:
     async with desk(tmp_path, bucket) as here:
         bucket.faults += [bucket.cut, bucket.cut]
+        bucket.first = 2 if expires else bucket.first
         here.fetch()
         await here.delivered()
         assert any(ranged for ranged in here.asked("GET", FILES["video"].hash))
@@ -238,17 +242,6 @@ async def test_an_overloaded_depot_is_asked_again_with_fresh_links(tmp_path: Pat
         here.fetch()
         await here.delivered()
         assert here.version > 1
-
-
-async def test_a_link_that_expires_in_the_middle_is_replaced_and_the_fetch_goes_on(
-    tmp_path: Path, bucket: NastyBucket
-) -> None:
-    async with desk(tmp_path, bucket) as here:
-        bucket.faults += [bucket.cut, bucket.cut]
-        bucket.first = 2
-        here.fetch()
-        await here.delivered()
-        assert any(ranged for ranged in here.asked("GET", FILES["video"].hash))
 
 
 async def test_other_bytes_than_named_are_fetched_once_more_and_then_the_file_is_lost(

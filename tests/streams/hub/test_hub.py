@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from tests.support.streams import hub_net
 from wakestream.streams.hub import events as f
@@ -74,18 +75,17 @@ def test_a_new_connection_gets_its_number_first(net: Net) -> None:
     assert net.take(fd) == [m.Connected(fd=fd)]
 
 
-def test_a_client_is_registered_with_its_key_and_a_pc_by_default(net: Net) -> None:
+@pytest.mark.parametrize(
+    ("role", "answer"),
+    [("client", m.Registered(key="k", device_type="pc")), ("monitor", m.Registered(role="gpu_monitor"))],
+)
+def test_a_client_is_registered_with_its_key_and_a_pc_by_default_and_a_monitor_with_its_role_only(
+    net: Net, role: str, answer: m.Registered
+) -> None:
     fd = net.open()
     net.take(fd)
-    net.register(fd, "client", key="k")
-    assert net.take(fd) == [m.Registered(key="k", device_type="pc", features=hub.FEATURES)]
-
-
-def test_a_monitor_is_registered_with_its_role_and_no_key_is_echoed(net: Net) -> None:
-    fd = net.open()
-    net.take(fd)
-    net.register(fd, "monitor")
-    assert net.take(fd) == [m.Registered(role="gpu_monitor", features=hub.FEATURES)]
+    net.register(fd, role, key="k")
+    assert net.take(fd) == [replace(answer, features=hub.FEATURES)]
 
 
 @pytest.mark.parametrize(
@@ -394,23 +394,16 @@ def test_a_batch_too_large_for_one_frame_comes_in_several(net: Net, client: int)
     assert told == [f"j{number}" for number in range(5)]
 
 
-def test_a_lost_granted_job_is_queued_on_submit_and_granted_when_the_gpu_returns(net: Net) -> None:
-    client, worker = net.join("client"), net.worker()
-    net.submit(client)
-    net.happen(f.Closed(worker))
-    again = net.submit(client)
-    assert isinstance(again, m.Offline)
-    assert again.position == 1
-    back = net.worker()
-    assert [type(message) for message in net.take(client)] == [m.Online, m.Ack]
-    assert [type(message) for message in net.take(back)] == [m.DispatchBatch]
-
-
-def test_a_reconnected_worker_gets_its_jobs_again(net: Net) -> None:
+@pytest.mark.parametrize("submits_again", [True, False])
+def test_a_granted_job_whose_worker_was_lost_is_granted_when_that_returns(net: Net, submits_again: bool) -> None:
     client, worker = net.join("client"), net.worker()
     net.submit(client)
     net.happen(f.Closed(worker))
     net.take(client)
+    if submits_again:
+        again = net.submit(client)
+        assert isinstance(again, m.Offline)
+        assert again.position == 1
     back = net.worker()
     assert [type(message) for message in net.take(client)] == [m.Online, m.Ack]
     assert [type(message) for message in net.take(back)] == [m.DispatchBatch]
@@ -832,20 +825,16 @@ def test_a_stop_that_never_begins_is_called_off(net: Net) -> None:
     assert [type(message) for message in net.take(client)] == [m.Online, m.Ack]
 
 
-@pytest.mark.parametrize("state", ["unknown", "starting", "booted", "no_capacity", "failed"])
-def test_a_late_report_of_a_monitor_does_not_take_a_gpu_offline(net: Net, state: str) -> None:
+@pytest.mark.parametrize("late", ["unknown", "starting", "booted", "no_capacity", "failed", ""])
+@pytest.mark.parametrize("stops", ["", "draining", "stopping", "off"])
+def test_a_monitor_is_believed_when_it_stops_its_gpu_and_a_late_report_takes_none_offline(
+    net: Net, late: str, stops: str
+) -> None:
     monitor = net.join("monitor", gpus=("gpu",))
     net.worker()
-    net.say(monitor, m.PowerState(gpu="gpu", state=state))
-    assert isinstance(net.submit(net.join("client")), m.Ack)
-
-
-@pytest.mark.parametrize("state", ["draining", "stopping", "off"])
-def test_a_monitor_that_stops_its_gpu_is_believed(net: Net, state: str) -> None:
-    monitor = net.join("monitor", gpus=("gpu",))
-    net.worker()
-    net.say(monitor, m.PowerState(gpu="gpu", state=state))
-    assert isinstance(net.submit(net.join("client")), m.Offline)
+    for state in filter(None, (late, stops)):
+        net.say(monitor, m.PowerState(gpu="gpu", state=state))
+    assert isinstance(net.submit(net.join("client")), m.Offline if stops else m.Ack)
 
 
 def test_power_states_go_to_the_clients_that_announced_them(net: Net) -> None:

@@ -1,5 +1,7 @@
 """A worker of the field: its result comes at once and means "accepted", and nothing comes at the end."""
 
+from typing import Any
+
 import pytest
 
 from tests.support.streams.hub_net import Net
@@ -36,18 +38,16 @@ def test_that_files_are_missing_does_not_end_the_job_of_a_client_that_is_about_t
     assert held(net, monitor) == 0
 
 
-def test_an_error_ends_the_job_of_an_old_client(net: Net) -> None:
+@pytest.mark.parametrize(
+    ("after", "result"), [(0.0, {"error": True, "error_msg": "no such file"}), (60.0, {"result": {"task_id": "t"}})]
+)
+def test_an_error_and_a_result_after_the_time_that_a_render_takes_end_the_job_of_an_old_client(
+    net: Net, after: float, result: dict[str, Any]
+) -> None:
     worker, client = net.worker(features=()), net.join("client")
     net.submit(client)
-    net.say(worker, m.Result(request_id="j1", task_type="heygem_submit", error=True, error_msg="no such file"))
-    assert not net.state.jobs
-
-
-def test_a_result_after_the_time_that_a_render_takes_ends_the_job_of_an_old_client(net: Net) -> None:
-    worker, client = net.worker(features=()), net.join("client")
-    net.submit(client)
-    net.pass_time(60.0)
-    net.say(worker, m.Result(request_id="j1", task_type="heygem_submit", result={"task_id": "t"}))
+    net.pass_time(after)
+    net.say(worker, m.Result(request_id="j1", task_type="heygem_submit", **result))
     assert not net.state.jobs
 
 
