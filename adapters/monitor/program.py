@@ -18,7 +18,7 @@ from prometheus_client.metrics_core import Metric
 from reactivex import Observable
 
 from wakestream.adapters.client.worker import HttpWorkers
-from wakestream.adapters.config.settings import Settings
+from wakestream.adapters.config.settings import Settings, SettingsError
 from wakestream.adapters.disk.journal import StoredJournal, open_journal
 from wakestream.adapters.disk.state_folder import prepare_state
 from wakestream.adapters.monitor.runner import MonitorProgram
@@ -28,7 +28,7 @@ from wakestream.adapters.power.config import CannotList, Machine, Provider, id_o
 from wakestream.adapters.telemetry import metric_families as ff
 from wakestream.adapters.telemetry.link_metrics import LinkWatch
 from wakestream.adapters.telemetry.recorder import recording
-from wakestream.operators.model.errors import WakestreamError
+from wakestream.operators.model.errors import JournalError, WakestreamError
 from wakestream.operators.model.ports import PowerWord
 from wakestream.streams.monitor.monitor import Monitor
 from wakestream.streams.monitor.persistence import MachineKept, ages
@@ -53,7 +53,7 @@ class MonitorConfig:
         settings: The general settings: hub, key, worker and recording.
         policy: The GPU's name and the times after which it is stopped.
         power: How the machine is started, stopped and inspected; closed when the monitor ends.
-        journal: The journal's file; None for a machine that ends with the monitor.
+        journal: The journal's file; None without one.
         watch: Also receives every row of the recording.
         on_link: Called with the events of the hub link before it connects.
     """
@@ -87,16 +87,18 @@ async def described(power: Provider, machine: str | None) -> Machine | None:
 
 @asynccontextmanager
 async def open_monitor(config: MonitorConfig) -> AsyncIterator[MonitorProgram]:
-    """Connect to the hub; `run` of the program then manages the GPU. The block's end leaves the machine as it is.
+    """Connect to the hub; `run` of the program then manages the GPU. The block's end leaves the machine as it is,
+    unless that ends with the monitor.
 
     Args:
         config: The settings of this monitor.
 
     Raises:
         SettingsError: No hub is set.
-        JournalError: The journal cannot be opened.
+        JournalError: The journal cannot be opened. A machine that ends with the monitor needs none.
     """
     settings, policy, power = config.settings, config.policy, config.power
+    ends = bool(getattr(power, "ends_with_monitor", False))
     url, ca = settings.needs_hub(), client_context(settings.ca)
     async with AsyncExitStack() as stack:
         stack.push_async_callback(power.close)
@@ -105,10 +107,15 @@ async def open_monitor(config: MonitorConfig) -> AsyncIterator[MonitorProgram]:
         journal: StoredJournal[MachineKept] | None = None
         known = None
         if config.journal is not None:
-            prepare_state(config.journal.parent)
-            opening = open_journal(config.journal, MachineKept, program="monitor", limit=JOURNAL_LIMIT)
-            journal = await stack.enter_async_context(opening)
-            known = ages(journal.read(), time.time(), journal.restore())
+            try:
+                prepare_state(config.journal.parent)
+                opening = open_journal(config.journal, MachineKept, program="monitor", limit=JOURNAL_LIMIT)
+                journal = await stack.enter_async_context(opening)
+                known = ages(journal.read(), time.time(), journal.restore())
+            except (JournalError, SettingsError) as error:
+                if not ends:
+                    raise
+                logger.warning("{}. Without it, a GPU whose monitor is killed is paid for until its next start", error)
         seed = Random().getrandbits(32)
         header = {"policy": plain_config(policy), "recalled": known}
         tap = TapPair(stack.enter_context(recording(settings.record, "monitor", seed, header)), config.watch)
@@ -138,6 +145,7 @@ async def open_monitor(config: MonitorConfig) -> AsyncIterator[MonitorProgram]:
             tap=tap,
             journal=journal,
             known=known,
+            end_machine=power.close if ends else None,
         )
 
 

@@ -71,6 +71,7 @@ class MonitorProgram:
         journal: Stores what must outlast a restart, before the commands that depend on it are carried out.
         known: What the journal had at the start, as `persistence.ages` returns it.
         clock: Returns UNIX seconds.
+        end_machine: Ends a machine that ends with the monitor, and returns when that is done; None for any other one.
 
     Attributes:
         entered: How often the machine came into each state.
@@ -89,10 +90,12 @@ class MonitorProgram:
         journal: Journal[persistence.MachineKept] | None = None,
         known: Mapping[str, Any] | None = None,
         clock: Callable[[], float] = time.time,
+        end_machine: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         now = asyncio.get_running_loop().time()
         machine = persistence.restore(known, now)
-        self.remembered = persistence.snapshot(machine, now, clock())
+        self._clock, self._end_machine = clock, end_machine
+        self.remembered = self._snapshot(machine)
         self.runner: DeciderRunner[p.Machine, p.PowerEvent, p.Machine, p.PowerCommand] = DeciderRunner(
             "the monitor",
             monitor,
@@ -107,7 +110,7 @@ class MonitorProgram:
             needs_journal=False,
             snapshot=lambda: persistence.rows(self.remembered),
         )
-        self._clock, self._unsaved = clock, False
+        self._unsaved = False
         self.journal = journal
         self._monitor, self._link, self._power, self._health = monitor, link, power, health
         self._tick, self._tap = tick, tap
@@ -123,17 +126,30 @@ class MonitorProgram:
         return self.runner.state
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Run until `stop`, then cancel all calls. The machine stays as it is."""
+        """Run until `stop`, then cancel all calls. The machine stays as it is, unless it ends with the monitor."""
         subscription = self._link.events.subscribe(self._receive)
         try:
             async with supervised("the monitor") as tasks:
                 tasks.needs("the journal", self.runner.ended)
                 tasks.needs("the clock", self._tick_regularly)  # without it, the GPU would stay on
                 await stop.wait()
+            subscription.dispose()
+            if self._end_machine is not None:
+                await self._end(self._end_machine)
         finally:
             subscription.dispose()
             await self.runner.close()
             await end(*self._calls.values())
+
+    async def _end(self, end_machine: Callable[[], Awaitable[None]]) -> None:
+        """End the machine, and say so while there is a connection: the hub counts it as on until it hears this."""
+        self._decide()
+        await self.runner.settled()
+        await end(*self._calls.values())
+        await end_machine()
+        self._report("ended", p.Ended())
+        self._decide()
+        await self.runner.settled()
 
     async def _tick_regularly(self) -> None:
         while True:
@@ -176,9 +192,13 @@ class MonitorProgram:
             self._state = machine.state
             self.entered[machine.state] += 1
 
+    def _snapshot(self, machine: p.Machine | None = None) -> persistence.MachineKept:
+        now, ends = asyncio.get_running_loop().time(), self._end_machine is not None
+        return persistence.snapshot(machine or self.machine, now, self._clock(), ends=ends)
+
     def _kept(self, _: Sequence[p.Machine]) -> list[persistence.MachineKept]:
         """The machine's state, if it changed in a way that must outlast a restart."""
-        kept = persistence.snapshot(self.machine, asyncio.get_running_loop().time(), self._clock())
+        kept = self._snapshot()
         if not (self._unsaved or persistence.worth_keeping(self.remembered, kept)):
             return []
         self.remembered, self._unsaved = kept, False
@@ -260,7 +280,7 @@ class MonitorProgram:
         self._log.opt(exception=error).error("{} raised an error in `{}`", who, call)
         return f"{who} raised {type(error).__name__} in `{call}`; see the log"
 
-    def _report(self, label: str, event: p.CallAnswer) -> None:
+    def _report(self, label: str, event: p.CallAnswer | p.Ended) -> None:
         self._tap.row("effect", f"power.{label}", asdict(event))
         self._queue(event)
 

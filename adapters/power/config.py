@@ -121,7 +121,8 @@ def returned_reading(returned: object) -> Reading:
 class Provider(Power, Protocol):
     """One machine's power, and the list of the account's machines. The monitor closes it when it ends.
 
-    A provider that reports the address of each machine that runs has `reports_address = True`.
+    A provider that reports the address of each machine that runs has `reports_address = True`; one whose `close` also
+    ends the machine has `ends_with_monitor = True`.
     """
 
     async def machines(self) -> Sequence[Machine]:
@@ -134,7 +135,7 @@ class Provider(Power, Protocol):
         raise CannotList("this power provider cannot list machines; look for the id in its web console")
 
     async def close(self) -> None:
-        """Free what the provider itself uses. Only `process` also ends the machine."""
+        """Free what the provider itself uses; with `ends_with_monitor`, also end the machine. May come twice."""
 
 
 def secret_from_environment(name: str) -> Secret:

@@ -59,6 +59,8 @@ class ProcessPower:
         >>> power = ProcessPower(["wakestream", "worker"])
     """
 
+    ends_with_monitor = True
+
     def __init__(self, argv: Sequence[str], *, grace: float = 10.0, env: Mapping[str, str] | None = None) -> None:
         self._argv, self._grace = tuple(argv), grace
         self._env = dict(env) if env is not None else None

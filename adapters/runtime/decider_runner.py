@@ -31,6 +31,9 @@ MAX_PENDING = 10_000
 RETRY_AFTER = 0.5
 """Seconds until the next attempt to write to a full disk."""
 
+LOOK_EVERY = 0.02
+"""Seconds between two looks whether all commands were executed."""
+
 STOP_WITHIN = 0.5
 """Seconds for the last commit of a program that stops."""
 
@@ -189,6 +192,11 @@ class DeciderRunner(Generic[S, E, F, C]):
         while self.crowded and not self.failed.done():
             self._room.clear()
             await self._room.wait()
+
+    async def settled(self) -> None:
+        """Return when the commands of all events so far were executed."""
+        while any(turn.commands for turn in (*self._held, *self._pending)) and not self.failed.done():
+            await asyncio.wait((self.failed,), timeout=LOOK_EVERY)
 
     # The end
 

@@ -6,6 +6,7 @@ At most one provider call runs at a time, and never two starts. The states and t
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from random import Random
 from typing import Any
@@ -73,6 +74,11 @@ def _on_wake(step: Step, event: p.Wake) -> None:
     if step.serves() and not step.hub_counts():
         step.want()  # if the machine is gone already, such a hub does not ask again
         step.looks.next_at = step.now
+
+
+def _on_ended(step: Step, _event: p.Ended) -> None:
+    step.boot.wanted, step.boot.start_at, step.looks.next_at = False, None, math.inf
+    step.move(Signal.ENDED, "it ended with its monitor")
 
 
 def _on_health(step: Step, event: p.HealthAnswer) -> None:
@@ -188,6 +194,7 @@ def _on_link_down(step: Step, _event: LinkDown) -> None:
 _HANDLERS: Mapping[type, Callable[[Step, Any], None]] = {
     p.Tick: lambda step, tick: None,
     p.Wake: _on_wake,
+    p.Ended: _on_ended,
     **dict.fromkeys((p.Taken, p.Reading, p.CallFailed), on_call_ended),
     p.HealthAnswer: _on_health,
     m.Online: _on_online,

@@ -2,6 +2,9 @@
 
 A `MachineKept` is the only fact of a monitor's journal; the newest one counts. Its times are UNIX seconds, those of a
 `Machine` are on the monitor's own clock, and ages join the two. Pure.
+
+Of a machine that ends with its monitor, all that counts is since when it is off: while it is on, that is the last sign
+of life of both, since nobody writes down the end of a monitor that is killed.
 """
 
 from __future__ import annotations
@@ -16,6 +19,7 @@ from wakestream.streams.monitor.power_machine import Boot, Machine, Use
 from wakestream.streams.protocol.structs import Frozen
 
 USE_EVERY = 30.0  # seconds by which the last use may be older than it was, before that is worth a write
+LIFE_EVERY = 10.0  # seconds after which a sign of life is worth a write
 
 # The times of a `MachineKept`, each with the seconds by which it must differ; two clocks always differ a little.
 _WORTH = {"start_at": 2.0, "up_since": 2.0, "last_use": USE_EVERY, "off_since": 2.0}
@@ -32,9 +36,15 @@ class MachineKept(Frozen, frozen=True):
     off_since: float | None = None
 
 
-def snapshot(machine: Machine, now: float, unix: float) -> MachineKept:
-    """What to journal of `machine`; `now` is the monitor's clock, `unix` the same moment in UNIX seconds."""
+def snapshot(machine: Machine, now: float, unix: float, *, ends: bool = False) -> MachineKept:
+    """What to journal of `machine`; `now` is the monitor's clock, `unix` the same moment in UNIX seconds.
+
+    `ends`: it ends with the monitor.
+    """
     boot, use, served = machine.boot, machine.use, machine.worker.served
+    off_since = _moved(None if machine.on is not False else machine.on_or_off_since, unix - now)
+    if ends:
+        return MachineKept(off_since=unix - unix % LIFE_EVERY if machine.on else off_since)
     used = served or boot.start_at is not None or use.remembered
     return MachineKept(
         ours=machine.ours or served,
@@ -42,7 +52,7 @@ def snapshot(machine: Machine, now: float, unix: float) -> MachineKept:
         start_taken=boot.start_at is not None and boot.start_taken,
         up_since=_moved(use.up_since, unix - now),
         last_use=_moved(use.last_at, unix - now) if used else None,
-        off_since=_moved(None if machine.on is not False else machine.on_or_off_since, unix - now),
+        off_since=off_since,
     )
 
 

@@ -243,6 +243,10 @@ class Wake(Frozen, frozen=True):
     answer: bool = False
 
 
+class Ended(Frozen, frozen=True):
+    """The monitor ends, and its machine has ended with it."""
+
+
 class Taken(_OfCall, frozen=True):
     """The provider accepted a start or stop; its effect is not known yet."""
 
@@ -295,7 +299,7 @@ CallAnswer = Taken | Reading | CallFailed | HealthAnswer
 # What the hub says, beside a wake. Its `gpu.power.state` is `lost` or `starting`.
 HubMessage = m.Online | m.PowerState | m.TaskActive | m.TaskQueryResponse | m.Release | m.StatusQuery
 
-PowerEvent = Tick | Wake | CallAnswer | HubMessage | LinkUp | LinkDown
+PowerEvent = Tick | Wake | Ended | CallAnswer | HubMessage | LinkUp | LinkDown
 
 
 class CheckHealth(Frozen, frozen=True):

@@ -41,6 +41,7 @@ class Signal(Enum):
     GONE = "the provider says: stopped or failed, of a machine that had served before"
     GOING = "the provider says: stopping, of a machine that had served before"
     RUNS_ON = "it was to stop, and runs on"
+    ENDED = "the monitor ends, and the machine has ended with it"
 
 
 S = Signal
@@ -90,6 +91,7 @@ STATUS: Mapping[PowerWord, str] = {  # what the field's `gpu.status.response` ca
     "draining": "running", "stopping": "stopping", "off": "stopped", "failed": "stopped",
 }
 # fmt: on
+TABLE = {state: ways if state == "off" else {**ways, S.ENDED: "off"} for state, ways in TABLE.items()}
 
 # The states whose time is limited by the boot timeout.
 BOOTING: frozenset[PowerWord] = frozenset({"starting", "no_capacity", "booted"})

@@ -154,7 +154,8 @@ def _meaning(step: Step, reading: PowerState, before: PowerState | None, signal:
         ("starting", reading == "stopped" and before == "starting", Signal.FAILED),
         ("stopping", reading == "running" and not step.use.stop_ours, Signal.RUNS_ON),
         ("stopping", off and wanted, Signal.STOPPED),
-        ("unknown", off and wanted, Signal.GO),
+        # The hub may not know that it has been off since before a restart.
+        ("unknown", off and wanted, Signal.GO if step.machine.on is None else Signal.STOPPED),
         ("booted", off and served, Signal.GONE),
         ("booted", reading == "stopping" and served, Signal.GOING),
     )

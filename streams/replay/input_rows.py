@@ -99,6 +99,8 @@ def monitor_event(row: Row, *gpus: str) -> p.PowerEvent | None:
         return p.HealthAnswer(**data)
     if "reading" in data:
         return p.Reading(**data)
+    if not data:
+        return p.Ended()
     return p.CallFailed(**data) if "why" in data else p.Taken(**data)
 
 

@@ -1,6 +1,9 @@
 """The ledger with the real programs, compared with what the machine itself writes down."""
 
 import asyncio
+import os
+import signal
+import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from itertools import pairwise
@@ -43,6 +46,31 @@ async def test_the_ledger_agrees_with_the_machines_own_log_also_over_a_restart_o
     ran = sum(end - begin for (word, begin), (_, end) in pairwise(lines) if word == "on")
     assert [word for word, _ in lines] == ["on", "off"] * CYCLES
     assert gpu["all"]["cost"] == pytest.approx(ran, abs=0.05 * ran + CYCLES)
+
+
+@pytest.mark.parametrize("killed", [False, True])
+@pytest.mark.timeout(240)
+async def test_a_gpu_that_ends_with_its_monitor_is_not_paid_for_until_the_next_start(
+    user: User, keeper: Keeper, tmp_path: Path, *, killed: bool
+) -> None:
+    async with keeper.hub() as hub, keeper.powers(log=tmp_path / "machine.log") as monitor:
+        assert (await user.submit()).last["event"] == "done"
+        await keeper.sees("online")
+        (gpu,) = (await keeper.asks()).gpus
+        asked_at = time.monotonic()
+        if killed:
+            os.kill(monitor.pid, signal.SIGKILL)
+            os.kill(hub.pid, signal.SIGKILL)
+        else:
+            monitor.interrupt()
+            await monitor.ended()
+            hub.interrupt()
+        await hub.ended()
+        most = gpu["all"]["cost"] + time.monotonic() - asked_at
+    async with keeper.hub(), keeper.powers():
+        await keeper.sees("off")
+        (gpu,) = (await keeper.asks()).gpus
+    assert gpu["all"]["cost"] <= most + 0.1
 
 
 @asynccontextmanager

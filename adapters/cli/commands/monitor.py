@@ -99,7 +99,7 @@ def run(args: argparse.Namespace) -> int:
         async with AsyncExitStack() as stack:
             program = await stack.enter_async_context(open_monitor(config))
             if settings.metrics is not None:
-                metrics = MonitorMetrics(program, watch, journal.parent if journal is not None else None)
+                metrics = MonitorMetrics(program, watch, journal.parent)
                 await serve_metrics(stack, settings.metrics, metrics)
             await program.run(stop)
         refused.check()
@@ -107,10 +107,8 @@ def run(args: argparse.Namespace) -> int:
     return run_program(serve, exit_with_stdin=args.exit_with_stdin)
 
 
-def _journal(args: argparse.Namespace, settings: Settings) -> Path | None:
-    """The journal's file of this GPU; None for --power process, whose program ends with the monitor."""
-    if settings.power == "process":
-        return None
+def _journal(args: argparse.Namespace, settings: Settings) -> Path:
+    """The journal's file of this GPU."""
     gpu = settings.gpu or flags.GPU
     folder = args.state.expanduser() if args.state is not None else data_folder("monitor")
     plain = re.sub(r"[^A-Za-z0-9_-]", "_", gpu)[:40]

@@ -86,6 +86,8 @@ class Room:
         power: FakePower | None = None,
         journal: Journal[MachineKept] | None = None,
         tap: SlowTap | None = None,
+        *,
+        ends: bool = False,
         **settings: Any,
     ) -> None:
         self.link = RecordedLink(tap)
@@ -99,8 +101,9 @@ class Room:
             self.power,
             self.health,
             journal=journal,
-            clock=lambda: 1.7e9,
+            clock=lambda: 1.7e9 + asyncio.get_running_loop().time(),
             tap=tap or untapped,
+            end_machine=self.power.stop if ends else None,
         )
 
     async def health(self, _url: str | None) -> Health:
@@ -379,7 +382,7 @@ async def test_an_event_is_decided_with_its_arrival_time(monkeypatch: pytest.Mon
 
 async def test_a_replay_decides_as_a_monitor_did_that_was_slow() -> None:
     tap, random = SlowTap(), Random(2)
-    room = Room(FakePower(on=True, boot=7.0, halt=5.0), tap=tap, idle_after=20.0, fresh_for=2.0)
+    room = Room(FakePower(on=True, boot=7.0, halt=5.0), tap=tap, ends=True, idle_after=20.0, fresh_for=2.0)
     async with at_work(room):
         for number in range(400):
             room.link.receive(m.StatusQuery(request_id=f"query-{number}"))
@@ -387,6 +390,7 @@ async def test_a_replay_decides_as_a_monitor_did_that_was_slow() -> None:
                 room.link.receive(m.Submit(request_id=f"job-{number}"))
             await asyncio.sleep(random.uniform(0.0, 2.0))
     log = Log(Header("monitor", 1.7e9, 1, {"policy": plain_config(room.policy)}), tuple(tap.rows))
+    assert log.rows[-1].data["state"] == "off", "its machine ended with it"
     assert (await replay(log)).divergences == ()
 
 
@@ -404,3 +408,16 @@ async def test_an_answer_that_is_lost_ends_the_monitor_instead_of_a_wait_without
     with pytest.raises(JournalError, match=r"the monitor cannot continue \(OSError: the recording broke\)"):
         async with asyncio.timeout(3600.0):
             await program.run(asyncio.Event())
+
+
+@pytest.mark.parametrize("full", [False, True])
+async def test_a_monitor_whose_machine_ends_with_it_says_so_before_it_ends(full: bool) -> None:
+    power = FakePower(boot=40.0)
+    memory = Memory(power, full=full)
+    async with at_work(Room(power, memory, ends=True)) as room:
+        room.link.receive(m.Boot(request_id="b1"))
+        await room.becomes("online")
+    assert power.stops == 1
+    off = room.link.said(m.PowerState)[-1]
+    assert (off.state, off.msg) == ("off", "it ended with its monitor")
+    assert full or memory.read()[-1].off_since == pytest.approx(room.program.machine.on_or_off_since + 1.7e9)

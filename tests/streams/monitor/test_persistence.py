@@ -156,3 +156,48 @@ def test_a_restarted_monitor_knows_since_when_the_machine_is_off() -> None:
     second.happens(LinkUp(frozenset({"power_state", "power_age"})))
     second.reads("stopped")
     assert second.said(m.PowerState)[-1].age == pytest.approx(4200, abs=40)
+
+
+# A machine that ends with its monitor
+
+
+def test_a_machine_that_ends_with_its_monitor_was_off_since_their_last_sign_of_life() -> None:
+    first = Desk().online()
+    lived = UNIX + first.now
+    known = persistence.ages([persistence.snapshot(first.machine, first.now, lived, ends=True)], lived + 3600.0)
+    assert known is not None
+    assert 3600.0 <= known["off_since"] < 3600.0 + persistence.LIFE_EVERY
+    second = Desk(linked=False)
+    second.machine = persistence.restore(known, second.now)
+    second.happens(LinkUp(frozenset({"power_state", "power_age"})))
+    second.happens(p.Wake("job-1"))
+    second.reads("stopped")
+    said = second.said(m.PowerState)
+    assert [(each.state, each.age) for each in said] == [
+        ("unknown", None), ("off", pytest.approx(known["off_since"], abs=0.1)), ("starting", 0.0),
+    ]  # fmt: skip
+    assert len(second.did(p.Start)) == 1, "what was started before does not come any more"
+
+
+def test_while_such_a_machine_is_on_its_monitor_writes_a_sign_of_life_now_and_then() -> None:
+    desk = Desk().online()
+
+    def alive() -> persistence.MachineKept:
+        return persistence.snapshot(desk.machine, desk.now, UNIX + desk.now, ends=True)
+
+    before = alive()
+    desk.now += persistence.LIFE_EVERY
+    assert persistence.worth_keeping(before, alive())
+    desk.happens(p.Ended())
+    off = alive()
+    assert off.off_since == UNIX + desk.now
+    desk.now += persistence.LIFE_EVERY
+    assert not persistence.worth_keeping(off, alive())
+
+
+def test_a_monitor_that_ends_says_that_its_machine_is_off_and_starts_it_for_nobody() -> None:
+    desk = Desk().unknown()
+    desk.happens(p.Wake("job-1"))
+    desk.happens(p.Ended())
+    assert desk.states()[-1] == "off"
+    assert desk.passes(100.0) == []

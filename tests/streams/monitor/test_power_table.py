@@ -134,6 +134,7 @@ ROWS: dict[tuple[PowerWord, Signal], Happening] = {
     ("failed", S.RUNNING): reads("running"),
     ("failed", S.UNUSABLE): boot_time_passes,
     **{(state, S.TERMINATED): reads("terminated") for state in TERMINABLE},
+    **{(state, S.ENDED): lambda desk: desk.happens(p.Ended()) for state in TABLE if state != "off"},
 }
 
 

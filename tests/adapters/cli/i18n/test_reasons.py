@@ -20,6 +20,7 @@ def of_ffmpeg(said: str) -> str:
         ("the engine succeeded but wrote no output 'image'", "引擎正常结束，但没有写出结果 image"),
         ("the hub saw its worker come online", "工作程序已连接服务器"),
         ("the provider says stopped", "供应商报告：已关机"),
+        ("it ended with its monitor", "随监控程序一起结束"),
         (
             "operating system error: /x: Permission denied; -v shows where it came from",
             "操作系统报错：/x: Permission denied；-v 显示出处",
