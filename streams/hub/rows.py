@@ -34,25 +34,24 @@ def event_row(event: f.Event, now: float) -> Told:
             return "in", label, data | ({"without_key": True} if without_key else {}), None
         case f.Unreadable():
             return "in", "unreadable", {"fd": event.fd, "now": now, "why": event.reason, "code": event.code}, None
-        case f.BookSeen():
-            return "in", "licenses", msgspec.to_builtins(event) | {"now": now}, None
         case f.ProcessStarted(rows, kept, journal, seq):
             old = {"kept": [*map(FACTS.plain, kept)]} if kept else {}
             state = {"state": [*map(msgspec.json.decode, rows)]} if rows else {}
             read = {"journal": journal, "seq": seq} if journal else {}
             return "conn", "started", {"now": now, **read, **state, **old}, None
-        case f.DepotAnswered():
-            return "in", "depot", {**msgspec.to_builtins(event), "now": now}, event.asked.request_id or None
         case _:
-            direction, label = _PLAIN[type(event)]
-            return direction, label, {**asdict(event), "now": now}, None
+            direction, label = PLAIN[type(event)]
+            job = event.asked.request_id or None if isinstance(event, f.DepotAnswered) else None
+            return direction, label, {**msgspec.to_builtins(event), "now": now}, job
 
 
-_PLAIN: dict[type[f.Event], tuple[Direction, str]] = {
+PLAIN: dict[type[f.Event], tuple[Direction, str]] = {
     f.Opened: ("conn", "opened"),
     f.Closed: ("conn", "closed"),
     f.Tick: ("conn", "tick"),
     f.Revoked: ("in", "revoked"),
+    f.BookSeen: ("in", "licenses"),
+    f.DepotAnswered: ("in", "depot"),
     f.KeyEnded: ("in", "key_ended"),
     f.ClockMoved: ("in", "clock"),
     f.DiskSeen: ("in", "disk"),

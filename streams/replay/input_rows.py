@@ -13,7 +13,7 @@ from wakestream.operators.model.errors import JournalError
 from wakestream.operators.model.events import Job
 from wakestream.operators.model.ports import LinkDown, LinkUp
 from wakestream.streams.hub import events as f
-from wakestream.streams.hub.rows import FACTS
+from wakestream.streams.hub.rows import FACTS, PLAIN
 from wakestream.streams.jobs.job_order import Order
 from wakestream.streams.jobs.job_runner import MOVE, ORDER, RETRY_NOW, Daemon
 from wakestream.streams.monitor import power_machine as p
@@ -107,8 +107,13 @@ def monitor_event(row: Row, *gpus: str) -> p.PowerEvent | None:
 def event_from(row: Row) -> f.Event:
     """The event of an input row of a hub."""
     data = row.data
+    if row.label == "started":
+        state, kept = map(msgspec.json.encode, data.get("state", ())), map(FACTS.from_plain, data.get("kept", ()))
+        return f.ProcessStarted(tuple(state), tuple(kept), str(data.get("journal", "")), int(data.get("seq", 0)))
+    if row.label == "unreadable":
+        return f.Unreadable(data["fd"], data["why"], data["code"])
     if "frame" not in data:
-        return _HUB_EVENTS[row.label](data)
+        return msgspec.convert(data, _PLAIN[row.label])
     message = wire.from_frame(data["frame"])
     if isinstance(message, m.Register):
         credential = None if data.get("without_key") else REDACTED
@@ -116,22 +121,4 @@ def event_from(row: Row) -> f.Event:
     return f.Received(data["fd"], message, data["old"])
 
 
-_HUB_EVENTS: dict[str, Callable[[Mapping[str, Any]], f.Event]] = {
-    "started": lambda data: f.ProcessStarted(
-        tuple(map(msgspec.json.encode, data.get("state", ()))),
-        tuple(map(FACTS.from_plain, data.get("kept", ()))),
-        str(data.get("journal", "")),
-        int(data.get("seq", 0)),
-    ),
-    "tick": lambda _: f.Tick(),
-    "opened": lambda data: f.Opened(data["fd"]),
-    "closed": lambda data: f.Closed(data["fd"]),
-    "unreadable": lambda data: f.Unreadable(data["fd"], data["why"], data["code"]),
-    "clock": lambda data: f.ClockMoved(float(data["by"])),
-    "news_settled": lambda data: f.NewsSettled(data["delivery"]),
-    "depot": lambda data: msgspec.convert(data, f.DepotAnswered),
-    "disk": lambda data: f.DiskSeen(bool(data["low"])),
-    "revoked": lambda data: f.Revoked(data["license"]),
-    "key_ended": lambda data: f.KeyEnded(data["fd"]),
-    "licenses": lambda data: msgspec.convert(data, f.BookSeen),
-}
+_PLAIN: dict[str, type[f.Event]] = {label: kind for kind, (_, label) in PLAIN.items()}
