@@ -14,6 +14,7 @@ from tests.support.programs.client_scene import User
 from tests.support.programs.our_peers import Place, gpu_online
 from tests.support.programs.replicate_scene import Programs, asleep, no_node, no_python, programs
 from tests.support.programs.webhook_scene import Shop
+from wakestream.adapters.daemon.replicate import api as replicate
 from wakestream.adapters.daemon.replicate.api import Api
 
 pytestmark = pytest.mark.timeout(120)
@@ -114,6 +115,30 @@ say([one.status, ended.status, JSON.stringify(other.output) === JSON.stringify(e
 async def test_a_prediction_is_created_followed_and_listed(api: Programs, client: str) -> None:
     said = await getattr(api, client)(FOLLOW[client])
     assert said == ["starting", "succeeded", True, 1.0, ["predict_time", "total_time"], [True], True]
+
+
+PAGES = {
+    "python": """
+ids = [replicate.predictions.create(model="a/join", input={"first": "data:,a"}).id for _ in range(3)]
+pages = list(replicate.paginate(replicate.predictions.list))
+say([[ids.index(each.id) for each in page] for page in pages])
+""",
+    "js": """
+const ids = [], pages = []
+const asked = { model: 'a/join', input: { first: 'data:,a' } }
+while (ids.length < 3) ids.push((await replicate.predictions.create(asked)).id)
+for await (const page of replicate.paginate(replicate.predictions.list)) pages.push(page.map(({ id }) => ids.indexOf(id)))
+say(pages)
+""",
+}
+
+
+@pytest.mark.parametrize("client", CLIENTS)
+async def test_the_pages_of_a_list_follow_each_other(
+    api: Programs, client: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(replicate, "PAGE", 2)
+    assert await getattr(api, client)(PAGES[client]) == [[2, 1], [0]]
 
 
 CANCEL = {
