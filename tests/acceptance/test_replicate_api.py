@@ -31,7 +31,7 @@ from wakestream.adapters.daemon.api import requests
 from wakestream.adapters.daemon.console import copies
 from wakestream.adapters.daemon.program import DaemonConfig, running_daemon
 from wakestream.adapters.daemon.replicate import api as replicate_api
-from wakestream.adapters.daemon.replicate import streams
+from wakestream.adapters.daemon.replicate import predictions, streams
 from wakestream.adapters.daemon.replicate.tokens import Tokens
 from wakestream.adapters.net import silent_callers, webhooks
 from wakestream.adapters.net.connection_limits import LEAST
@@ -155,6 +155,24 @@ async def test_a_prediction_that_waits_for_its_file_is_cancelled(api: Programs, 
         never.set()
 
 
+async def test_failures_of_a_program_do_not_push_out_those_of_others(
+    api: Programs, internet: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(predictions, "GONE_KEPT", 2)
+
+    async def answer(_: web.Request) -> web.Response:
+        return web.Response(status=404)
+
+    async with served(answer) as url:
+        made, own = await api.create(input={"first": f"{url}/a.txt"}), api.token
+        assert (await api.ended(made["id"]))["status"] == "failed"
+        api.token = api.tokens.add("other")
+        for number in range(3):
+            await api.ended((await api.create(input={"first": f"{url}/{number}.txt"}))["id"])
+        assert len((await api.ask("GET", "/v1/predictions"))[1]["results"]) == 2
+        assert (await api.ask("GET", f"/v1/predictions/{made['id']}", token=own))[0] == 200
+
+
 async def test_a_file_that_does_not_come_is_a_failure_with_a_webhook(scene: Scene, internet: None) -> None:
     async def answer(_: web.Request) -> web.Response:
         return web.Response(status=404)
@@ -274,7 +292,9 @@ async def test_old_outputs_make_room_for_a_file_of_the_internet(api: Programs, i
 
 
 @asynccontextmanager
-async def sending(api: Programs, call: str, body: bytes, length: int) -> AsyncIterator[asyncio.StreamReader]:
+async def sending(
+    api: Programs, call: str, body: bytes, length: int
+) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
     """A call that announces so many bytes, sends these, and breaks off at the end of the block."""
     url = URL(api.url)
     reader, writer = await asyncio.open_connection(url.host, url.port)
@@ -282,7 +302,7 @@ async def sending(api: Programs, call: str, body: bytes, length: int) -> AsyncIt
     head += f"Content-Type: multipart/form-data; boundary=a\r\nContent-Length: {length}\r\n\r\n"
     writer.write(head.encode() + body)
     try:
-        yield reader
+        yield reader, writer
     finally:
         writer.transport.abort()
 
@@ -296,14 +316,31 @@ async def test_an_upload_takes_the_space_of_outputs_only_as_its_bytes_come(api: 
         await until(lambda: any(not each.complete for each in uploads._known.values()))
     await until(lambda: all(each.complete for each in uploads._known.values()))
     assert (await api.ended(made["id"]))["output"]
-    async with sending(api, "POST /v1/files", begun, uploads.quota + 1) as answer, asyncio.timeout(30):
+    async with sending(api, "POST /v1/files", begun, uploads.quota + 1) as (answer, _), asyncio.timeout(30):
         assert b" 413 " in await answer.readline()
     assert (await api.ended(made["id"]))["output"]
 
 
+async def test_metadata_that_come_in_pieces_after_the_file_outlive_a_restart(scene: Scene) -> None:
+    whole, stored = PARTS % (b'"' + b"b" * 500 + b'"'), {"metadata": {"a": "b" * 500}}
+    async with (
+        scene.place.hub(),
+        programs(scene) as api,
+        sending(api, "POST /v1/files", b"", len(whole)) as (answer, writer),
+    ):
+        for byte in whole:
+            writer.write(bytes([byte]))
+            await asyncio.sleep(0)
+        async with asyncio.timeout(30):
+            assert b" 201 " in await answer.readline()
+    async with programs(scene, token=api.token) as again:
+        [file] = (await again.ask("GET", "/v1/files"))[1]["results"]
+        assert file.items() >= stored.items()
+
+
 async def test_a_search_whose_text_does_not_come_is_refused(api: Programs, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(requests, "_BODY_WITHIN", 0.05)
-    async with sending(api, "QUERY /v1/models", b"", 10) as answer, asyncio.timeout(30):
+    async with sending(api, "QUERY /v1/models", b"", 10) as (answer, _), asyncio.timeout(30):
         assert b" 408 " in await answer.readline()
 
 

@@ -301,7 +301,11 @@ class Uploads:
             raise ApiError(400, "other_size", "the file did not arrive completely; choose it again")
         if upload.kind != "file":
             upload.seconds = await self.look(upload.path, upload.kind) or 0.0
-        (folder / "about.json").write_bytes(orjson.dumps(about(upload)))
+        self.keep(upload)
+
+    def keep(self, upload: Upload) -> None:
+        """Store what is known of a file. `ApiError` when that fails."""
+        keep_file(upload.path.with_name("about.json"), orjson.dumps(about(upload)))
 
     def remove(self, upload: Upload) -> None:
         """Remove a file."""

@@ -88,7 +88,9 @@ class Files:
                     stack.push_async_callback(self._holdings.uploads.discard, upload)
                 elif part.name == "metadata":
                     async with asyncio.timeout(SILENCE):
-                        metadata |= _object(await part.read_chunk(METADATA_MOST), first=not metadata)
+                        metadata |= await _object(_chunks(part), first=not metadata)
+                    if upload is not None:
+                        self._holdings.uploads.keep(upload)
 
     async def _take(self, name: str, more: dict[str, Any], chunks: AsyncIterator[bytes], most: int) -> Upload:
         """Store a file of at most so many bytes."""
@@ -192,8 +194,13 @@ def _data_of(field: str, url: str) -> tuple[str, bytes]:
     return head.partition(";")[0] or "text/plain", data
 
 
-def _object(data: bytes, *, first: bool) -> dict[str, Any]:
-    """The metadata of a file. `ValueError` if they are no object, or not the `first` one."""
+async def _object(chunks: AsyncIterator[bytes], *, first: bool) -> dict[str, Any]:
+    """The metadata of a file. `ValueError` if they are too long or no object, or not the `first` one."""
+    data = bytearray()
+    async for chunk in chunks:
+        data += chunk
+        if len(data) > METADATA_MOST:
+            raise ValueError(f"metadata may have {METADATA_MOST} bytes")
     said = orjson.loads(data)
     orjson.dumps(said)  # a value that is too deep for it would break each list of files
     if not isinstance(said, dict) or not first:

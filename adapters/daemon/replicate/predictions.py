@@ -7,6 +7,7 @@ import base64
 import mimetypes
 import time
 from bisect import bisect_right
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -36,7 +37,7 @@ INLINE: Final = 8 * 1000 * 1000
 """Bytes of all outputs of a prediction that it holds itself, as data URLs; the others are addresses."""
 
 GONE_KEPT: Final = 500
-"""Predictions that ended before their job began, and that are still shown."""
+"""Predictions of a program that ended before their job began, and that are still shown."""
 
 STATUSES: Final = {"done": "succeeded", "failed": "failed", "timed_out": "failed", "cancelled": "canceled"}
 _BAR: Final = 20
@@ -53,11 +54,12 @@ class Predictions:
 
     def __init__(self, outbox: Outbox, console: Console, text: Callable[[e.JobEvent], str]) -> None:
         self._outbox, self._console, self._text = outbox, console, text
-        self._gone: Recent[str, Entry] = Recent(GONE_KEPT)
+        self._gone = defaultdict[str, Recent[str, Entry]](lambda: Recent(GONE_KEPT))
 
     def find(self, job: str) -> Entry | None:
         """The prediction with this id."""
-        if (entry := self._outbox.state.jobs.get(job) or self._gone.get(job)) is not None:
+        gone = (of[job] for of in self._gone.values() if job in of)
+        if (entry := self._outbox.state.jobs.get(job) or next(gone, None)) is not None:
             return entry if entry.accepted.caller is not None else None
         waiting = self._console.calls.waiting.jobs.get(job)
         return None if waiting is None or waiting.started.caller is None else _entry_of(waiting)
@@ -65,7 +67,8 @@ class Predictions:
     def of(self, token: str) -> list[Entry]:
         """The predictions of a program, the newest first."""
         waiting = map(_entry_of, self._console.calls.waiting.jobs.values())
-        every = {one.accepted.job: one for one in (*waiting, *self._gone.values(), *self._outbox.state.jobs.values())}
+        gone = self._gone[token].values()
+        every = {one.accepted.job: one for one in (*waiting, *gone, *self._outbox.state.jobs.values())}
         mine = (one for one in every.values() if one.accepted.caller and one.accepted.caller.token == token)
         return sorted(mine, key=_place)
 
@@ -73,7 +76,8 @@ class Predictions:
         """Keep a prediction that ended before its job began, and publish its end."""
         at = time.time()
         ended = f.JobEnded(job.id, outcome, at, why=why, code=code)
-        entry = self._gone[job.id] = replace(_entry_of(job), ended=ended)
+        entry = replace(_entry_of(job), ended=ended)
+        self._gone[caller_of(entry).token][job.id] = entry
         self._outbox.feed.publish(job.id, {"event": outcome, "at": at, "why": why, "code": code})
         return entry
 
