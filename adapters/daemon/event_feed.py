@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import msgspec
 import orjson
-from aiohttp import web
+from aiohttp import hdrs, web
 
 from wakestream.adapters.config.numbers import whole_number
 from wakestream.adapters.runtime.recent import Recent
@@ -186,7 +186,12 @@ async def stream(
         text: Formats an event, usually with `event`.
         last: Whether the stream ends with an event.
         headers: More headers of the answer.
+
+    Raises:
+        HTTPMethodNotAllowed: It is a HEAD request: what followed its answer would be taken as that of the next one.
     """
+    if request.method == hdrs.METH_HEAD:
+        raise web.HTTPMethodNotAllowed(request.method, [hdrs.METH_GET])
     response = web.StreamResponse(headers={**(headers or {}), **_HEADERS})
     with contextlib.suppress(ConnectionError):  # the reader has disconnected
         await response.prepare(request)

@@ -252,6 +252,9 @@ async def test_a_file_beyond_the_quota_is_refused(api: Programs) -> None:
         ("multipart/form-data; boundary=a", PARTS % (b"[" * 300 + b"]" * 300)),
         ("multipart/form-data; boundary=a", PARTS % (b"[" * 7000 + b"]" * 7000)),
         ("multipart/form-data; boundary=a", PARTS % b"no JSON"),
+        ("multipart/form-data; boundary=a", PARTS % (b'"' + b"b" * 20_000 + b'"')),
+        ("multipart/form-data; boundary=a", PARTS.replace(b'name="content"', b'name="content\0"')),
+        ("multipart/form-data; boundary=a", b"--a\r\nA: b\r\n\r\n\r\n" * 20 + PARTS % b"1"),
     ],
 )
 async def test_a_form_without_a_file_is_refused(api: Programs, content: str, body: bytes) -> None:
@@ -453,6 +456,13 @@ async def test_a_daemon_that_stops_ends_the_streams(scene: Scene) -> None:
             stream = await session.get(made["urls"]["stream"])
         async with asyncio.timeout(30):
             assert b"event: done" not in await stream.read()
+
+
+async def test_a_head_request_for_a_stream_is_refused_since_its_body_would_be_the_next_answer(api: Programs) -> None:
+    made = await api.create(input=ABC)
+    async with api.session.head(made["urls"]["stream"]) as answer:
+        assert answer.status == 405
+    assert (await api.ask("GET", "/v1/account"))[0] == 200
 
 
 @pytest.mark.parametrize("said", [f"{'9' * 308}s{'9' * 308}s", "367d", "0s", "1 day"])

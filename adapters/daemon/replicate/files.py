@@ -16,6 +16,7 @@ from urllib.parse import unquote_to_bytes
 
 import orjson
 from aiohttp import BodyPartReader, web
+from aiohttp.http_exceptions import HttpProcessingError
 
 from wakestream.adapters.daemon.api.auth import ApiError
 from wakestream.adapters.daemon.console.copies import Copies, find_source
@@ -29,6 +30,9 @@ from wakestream.operators.model.errors import WrongInput
 from wakestream.streams.protocol.kinds import ENDING
 
 METADATA_MOST: Final = 16 * 1024
+
+PARTS_MOST: Final = 16
+"""Parts of a form, with its end; clients send two."""
 
 ESCAPES_MOST: Final = 2**16
 """Bytes of a data URL that may be written as `%41`; reading one costs much more than one of base64."""
@@ -64,7 +68,7 @@ class Files:
         try:
             if (upload := await self._of_form(token, request, request.content_length)) is not None:
                 return upload
-        except (ValueError, orjson.JSONEncodeError) as error:
+        except (ValueError, orjson.JSONEncodeError, HttpProcessingError) as error:
             raise ApiError(422, "bad_request", f"the form cannot be read: {str(error)[:200]}") from None
         except TimeoutError:
             raise ApiError(408, "timeout", f"no byte of the form came for {SILENCE:g} s; send it again") from None
@@ -75,7 +79,7 @@ class Files:
         metadata: dict[str, Any] = {}
         parts = await request.multipart()
         async with AsyncExitStack() as stack:
-            while True:
+            for _ in range(PARTS_MOST):
                 async with asyncio.timeout(SILENCE):
                     part = await parts.next()
                 if not isinstance(part, BodyPartReader):
@@ -91,6 +95,7 @@ class Files:
                         metadata |= await _object(_chunks(part), first=not metadata)
                     if upload is not None:
                         self._holdings.uploads.keep(upload)
+            raise ValueError(f"it may have {PARTS_MOST - 1} parts")
 
     async def _take(self, name: str, more: dict[str, Any], chunks: AsyncIterator[bytes], most: int) -> Upload:
         """Store a file of at most so many bytes."""
