@@ -161,6 +161,8 @@ async def test_too_many_readers_and_those_without_the_secret_are_refused(
             assert (response.status, (await response.json())["error"]) == (429, "too_many")
         async with session.get(url) as response:
             assert response.status == 401
+        async with session.head(url, headers={"Authorization": f"Bearer {SECRET}"}) as response:
+            assert response.status == 405
 
 
 async def test_a_worker_that_is_killed_or_sends_nonsense_is_an_error_for_the_reader_alone() -> None:

@@ -55,7 +55,7 @@ class Results:
         """The routes."""
         return [
             web.post("/console/archives", self.ask),
-            web.get("/console/results/archive/{key}", self.send),
+            web.get("/console/results/archive/{key}", self.send, allow_head=False),
             web.post("/console/jobs/{job}/ticket", self.ticket),
             web.get("/console/results/{job}", self.result),
         ]

@@ -97,7 +97,7 @@ class WorkerCalls:
             web.post(f"{AT}submit", self.submit),
             web.post(f"{AT}upload", self.upload),
             web.get(f"{AT}progress", self.progress),
-            web.get(f"{AT}previews", self.show_previews),
+            web.get(f"{AT}previews", self.show_previews, allow_head=False),
             web.get(f"{AT}download", self.download),
             web.get(f"{AT}queue", self.list_queue),
             web.post(f"{AT}cancel", self.cancel),
