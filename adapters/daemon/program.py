@@ -226,7 +226,7 @@ async def running_daemon(
             tasks.keeps("the removal of files of programs", programs.tidy)
             if config.api.tls is not None:
                 tasks.keeps("the certificate", config.api.tls.watch)
-        tasks.keeps("the console's waiting jobs", console.go_on)
+        tasks.keeps("the console's waiting jobs", console.calls.go_on)
         if config.watch is not None:
             tasks.keeps("--watch", FolderWatch(config.watch, config.state, box, settings.probe).run)
         stack.enter_context(announced(config.state, Address(url, token, os.getpid())))

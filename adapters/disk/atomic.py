@@ -11,6 +11,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from io import FileIO
 from pathlib import Path
 from typing import BinaryIO, TypeVar
 
@@ -97,6 +98,13 @@ def write_atomic(path: Path, data: bytes, *, mode: int = 0o600, sync: bool = Tru
     if sync:
         with suppress(OSError):  # some network file systems cannot sync a folder
             sync_folder(path.parent)
+
+
+def write_all(file: BinaryIO | FileIO, data: bytes | bytearray | memoryview) -> None:
+    """Write all bytes to an unbuffered file, which may take fewer at a time."""
+    left = memoryview(data)
+    while left:
+        left = left[file.write(left) :]
 
 
 def copy_new(source: BinaryIO, partial: Path, wanted: Callable[[], bool]) -> bool:

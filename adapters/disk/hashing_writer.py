@@ -22,6 +22,7 @@ from typing import Protocol
 
 from blake3 import blake3
 
+from wakestream.adapters.disk.atomic import write_all
 from wakestream.operators.model.events import Algorithm
 
 BATCH = 1024 * 1024
@@ -183,9 +184,7 @@ class HashingWriter:
     def write(self, batch: Sequence[bytes | memoryview]) -> None:
         """In the thread."""
         for block in batch:
-            rest = memoryview(block)
-            while rest:
-                rest = rest[self.file.write(rest) :]
+            write_all(self.file, block)
             for one in self._hashers:
                 one.update(block)
             self.written += len(block)

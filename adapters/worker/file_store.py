@@ -19,7 +19,7 @@ from typing import TypeVar
 
 from loguru import logger
 
-from wakestream.adapters.disk.atomic import remove, replace_file, retry_in_use, sync_folder
+from wakestream.adapters.disk.atomic import remove, replace_file, retry_in_use, sync_folder, write_all
 from wakestream.adapters.disk.full_disk import is_full
 from wakestream.adapters.disk.hashing_writer import HashingWriter, algorithm_of, hash_in, hash_of, hasher
 from wakestream.operators.model.errors import Corrupt, FileUnusable, NoSpace, WorkerError, WorkerRefused
@@ -87,9 +87,7 @@ def _use(path: Path | str) -> bool:
 def _write(path: str, content: bytes | memoryview) -> None:
     """Write a new file. A job may have many small ones, and `pathlib` takes twice as long."""
     with FileIO(path, "x") as file:
-        left = memoryview(content)
-        while left:
-            left = left[file.write(left) :]
+        write_all(file, content)
 
 
 async def _remove_nothing(_: int = 0) -> int:

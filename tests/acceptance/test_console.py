@@ -218,7 +218,7 @@ async def test_a_full_disk_is_reported_and_leaves_no_file(tmp_path: Path, monkey
 
     async with calling(tmp_path) as caller:
         _, plain = await caller.ask("POST", "/console/uploads", {"kind": "audio", "name": "a.wav", "size": 5})
-        monkeypatch.setattr(uploads, "_write_all", full)
+        monkeypatch.setattr(uploads, "write_all", full)
         status, refused = await caller.ask("PUT", f"/console/uploads/{plain['id']}", b"12345")
         assert (status, refused["code"]) == (507, "no_space")
         assert "the disk is full" in refused["error"]

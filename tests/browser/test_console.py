@@ -419,7 +419,7 @@ async def test_names_are_shown_as_text(home: House, visitor: Visitor, files: Med
 async def test_a_browser_closed_during_an_upload_leaves_no_file(
     home: House, visitor: Visitor, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    folder, disk, write = home.state / "console" / "uploads", threading.Event(), uploads._write_all
+    folder, disk, write = home.state / "console" / "uploads", threading.Event(), uploads.write_all
     loop, begun, gone, discard = asyncio.get_running_loop(), asyncio.Event(), asyncio.Event(), Uploads.discard
 
     def slow(file: Any, block: bytearray) -> None:
@@ -431,7 +431,7 @@ async def test_a_browser_closed_during_an_upload_leaves_no_file(
         await discard(self, upload)
         gone.set()
 
-    monkeypatch.setattr(uploads, "_write_all", slow)
+    monkeypatch.setattr(uploads, "write_all", slow)
     monkeypatch.setattr(Uploads, "discard", noted)
     big = tmp_path / "big.mp4"
     big.write_bytes(bytes(30_000_000))

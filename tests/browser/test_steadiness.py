@@ -50,14 +50,14 @@ async def cancelled(home: House, files: Media, job: str) -> str:
 async def test_a_file_on_its_way_is_sent_again_when_the_daemon_is_back(
     home: House, visitor: Visitor, files: Media, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    disk, begun, loop, write = threading.Event(), asyncio.Event(), asyncio.get_running_loop(), uploads._write_all
+    disk, begun, loop, write = threading.Event(), asyncio.Event(), asyncio.get_running_loop(), uploads.write_all
 
     def slow(file: Any, block: bytearray) -> None:
         loop.call_soon_threadsafe(begun.set)
         assert disk.wait(30)
         write(file, block)
 
-    monkeypatch.setattr(uploads, "_write_all", slow)
+    monkeypatch.setattr(uploads, "write_all", slow)
     async with visitor.page() as page:
         video = page.locator("#slot-video")
         await page.get_by_label("Choose a video").set_input_files(files[0])
@@ -99,7 +99,7 @@ async def test_a_full_disk_is_shown_at_the_file(
         raise OSError(errno.ENOSPC, "No space left on device")
 
     async with visitor.page() as page:
-        monkeypatch.setattr(uploads, "_write_all", full)
+        monkeypatch.setattr(uploads, "write_all", full)
         await page.get_by_label("Choose a video").set_input_files(files[0])
         alert = page.locator("#slot-video").get_by_role("alert")
         await expect(alert).to_have_text("The disk is full. Free some space and try again.")
@@ -110,13 +110,13 @@ async def test_a_full_disk_is_shown_at_the_file(
 async def test_leaving_during_an_upload_asks_first(
     visitor: Visitor, files: Media, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    disk, write = threading.Event(), uploads._write_all
+    disk, write = threading.Event(), uploads.write_all
 
     def slow(file: Any, block: bytearray) -> None:
         assert disk.wait(30)
         write(file, block)
 
-    monkeypatch.setattr(uploads, "_write_all", slow)
+    monkeypatch.setattr(uploads, "write_all", slow)
     async with visitor.page() as page:
         asked: asyncio.Queue[str] = asyncio.Queue()
 
@@ -363,7 +363,7 @@ async def test_a_file_that_was_replaced_or_removed_does_not_come_back(
     home: House, visitor: Visitor, files: Media, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert home.daemon is not None
-    disk, write = threading.Event(), uploads._write_all
+    disk, write = threading.Event(), uploads.write_all
 
     def slow(file: Any, block: bytearray) -> None:
         assert disk.wait(30)
@@ -374,7 +374,7 @@ async def test_a_file_that_was_replaced_or_removed_does_not_come_back(
         await page.get_by_label("Choose a video").set_input_files(files[0])
         await expect(video).to_have_attribute("data-slot", "ready")
         [first] = (home.state / "console" / "uploads").iterdir()
-        monkeypatch.setattr(uploads, "_write_all", slow)
+        monkeypatch.setattr(uploads, "write_all", slow)
         other = files[0].with_name("other.mp4")
         other.write_bytes(files[0].read_bytes())
         await page.get_by_label("Choose a video").set_input_files(other)

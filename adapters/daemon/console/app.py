@@ -321,10 +321,6 @@ class Console:
         self._live.tell("gpu", known)
         self.kinds.gpus_are({gpu["gpu"]: gpu["phase"] for gpu in known.get("gpus", ())})
 
-    async def go_on(self) -> None:
-        """Go on with the jobs that waited for their files when an earlier run ended; the outbox takes jobs now."""
-        await self.calls.go_on()
-
     @asynccontextmanager
     async def serving(self) -> AsyncIterator[None]:
         """Update pages and remove unused files while the block runs."""

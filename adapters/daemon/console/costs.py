@@ -97,6 +97,12 @@ class Costs:
             await asyncio.shield(self._start())
         return {**self._told, "spent": self._spent, "open": self._estimate(self._open(), ahead=())}
 
+    async def ask_within(self, seconds: float) -> None:
+        """Wait for an answer of the hub, but no longer than this."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self.present()
+
     async def estimate(self, request: web.Request) -> web.Response:
         """What jobs of the kind `kind` take; `lengths` has the seconds of each job's longest input, or null."""
         body = await requests.json_object(request)
@@ -107,9 +113,7 @@ class Costs:
             or not all(length is None or (type(length) in (int, float) and 0 <= length < 1e9) for length in lengths)
         ):
             raise bad_request(f'send "kind" and "lengths", a list of at most {LENGTHS_MOST} seconds or nulls')
-        with suppress(TimeoutError):
-            async with asyncio.timeout(WITHIN):
-                await self.present()
+        await self.ask_within(WITHIN)
         jobs = [(str(kind), float(length or 0)) for length in lengths]
         return json_answer(self._estimate(jobs, ahead=self._open()), headers=SAFE)
 
@@ -133,9 +137,7 @@ class Costs:
         With `wait` the hub has `WITHIN` seconds to answer; without, or after that, it is what was known before.
         """
         if wait:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(WITHIN):
-                    await self.present()
+            await self.ask_within(WITHIN)
         told = (self._told.get("costs") or {}).get("jobs", ())
         running = {job["id"]: _spent(job, self._told.get("currency") or "") for job in told}
         known = {**self._spent, **running}

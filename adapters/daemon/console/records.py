@@ -60,9 +60,7 @@ class Records:
                 self.due(job, booked=True)
         while True:
             job, booked = await self._due.get()
-            with suppress(TimeoutError):
-                async with asyncio.timeout(WITHIN if booked else 0):
-                    await self._costs.present()
+            await self._costs.ask_within(WITHIN if booked else 0)
             if (ended := self._state.jobs.get(job)) is not None:
                 try:
                     await asyncio.to_thread(_write, _beside(ended), self.of(ended))

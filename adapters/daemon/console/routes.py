@@ -84,7 +84,7 @@ class JobCalls:
         self.copies = Copies(self.holdings, self._arrived, self.waiting.lost, self.tell, self.changed)
 
     async def go_on(self) -> None:
-        """Go on with the jobs that waited for their files when an earlier run ended."""
+        """Go on with the jobs that waited for their files when an earlier run ended; the outbox takes jobs now."""
         await self.waiting.go_on(self.copies.start)
         self.changed()
 

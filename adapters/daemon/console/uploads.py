@@ -21,6 +21,7 @@ import orjson
 from wakestream.adapters.config import units
 from wakestream.adapters.daemon.api.auth import ApiError
 from wakestream.adapters.daemon.console.upload_validation import Announced, Kind, Media, fitting_ending, likely_ending
+from wakestream.adapters.disk.atomic import write_all
 from wakestream.adapters.disk.full_disk import is_full
 from wakestream.adapters.engines.probe import MediaUnusable
 from wakestream.operators.model.events import LIPSYNC
@@ -295,8 +296,8 @@ class Uploads:
                     raise ApiError(400, "other_size", "the file grew during the upload; choose it again")
                 if len(waiting) >= _BLOCK:
                     block, waiting = waiting, bytearray()
-                    await asyncio.to_thread(_write_all, file, block)
-            await asyncio.to_thread(_write_all, file, waiting)
+                    await asyncio.to_thread(write_all, file, block)
+            await asyncio.to_thread(write_all, file, waiting)
         if written != upload.size:
             raise ApiError(400, "other_size", "the file did not arrive completely; choose it again")
         if upload.kind != "file":
@@ -327,12 +328,6 @@ def about(upload: Upload) -> dict[str, Any]:
     names = ("id", "kind", "name", "size", "at", "seconds", "slot", "accepts", "source")
     more = {"more": upload.more} if upload.more else {}  # earlier versions know no such field
     return {**{name: getattr(upload, name) for name in names}, **more, "file": upload.path.name}
-
-
-def _write_all(file: Any, block: bytearray) -> None:
-    view = memoryview(block)
-    while view:
-        view = view[file.write(view) :]
 
 
 def remove_file(path: Path) -> None:

@@ -20,7 +20,7 @@ async def test_a_record_that_an_earlier_run_did_not_write_is_written_if_another_
     for ended in (JobEnded("ws-1", "failed", 1.0), JobEnded("ws-2", "done", 1.0, path=str(result))):
         accepted = JobAccepted.of(Job(ended.job, {}, {"whole": result}), {}, sidecar=True)
         state.jobs[ended.job] = Entry(accepted, ended=ended)
-    costs: Any = SimpleNamespace(of=lambda _: {}, present=lambda: asyncio.sleep(0))
+    costs: Any = SimpleNamespace(of=lambda _: {}, ask_within=lambda _: asyncio.sleep(0))
     running = asyncio.create_task(Records(state, costs, lambda _, params: params).run())
     await until((tmp_path / "a.bin.json").exists)
     await end(running)
