@@ -120,13 +120,15 @@ class Durable:
     """What outlives the program.
 
     `jobs` are all known jobs, in the order of their acceptance, `queue` those that have not ended, in the order of
-    their turns within a priority, `ended` those that have ended, the earliest first. `pending` are the webhooks by
+    their turns within a priority, `ended` those that have ended, the earliest first. `forgotten` counts, by the batches
+    of known jobs, the jobs that are known no more, and those of them that were done. `pending` are the webhooks by
     delivery, the oldest first. No order depends on the times in the facts: the clock may be set.
     """
 
     jobs: dict[str, Entry] = field(default_factory=dict)
     queue: list[str] = field(default_factory=list)
     ended: dict[str, None] = field(default_factory=dict)
+    forgotten: dict[str, tuple[int, int]] = field(default_factory=dict)
     pending: dict[str, WebhookOwed] = field(default_factory=dict)
 
 
@@ -327,6 +329,18 @@ def _forgotten(state: OutboxState, fact: f.JobForgotten) -> None:
             del state.after[before][fact.job]
             if not state.after[before]:
                 del state.after[before]
+        if entry.accepted.batch and entry.ended is not None:
+            _count_forgotten(state, entry)
+
+
+def _count_forgotten(state: OutboxState, entry: Entry) -> None:
+    """Count it for its batch, unless no other job of that is known, or this one was tried again."""
+    batch, is_done = entry.accepted.batch, entry.state == "done"
+    jobs, done = state.forgotten.pop(batch, (0, 0))
+    others = (other.accepted for other in state.jobs.values() if other.accepted.batch == batch)
+    if (other := next(others, None)) is not None:
+        again = not is_done and any(each.retry_of == entry.accepted.job for each in (other, *others))
+        state.forgotten[batch] = jobs + (not again), done + is_done
 
 
 CHANGES: Mapping[type, Callable[[OutboxState, Any], object]] = {

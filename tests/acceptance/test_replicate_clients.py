@@ -127,8 +127,8 @@ say([[ids.index(each.id) for each in page] for page in pages])
 const ids = [], pages = []
 const asked = { model: 'a/join', input: { first: 'data:,a' } }
 while (ids.length < 3) ids.push((await replicate.predictions.create(asked)).id)
-for await (const page of replicate.paginate(replicate.predictions.list)) pages.push(page.map(({ id }) => ids.indexOf(id)))
-say(pages)
+for await (const page of replicate.paginate(replicate.predictions.list)) pages.push(page)
+say(pages.map((page) => page.map(({ id }) => ids.indexOf(id))))
 """,
 }
 

@@ -345,20 +345,17 @@ class JobCalls:
         ]
 
     async def batches(self, _: web.Request) -> web.Response:
-        """The batches that are unfinished or ended recently, the newest first: `name`, and how many jobs are how.
-
-        `cut`: earlier jobs of it may be forgotten, as the outbox keeps only the last ones that ended.
-        """
+        """The batches that are unfinished or ended recently, the newest first: `name`, and how many jobs are how."""
         found: dict[str, dict[str, Any]] = {}
         kept = self.outbox.state
         since, jobs = time.time() - NOW_LASTS, kept.jobs.values()
-        oldest = kept.jobs[next(iter(kept.ended))].accepted.batch if len(kept.ended) + 1 >= kept.ended_most else ""
         again = {entry.accepted.retry_of for entry in jobs}
         states = [(one.accepted.batch, one.state, one.ended) for one in jobs if one.accepted.job not in again]
         for name, state, ended in (*states, *((one.started.batch, "open", None) for one in self.waiting.jobs.values())):
             if name:
-                batch = found.setdefault(name, {"name": name, "jobs": 0, "open": 0, "done": 0, "recent": False})
-                batch["cut"] = name == oldest
+                before, done = kept.forgotten.get(name, (0, 0))
+                new = {"name": name, "jobs": before, "open": 0, "done": done, "recent": False}
+                batch = found.setdefault(name, new)
                 batch["jobs"] += 1
                 batch["open"] += ended is None
                 batch["done"] += state == "done"

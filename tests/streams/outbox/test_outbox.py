@@ -125,6 +125,20 @@ def test_the_history_is_limited_and_open_jobs_are_never_removed() -> None:
     assert f.JobForgotten("c", desk.now) in desk.facts
 
 
+def test_jobs_of_a_batch_count_after_they_are_forgotten_but_for_those_that_were_tried_again() -> None:
+    desk = Desk(ended_most=2).submit("open", batch="rows")
+    done, failed = e.Done(Path("/out/x.mp4"), 5), e.Failed("no")
+    for job, end, retry_of in (("a", done, ""), ("b", failed, ""), ("c", done, "b"), ("d", failed, "")):
+        desk.submit(job, batch="rows", retry_of=retry_of).says(end, job)
+    assert desk.state.forgotten == {"rows": (1, 1)}, "a, and of b its repetition counts"
+    desk.submit("e", batch="rows").submit("other").says(done, "other").submit("last")
+    assert desk.state.forgotten == {"rows": (3, 2)}
+    desk.says(failed, "open").says(failed, "e")
+    for job in "fgh":
+        desk.submit(job).says(failed, job)
+    assert desk.state.forgotten == {}, "no job of the batch is known"
+
+
 def test_the_stage_is_stored_only_when_it_changes() -> None:
     desk = Desk().submit()
     assert [fact.stage for fact in desk.says(e.Queued()).facts if isinstance(fact, f.JobStage)] == ["wake"]

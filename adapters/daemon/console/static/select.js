@@ -147,10 +147,9 @@ export function selection({ undo, toast, cancelled }) {
       search.focus({ preventScroll: true });
     };
     const root = h("li", { class: "batch-line" }, h("button", { class: "link-button", type: "button", title: t("batch.open"), onclick: find }, h("bdi", { text: name })), said, h("div", { class: "tools" }, cancel, retry, save_));
-    return { root, update({ jobs, open, done, cut }) {
+    return { root, update({ jobs, open, done }) {
       const failed = jobs - open - done;
-      const state = t(failed ? "batch.state.failed" : "batch.state", { count: number(jobs), done: number(done), failed: number(failed) });
-      say(said, cut ? t("batch.cut", { state }) : state);
+      say(said, t(failed ? "batch.state.failed" : "batch.state", { count: number(jobs), done: number(done), failed: number(failed) }));
       show(cancel, open > 0);
       show(retry, failed > 0);
       show(save_, done > 0);

@@ -107,7 +107,7 @@ export const EN = {
   "costs.free": "Without a price, counted as free: {gpus}.",
   "costs.mixed": "Prices are in {currencies}, so there are no sums. Give all prices in one currency: wakestream hub --price-per-hour … --currency …",
   "batch.name": "Name", "batch.name.new": "Batch {time}", "batch.list": "Batches", "batch.save": "Save all", "batch.open": "Show its jobs",
-  "batch.state": "{done} of {count} done", "batch.state.failed": "{done} of {count} done, {failed} without a result", "batch.cut": "{state}; earlier jobs may be missing from this count",
+  "batch.state": "{done} of {count} done", "batch.state.failed": "{done} of {count} done, {failed} without a result",
   "batch.none": "None", "batch.label": "Jobs from these files", "batch.add": "Add files", "batch.close": "Discard the list",
   "batch.jobs": "{count} jobs", "batch.jobs.one": "1 job",
   "batch.single": "{count} files without a partner", "batch.single.one": "1 file without a partner",

@@ -105,7 +105,7 @@ export const ZH = {
   "costs.free": "没有价格，按免费计算：{gpus}。",
   "costs.mixed": "价格分别以 {currencies} 计，因此没有合计。请统一成一种货币：wakestream hub --price-per-hour … --currency …",
   "batch.name": "名称", "batch.name.new": "批次 {time}", "batch.list": "批次", "batch.save": "全部保存", "batch.open": "显示其任务",
-  "batch.state": "已完成 {done}/{count}", "batch.state.failed": "已完成 {done}/{count}，{failed} 个没有结果", "batch.cut": "{state}；可能未计入更早的任务",
+  "batch.state": "已完成 {done}/{count}", "batch.state.failed": "已完成 {done}/{count}，{failed} 个没有结果",
   "batch.none": "无", "batch.label": "由这些文件组成的任务", "batch.add": "添加文件", "batch.close": "放弃列表",
   "batch.jobs": "{count} 个任务", "batch.jobs.one": "1 个任务",
   "batch.single": "{count} 个文件没有配对", "batch.single.one": "1 个文件没有配对",
