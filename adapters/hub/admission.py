@@ -20,7 +20,7 @@ from wakestream.adapters.config.addresses import HUB_PATH
 from wakestream.adapters.hub.config import Leadership
 from wakestream.adapters.hub.operator.operator import FOLDER
 from wakestream.adapters.net import status_page
-from wakestream.adapters.net.acceptor import Acceptor
+from wakestream.adapters.net.acceptor import Acceptor, Listening
 from wakestream.adapters.net.connection_limits import ConnectionLimits, Place, Rate, Refusals
 from wakestream.adapters.net.pairing import PATH
 from wakestream.adapters.net.refusals import quiet_logger
@@ -225,12 +225,20 @@ class Admission:
 
 @contextlib.asynccontextmanager
 async def listening_at(
-    host: str, port: int, tls: ServerTls | None, gate: Admission, handle: Callable[[ServerConnection], Awaitable[None]]
+    host: str,
+    port: int,
+    tls: ServerTls | None,
+    gate: Admission,
+    handle: Callable[[ServerConnection], Awaitable[None]],
+    kept: list[Listening] | None = None,
 ) -> AsyncIterator[Sequence[Server]]:
-    """Listen at the addresses of `host` until the block ends; `handle` serves the connections that `gate` lets in."""
+    """Listen at the addresses of `host` until the block ends; `handle` serves the connections that `gate` lets in.
+
+    For `kept` see `Acceptor.bind`.
+    """
     async with contextlib.AsyncExitStack() as stack:
         servers: list[Server] = []
-        for bound in await gate.acceptor.bind(host, port):
+        for bound in await gate.acceptor.bind(host, port, kept):
             stack.callback(bound.close)
             served = serve(handle, sock=bound, **_options(gate, tls))
             servers.append(await stack.enter_async_context(served))

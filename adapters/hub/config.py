@@ -11,6 +11,7 @@ from ssl import SSLContext
 from wakestream.adapters.depot.store import DepotStore
 from wakestream.adapters.hub.license_uses import LicenseUses
 from wakestream.adapters.hub.licenses import LicenseBook
+from wakestream.adapters.net.acceptor import Listening
 from wakestream.adapters.net.capability_keys import Signer
 from wakestream.adapters.net.connection_limits import STRANGERS, Network, Room
 from wakestream.adapters.net.tls import ServerTls
@@ -46,7 +47,7 @@ class Leadership:
     @property
     def standing_by(self) -> str:
         """Why this hub lets no one in."""
-        return f"this hub stands by, {self.leader or 'no hub'} leads"
+        return f"this hub stands by{f', {self.leader} leads' if self.leader else ' and reads the journal'}"
 
     @property
     def headers(self) -> Mapping[str, str]:
@@ -81,6 +82,7 @@ class HubConfig:
         ca: Verifies our own depot, if the system does not trust its certificate.
         bound: See `PostgresStore`; None for a journal in SQLite.
         leadership: Which hub leads.
+        kept: The sockets at which a hub of a cluster listens, also while it begins or ends to lead.
     """
 
     book: LicenseBook
@@ -103,3 +105,4 @@ class HubConfig:
     room: Room = field(default_factory=lambda: Room(MAX_CONNECTIONS, STRANGERS))
     bound: Path | None = None
     leadership: Leadership = field(default_factory=Leadership)
+    kept: list[Listening] | None = None

@@ -303,10 +303,10 @@ class HubServer:
     @contextlib.asynccontextmanager
     async def serving(self) -> AsyncIterator[None]:
         """Listen until the block ends."""
-        tls = self._config.tls
+        host, port, tls, kept = self._config.host, self._config.port, self._config.tls, self._config.kept
         async with contextlib.AsyncExitStack() as stack:
             stack.enter_context(self._operator.logging())
-            listening = listening_at(self._config.host, self._config.port, tls, self._gate, self.serve_connection)
+            listening = listening_at(host, port, tls, self._gate, self.serve_connection, kept)
             servers = await stack.enter_async_context(listening)
             at, self.port = servers[0].sockets[0].getsockname()[:2]
             self.url = f"{'wss' if tls else 'ws'}://{at_port(at, self.port)}{HUB_PATH}"

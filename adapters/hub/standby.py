@@ -113,9 +113,11 @@ async def until_leading(config: HubConfig, stop: asyncio.Event, *, again: bool =
     if config.bound is not None:
         prepare_state(config.bound.parent)
     standby, said, role = Standby(config), "", config.leadership
-    role.leads, role.read = False, None
+    role.leads, role.leader, role.read = False, "", None
     async with contextlib.AsyncExitStack() as stack:
         stack.callback(standby.close)
+        if again:  # its peers come back at once, and to read all jobs takes seconds
+            await stack.enter_async_context(_refusing(config))
         while not stop.is_set():
             pause = EVERY
             try:
@@ -126,9 +128,9 @@ async def until_leading(config: HubConfig, stop: asyncio.Event, *, again: bool =
                 if not again:
                     raise
                 pause, news = AGAIN, f"{error}; this hub stands by and tries again"
-            again = True
-            if not said:
+            if not again:
                 await stack.enter_async_context(_refusing(config))
+            again = True
             if news != said:
                 logger.log("ERROR" if pause == AGAIN else "INFO", "{}", news)
                 said = news
@@ -146,7 +148,8 @@ async def _refusing(config: HubConfig) -> AsyncIterator[None]:
     gate = Admission(
         places, lambda _: (False, None), lambda languages: standby_page(role.leader, languages), lambda *_: None, role
     )
-    async with listening_at(config.host, config.port, config.tls, gate, ServerConnection.wait_closed):
+    handle = ServerConnection.wait_closed
+    async with listening_at(config.host, config.port, config.tls, gate, handle, config.kept):
         try:
             yield
         finally:

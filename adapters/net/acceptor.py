@@ -34,30 +34,18 @@ class Acceptor:
         self.limits = limits
         self._places: dict[int, Place] = {}
 
-    async def bind(self, host: str, port: int) -> list[socket.socket]:
-        """A socket for each address that `host` has, not listening yet. `OSError` when one of them is taken."""
-        loop = asyncio.get_running_loop()
-        found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-        with ExitStack() as stack:
-            ends = {(family, address) for family, *_, address in found}
-            sockets = [stack.enter_context(self._bound(*end)) for end in sorted(ends, key=str)]
-            stack.pop_all()
-        return sockets
+    async def bind(self, host: str, port: int, kept: list[Listening] | None = None) -> list[Listening]:
+        """A socket for each address that `host` has, not listening yet. `OSError` when one of them is taken.
 
-    def _bound(self, family: int, address: Any) -> socket.socket:
-        listening = _Listening(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)  # for no other asyncio sets TCP_NODELAY
-        try:
-            if os.name == "posix":
-                listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            if family == socket.AF_INET6:
-                listening.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-            listening.setblocking(False)
-            listening.bind(address)
-        except OSError:
-            listening.close()
-            raise
-        listening.acceptor = self
-        return listening
+        `kept` holds them from the first call on, for the next one: in between callers wait, and are not refused.
+        """
+        sockets = kept or await _bound(host, port)
+        if kept is not None and os.name == "posix":  # the loop of Windows takes a socket only once
+            kept[:] = sockets
+            sockets = [listening.dup() for listening in kept]
+        for listening in sockets:
+            listening.acceptor = self
+        return sockets
 
     def take(self, fresh: _Accepted, peer: Any) -> bool:
         """Give the socket a place; False when there is no free one."""
@@ -85,7 +73,26 @@ class Acceptor:
         return place
 
 
-class _Listening(socket.socket):
+async def _bound(host: str, port: int) -> list[Listening]:
+    loop = asyncio.get_running_loop()
+    found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    with ExitStack() as stack:
+        sockets = []
+        for family, address in sorted({(family, address) for family, *_, address in found}, key=str):
+            # With the protocol's number: for no other asyncio sets TCP_NODELAY.
+            listening = stack.enter_context(Listening(family, socket.SOCK_STREAM, socket.IPPROTO_TCP))
+            if os.name == "posix":
+                listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if family == socket.AF_INET6:
+                listening.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            listening.setblocking(False)
+            listening.bind(address)
+            sockets.append(listening)
+        stack.pop_all()
+    return sockets
+
+
+class Listening(socket.socket):
     """Gives only callers that have a place."""
 
     acceptor: Acceptor

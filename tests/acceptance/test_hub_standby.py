@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 import aiohttp
 import orjson
+from websockets.exceptions import InvalidStatus, WebSocketException
 
 from tests.support.ports import free_port
 from tests.support.postgres import PostgresServer
@@ -132,6 +133,29 @@ async def test_a_paused_leader_is_replaced_and_stands_by_when_it_goes_on(cluster
     assert await client.closed() == 1006, "it answers nothing, and cuts its connections"
     assert second_url.split(":")[2].removesuffix("/dsp") in await cluster.standing_by(first_url)
     await has_jobs(cluster, second_url, 4)
+
+
+async def test_a_leader_whose_session_ends_answers_503_and_refuses_no_connection(cluster: Cluster) -> None:
+    import psycopg
+
+    _, url = await cluster.start("a")
+    await cluster.start("b", leads=False)
+    client = await cluster.peer(url, "client")
+    with psycopg.connect(cluster.address, autocommit=True) as database:
+        lock = "locktype = 'advisory' AND granted AND objsubid = 2"
+        database.execute(f"SELECT pg_terminate_backend(pid) FROM pg_locks WHERE {lock}")  # noqa: S608 - ours
+    assert await client.closed() == 1006
+    refused: InvalidStatus | None = None
+    while refused is None:
+        try:
+            await cluster.place.connect(url)
+        except InvalidStatus as error:
+            refused = error
+        except ConnectionRefusedError:
+            raise
+        except (OSError, EOFError, WebSocketException):  # it was let in, and then cut
+            continue
+    assert (refused.response.status_code, refused.response.headers["Retry-After"]) == (503, "1")
 
 
 async def test_a_hub_whose_database_crashes_leads_again_when_it_is_back(

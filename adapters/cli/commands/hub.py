@@ -30,6 +30,7 @@ from wakestream.adapters.hub.licenses import LicenseBook
 from wakestream.adapters.hub.metrics import HubMetrics
 from wakestream.adapters.hub.program import running_hub
 from wakestream.adapters.hub.standby import Term, until_leading
+from wakestream.adapters.net.acceptor import Listening
 from wakestream.adapters.net.connection_limits import STRANGERS, Room
 from wakestream.adapters.net.tls import client_context, server_tls, warn_unless_private
 from wakestream.adapters.net.webhooks import receiver
@@ -336,10 +337,11 @@ def run(args: argparse.Namespace) -> int:
     book = LicenseBook(state if settings.journal is None else documents(settings.journal))
     bucket = _bucket(args)
     limits = _limits(args, bucket, webhook=webhook is not None)
+    kept = list[Listening]() if settings.journal is not None else None
     config = HubConfig(
         book, host, port, limits, tls, tuple(args.behind_proxy), settings.record, webhook,
         public=_public(args.public), bound=None if settings.journal is None else state / "hub.postgres",
-        bucket=bucket, ca=client_context(settings.ca or settings.tls_cert),
+        bucket=bucket, ca=client_context(settings.ca or settings.tls_cert), kept=kept,
     )  # fmt: skip
 
     metrics = HubMetrics(state, config.leadership)
@@ -352,6 +354,8 @@ def run(args: argparse.Namespace) -> int:
             stack.callback(metrics.rest)
             announce("hub", hub.server.url)
             await stop.wait()
+            for one in config.kept or ():
+                one.close()
 
     async def serve(stop: asyncio.Event) -> None:
         for found in await refuse_unsafe(bucket) if bucket is not None else ():

@@ -46,10 +46,10 @@ class Cluster:
         return hub, url
 
     async def standing_by(self, url: str) -> str:
-        """What the hub at this address says when it answers 503."""
+        """What the hub at this address says when it answers 503 and knows who leads."""
         refused: InvalidStatus | None = None
         async with asyncio.timeout(60):
-            while refused is None:
+            while refused is None or "Wakestream-Leader" not in refused.response.headers:
                 try:
                     self.place.url = url
                     await (await self.place.connect()).closed()
