@@ -371,16 +371,16 @@ class Copies:
             return
         upload.busy = True  # until its turn it must not be removed
         self._tasks[upload.id] = background("a copy", self._copy(upload))
-        self._number[_owner(upload)] += 1
+        self._number[upload.owner] += 1
         self._tasks[upload.id].add_done_callback(lambda _: self._ended(upload))
 
     def _ended(self, upload: Upload) -> None:
-        self._number[_owner(upload)] -= 1
+        self._number[upload.owner] -= 1
         self._tasks.pop(upload.id, None)
 
     async def _copy(self, upload: Upload) -> None:
         try:
-            async with self._turns[_owner(upload)]:
+            async with self._turns[upload.owner]:
                 source = await open_source(upload.source)
                 try:
                     size, chunks = source.size, self._shown(upload, source.chunks)
@@ -431,8 +431,3 @@ class Copies:
     async def close(self) -> None:
         """End all copies."""
         await end(*self._tasks.values())
-
-
-def _owner(upload: Upload) -> str:
-    """The program for which a file is copied; empty for the user."""
-    return str(upload.more.get("token", ""))

@@ -40,7 +40,11 @@ SILENCE: Final = 60.0
 
 FILES_MOST: Final = 2000
 
+SHARE: Final = 0.75
+"""The part of the bytes and of the files that those of one program may take."""
+
 _BLOCK = 1024 * 1024
+_STORED = ("id", "kind", "name", "size", "at", "seconds", "slot", "accepts", "source")
 _bytes = functools.partial(units.size, byte="bytes")
 
 
@@ -67,6 +71,11 @@ class Upload:
     more: dict[str, Any] = field(default_factory=dict)
     busy: bool = field(default=False, repr=False)
     sent: int = field(default=0, repr=False)
+
+    @property
+    def owner(self) -> str:
+        """The program whose file it is; empty: the user's."""
+        return str(self.more.get("token", ""))
 
     @property
     def by_daemon(self) -> bool:
@@ -116,9 +125,8 @@ class Uploads:
         """Take over an upload of an earlier run; an incomplete one is removed."""
         try:
             plain = orjson.loads((folder / "about.json").read_bytes())
-            path = folder / plain.pop("file")
-            plain["accepts"] = tuple(plain.get("accepts", ()))
-            upload = Upload(**plain, path=path, complete=path.stat().st_size == plain["size"])
+            upload = _of_about(plain, folder)
+            upload.complete = upload.path.stat().st_size == upload.size
         except (OSError, ValueError, TypeError, KeyError):
             upload = None
         if upload is None or not upload.complete:
@@ -166,6 +174,7 @@ class Uploads:
         A file whose `source` is not open yet may have the size 0, and gets its space by `measure`.
         """
         self._sweep()
+        self._check_share((more or {}).get("token", ""), asked.size, referred)
         if asked.size or not source:
             ending = self._admitted(asked, referred)
         else:
@@ -191,6 +200,7 @@ class Uploads:
         """Reserve space for an announced file whose source is open now. `ApiError` when it cannot be accepted."""
         self._forget(upload)
         try:
+            self._check_share(upload.owner, size, referred)
             asked = Announced(upload.kind, name, size, upload.accepts, upload.slot)
             ending = self._admitted(asked, referred, upload.sent)
             upload.name, upload.size, upload.path = name, size, upload.path.with_name(f"{upload.kind}{ending}")
@@ -201,8 +211,8 @@ class Uploads:
         """The upload of a job that waits since an earlier run (see `about`). If it is `expected`, its copy follows."""
         known = self._known.get(plain["id"])
         if known is None:
-            path = self._folder / Path(plain["id"]).name / Path(plain.pop("file")).name
-            known = Upload(**{**plain, "accepts": tuple(plain["accepts"])}, path=path, busy=expected)
+            known = _of_about(plain, self._folder / Path(plain["id"]).name)
+            known.busy = expected
             if expected:
                 self._know(known)
         return known
@@ -226,7 +236,7 @@ class Uploads:
         for old in sorted(self._known.values(), key=lambda upload: upload.at):
             if too_much <= 0 and len(self._known) - len(going) < FILES_MOST:
                 break
-            if old.complete and str(old.path) in referred and str(old.path) not in needed:
+            if old.complete and not _stays(old, referred, needed):
                 going.append(old)
                 too_much -= old.size
         freed = sum(old.size for old in going)
@@ -247,6 +257,15 @@ class Uploads:
         if len(self._known) - len(going) >= FILES_MOST:
             why = f"the limit of {FILES_MOST} files is reached; wait until some jobs have ended"
             raise ApiError(413, "many_files", why, count=FILES_MOST)
+
+    def _check_share(self, owner: str, size: int, referred: Collection[str]) -> None:
+        """`ApiError` if the files of a program would leave no space for others. Those that make room do not count."""
+        needed = set(self._needed()) if owner else ()
+        mine = [one.size for one in self._known.values() if one.owner == owner and _stays(one, referred, needed)]
+        files, most = int(SHARE * FILES_MOST), int(SHARE * self.quota)
+        if owner and (len(mine) >= files or sum(mine) + size > most):
+            why = f"a token may have {files} files, with {_bytes(most)} of {_bytes(self.quota)}; remove some of them"
+            raise ApiError(413, "share", why, count=files, most=most)
 
     def _sweep(self) -> None:
         """Remove what was announced and did not begin. Files of waiting jobs come one after the other: while one of
@@ -323,11 +342,22 @@ class Uploads:
         self._by_path.pop(str(upload.path), None)
 
 
+def _stays(upload: Upload, referred: Collection[str], needed: Collection[str]) -> bool:
+    """Whether it makes no room for others: no job uses it yet, or one that has not ended needs it."""
+    return str(upload.path) not in referred or str(upload.path) in needed
+
+
 def about(upload: Upload) -> dict[str, Any]:
     """An upload as it is stored."""
-    names = ("id", "kind", "name", "size", "at", "seconds", "slot", "accepts", "source")
     more = {"more": upload.more} if upload.more else {}  # earlier versions know no such field
-    return {**{name: getattr(upload, name) for name in names}, **more, "file": upload.path.name}
+    return {**{name: getattr(upload, name) for name in _STORED}, **more, "file": upload.path.name}
+
+
+def _of_about(plain: dict[str, Any], folder: Path) -> Upload:
+    """The upload of what `about` gave, without the fields of later versions."""
+    known = {name: plain[name] for name in (*_STORED, "more") if name in plain}
+    known["accepts"] = tuple(plain.get("accepts", ()))
+    return Upload(**known, path=folder / Path(plain["file"]).name)
 
 
 def remove_file(path: Path) -> None:

@@ -188,7 +188,7 @@ def test_both_languages_have_all_texts() -> None:
 
 NO_PAGE = {
     "bad_request", "conflict", "disk", "foreign_host", "foreign_origin", "no_session", "no_ticket", "not_ours",
-    "timeout", "too_large", "too_many_followers", "too_many_pages",
+    "share", "timeout", "too_large", "too_many_followers", "too_many_pages",
 }  # fmt: skip
 """Refusals of calls that the page does not make, or of which their own sentence tells more."""
 

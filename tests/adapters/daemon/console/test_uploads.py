@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from pathlib import Path
 
+import orjson
 import pytest
 
 from wakestream.adapters.daemon.api.auth import ApiError
+from wakestream.adapters.daemon.console import uploads
 from wakestream.adapters.daemon.console.upload_validation import Announced, checked, likely_ending
-from wakestream.adapters.daemon.console.uploads import Uploads
+from wakestream.adapters.daemon.console.uploads import Upload, Uploads
 
 OUTSIDE = "/../../../../../Documents/x"
 
@@ -47,3 +50,37 @@ def test_what_no_file_can_be_is_refused(accepts: str) -> None:
     with pytest.raises(ApiError, match="may contain video, audio, image, text, and file endings") as refused:
         checked({"kind": "file", "name": "a.glb", "size": 1, "accepts": [".glb", accepts]})
     assert refused.value.status == 400
+
+
+async def test_fields_of_a_later_version_do_not_remove_a_file(tmp_path: Path) -> None:
+    upload = await sent(Uploads(tmp_path, lambda: (), lambda: 0))
+    about = upload.path.with_name("about.json")
+    about.write_bytes(orjson.dumps({**orjson.loads(about.read_bytes()), "v": 1, "later": "x"}))
+    assert Uploads(tmp_path, lambda: (), lambda: 0).get(upload.id).name == "a.bin"
+
+
+async def test_the_files_of_a_program_leave_space_and_places_for_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = Uploads(tmp_path, lambda: (), lambda: 0, quota=10_000)
+    await sent(found, 7000, "shop")
+    with pytest.raises(ApiError, match=r"7\.5 .* of 10\.0") as refused:
+        await sent(found, 1000, "shop")
+    assert refused.value.status == 413
+    await sent(found, 1000, "other")
+    monkeypatch.setattr(uploads, "FILES_MOST", 4)
+    await sent(found, 1, "other")
+    await sent(found, 1, "other")
+    with pytest.raises(ApiError, match="3 files"):
+        await sent(found, 1, "other")
+
+
+async def sent(found: Uploads, size: int = 1, token: str = "") -> Upload:
+    """A file that has arrived."""
+
+    async def chunks() -> AsyncIterator[bytes]:
+        yield b"a" * size
+
+    announced = Announced("file", "a.bin", size, (), "")
+    upload = found.announce(announced, (), more={"token": token} if token else None)
+    return await found.receive(upload.id, chunks())
