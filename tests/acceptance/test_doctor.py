@@ -5,6 +5,7 @@ import contextlib
 import errno
 import json
 import os
+import re
 import sys
 import time
 from collections.abc import AsyncIterator
@@ -191,39 +192,60 @@ async def test_the_doctor_fails_exactly_where_the_daemons_jobs_fail(scene: Scene
     assert found["worker"].level != "skipped"
 
 
-async def test_without_a_hub_the_connection_check_fails_with_advice(scene: Scene) -> None:
-    scene.settings = Settings(hub_url="ws://127.0.0.1:9/dsp", key=Secret("ws_client_x"))
-    found = await scene.look()
-    assert found["hub"].level == "fault"
-    assert "nothing listens there (connection refused)" in found["hub"].says
-    assert "firewall" in found["hub"].todo
-    assert found["monitor"].level == found["worker"].level == "skipped"
-    assert found["monitor"].says == found["worker"].says == "not checked: the hub is down"
+DOWN, KEY = "ws://127.0.0.1:9/dsp", Secret("ws_client_" + "A" * 43)
+ABSENT = {"monitor": "skipped", "worker": "skipped"}
 
 
-async def test_an_authority_that_cannot_be_read_is_a_finding_like_any_other(scene: Scene) -> None:
-    scene.settings = Settings(hub_url="wss://127.0.0.1:9/dsp", key=Secret("ws_client_x"), ca=scene.folder / "none.pem")
-    found = await scene.look()
-    assert (found["settings"].level, "none.pem cannot be read" in found["settings"].says) == ("fault", True)
-
-
-async def test_an_unknown_license_fails_the_license_check_only(scene: Scene) -> None:
-    await scene.hub()
-    scene.settings = replace(scene.settings, key=Secret("ws_client_" + "A" * 43))
-    found = await scene.look()
-    assert found["license"].level == "fault"
-    assert "does not know the license key" in found["license"].says
-    assert found["monitor"].level == "skipped"
+@pytest.mark.parametrize(
+    ("runs", "settings", "wake", "levels", "says"),
+    [
+        pytest.param((), {"hub_url": DOWN, "key": KEY}, None, {"hub": "fault", **ABSENT},
+                     {"hub": "nothing listens there (connection refused).*firewall",
+                      **dict.fromkeys(ABSENT, "not checked: the hub is down")}, id="no hub"),
+        pytest.param((), {"hub_url": DOWN, "key": KEY, "ca": Path("none.pem")}, None, {"settings": "fault"},
+                     {"settings": "none.pem cannot be read"}, id="an authority that cannot be read"),
+        pytest.param(("hub",), {"key": KEY}, None, {"license": "fault", "monitor": "skipped"},
+                     {"license": "does not know the license key"}, id="an unknown license"),
+        pytest.param(("hub",), {}, None, {"monitor": "fault"},
+                     {"monitor": "the GPU cannot be started.*wakestream monitor"}, id="no monitor"),
+        pytest.param(("hub",), {}, 5.0, {"wake": "fault"}, {"wake": "no monitor is connected"}, id="no start"),
+        pytest.param(("hub", "monitor", "worker"), {}, 5.0, {"wake": "ok"}, {"wake": "the GPU is already online"},
+                     id="a GPU that is on need not be waited for"),
+        # Jobs need no secret here.
+        pytest.param(("hub", "monitor", "worker"), {"api_secret": Secret("wrong")}, None,
+                     {"secret": "warning", "upload": None}, {"secret": "HEYGEM_API_SECRET must be the same"},
+                     id="a wrong secret"),
+        pytest.param(("hub", "monitor", "worker"), {"worker_url": None}, None, {"secret": "ok"},
+                     {"secret": "WAKESTREAM_SECRET_HOSTS"}, id="a secret that is only not sent to the hub's worker"),
+    ],
+)  # fmt: skip
+async def test_what_is_broken_is_found_where_it_is_and_says_what_to_do(
+    scene: Scene, runs: tuple[str, ...], settings: dict[str, Any], wake: float | None,
+    levels: dict[str, str | None], says: dict[str, str],
+) -> None:  # fmt: skip
+    for program in runs:
+        await getattr(scene, program)(**({"on": True} if program == "monitor" else {}))
+    scene.settings = replace(scene.settings, **settings)
+    found = await scene.look(wake)
+    assert {check: found[check].level if check in found else None for check in levels} == levels
+    for check, words in says.items():
+        assert re.search(words.replace("(", r"\(").replace(")", r"\)"), f"{found[check].says} {found[check].todo}")
 
 
 async def monitor_of(scene: Scene, gpu: str) -> Link:
-    """A monitor that only answers."""
+    """A monitor that answers, and starts nothing: there is no capacity."""
     key = scene.place.book.issue("monitor", gpu, 0.0)[1]
     link = Link(scene.place.hub_url, lambda: m.Register(role="gpu_monitor", token=key, gpus=(gpu,)))
     scene.stack.push_async_callback(link.close)
-    link.events.subscribe(lambda event: answer_status(link, event))
+
+    def answer(event: object) -> None:
+        if isinstance(event, m.Boot):
+            link.send(m.PowerState(gpu=gpu, state="no_capacity", msg="sold out"))
+        elif isinstance(event, m.StatusQuery):  # without an answer the doctor waits for one
+            link.send(m.StatusResponse(request_id=event.request_id, status="stopped", source="gpu_monitor"))
+
+    link.events.subscribe(answer)
     await until(lambda: link.up)
-    link.send(m.PowerState(gpu=gpu, state="off"))
     return link
 
 
@@ -231,8 +253,9 @@ async def test_each_monitor_is_asked_and_a_gpu_without_one_is_a_fault(scene: Sce
     await scene.hub()
     hub = scene.running
     assert hub is not None
-    await monitor_of(scene, "studio")
-    attic = await monitor_of(scene, "attic")
+    studio, attic = await monitor_of(scene, "studio"), await monitor_of(scene, "attic")
+    studio.send(m.PowerState(gpu="studio", state="off"))
+    attic.send(m.PowerState(gpu="attic", state="off"))
     await until(lambda: [gpu.phase for gpu in hub.state.gpus.values()] == ["off", "off"])
     await attic.close()
     await until(lambda: len(hub.state.monitors) == 1)
@@ -241,29 +264,6 @@ async def test_each_monitor_is_asked_and_a_gpu_without_one_is_a_fault(scene: Sce
         ("ok", "GPU studio: the monitor responds: the GPU is stopped"),
         ("fault", "GPU attic: its monitor is not connected, so it cannot be started"),
     ]
-
-
-async def test_without_a_monitor_the_wake_check_fails(scene: Scene) -> None:
-    await scene.hub()
-    found = await scene.look()
-    assert found["monitor"].level == "fault"
-    assert "the GPU cannot be started" in found["monitor"].says
-    assert "wakestream monitor" in found["monitor"].todo
-
-
-async def test_a_gpu_that_does_not_start_is_found_by_waking_it(scene: Scene) -> None:
-    await scene.hub()
-    found = await scene.look(wake_within=5.0)
-    assert found["wake"].level == "fault"
-    assert "no monitor is connected" in found["wake"].says
-
-
-async def test_a_gpu_that_is_online_already_need_not_be_waited_for_to_wake(scene: Scene) -> None:
-    await scene.hub()
-    await scene.monitor(on=True)
-    await scene.worker()
-    found = await scene.look(wake_within=5.0)
-    assert (found["wake"].level, found["wake"].says) == ("ok", "the GPU is already online")
 
 
 async def test_a_kind_that_a_worker_does_not_offer_is_named(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -277,26 +277,6 @@ async def test_a_kind_that_a_worker_does_not_offer_is_named(scene: Scene, monkey
     await scene.worker()
     found = await scene.look()
     assert (found["worker"].level, found["worker"].says) == ("warning", why)
-
-
-async def test_a_wrong_secret_is_a_warning_where_jobs_need_none(scene: Scene) -> None:
-    await scene.hub()
-    await scene.monitor(on=True)
-    await scene.worker()
-    scene.settings = replace(scene.settings, api_secret=Secret("wrong"))
-    found = await scene.look()
-    assert found["secret"].level == "warning"
-    assert "HEYGEM_API_SECRET must be the same" in found["secret"].todo
-    assert "upload" not in found
-
-
-async def test_a_secret_that_is_only_not_sent_is_no_warning_where_jobs_need_none(scene: Scene) -> None:
-    await scene.hub()
-    await scene.monitor(on=True)
-    await scene.worker()
-    scene.settings = replace(scene.settings, worker_url=None)  # the hub names the worker: it gets no secret
-    found = await scene.look()
-    assert (found["secret"].level, "WAKESTREAM_SECRET_HOSTS" in found["secret"].todo) == ("ok", True)
 
 
 async def test_a_proxy_that_blocks_large_requests_fails_the_trial_upload(scene: Scene) -> None:
@@ -391,19 +371,9 @@ async def test_the_command_starts_a_stopped_gpu_and_prints_json(tmp_path: Path) 
     assert found["upload"]["level"] == found["worker"]["level"] == "ok"
 
 
-def answer_status(link: Link, event: object) -> None:
-    """As a monitor does; without an answer the doctor waits for one."""
-    if isinstance(event, m.StatusQuery):
-        link.send(m.StatusResponse(request_id=event.request_id, status="stopped", source="gpu_monitor"))
-
-
 async def test_a_provider_error_is_reported_for_the_gpu_in_its_words(scene: Scene) -> None:
     await scene.hub()
-    key = scene.place.keys["monitor"]
-    link = Link(scene.place.hub_url, lambda: m.Register(role="gpu_monitor", token=key, gpus=("studio",)))
-    scene.stack.push_async_callback(link.close)
-    link.events.subscribe(lambda event: answer_status(link, event))
-    await until(lambda: link.up)
+    link = await monitor_of(scene, "studio")
     assert scene.running is not None
     gpus = scene.running.state.gpus
     for phase, level in (("failed", "warning"), ("no_capacity", "warning"), ("off", "ok"), ("unknown", "fault")):
@@ -459,17 +429,7 @@ async def test_a_daemon_is_looked_at_and_so_is_its_folder(scene: Scene, monkeypa
 
 async def test_after_a_failed_start_the_reason_is_reported(scene: Scene) -> None:
     await scene.hub()
-    key = scene.place.keys["monitor"]
-    link = Link(scene.place.hub_url, lambda: m.Register(role="gpu_monitor", token=key, gpus=("studio",)))
-    scene.stack.push_async_callback(link.close)
-
-    def sold_out(event: object) -> None:
-        if isinstance(event, m.Boot):
-            link.send(m.PowerState(gpu="studio", state="no_capacity", msg="sold out"))
-        answer_status(link, event)
-
-    link.events.subscribe(sold_out)
-    await until(lambda: link.up)
+    await monitor_of(scene, "studio")
     found = await scene.look(wake_within=1.0)
     assert found["wake"].level == "fault"
     assert (found["gpu"].level, "sold out" in found["gpu"].says) == ("warning", True)

@@ -92,21 +92,74 @@ def test_the_env_file_that_users_already_have_is_read(tmp_path: Path) -> None:
     assert found.api_secret == "pa$HOME word"
 
 
+DEEP = "[" * 100_000
+
+
 @pytest.mark.parametrize(
-    ("content", "place"),
+    ("file", "content", "words"),
     [
-        (b"A=1\n\n# note\nthis is not a setting\n", "line 4"),
-        (b"A=1\nNAME\n", "line 2"),
-        (b"A=1\r\nB=\xff\xfe\r\n", "line 2: not UTF-8"),
-        (b"A=\0\0\0", "binary"),
-        (b"A='no end\n", "line 1"),
+        (".env", b"A=1\n\n# note\nthis is not a setting\n", "line 4"),
+        (".env", b"A=1\nNAME\n", "line 2"),
+        (".env", b"A=1\r\nB=\xff\xfe\r\n", "line 2: not UTF-8"),
+        (".env", b"A=\0\0\0", "binary"),
+        (".env", b"A='no end\n", "line 1"),
+        (".env", b"\nHEYGEM_SERVER_URL=ftp://x\n", "line 2 (HEYGEM_SERVER_URL) "),
+        ("config.dat", b"# one\nAPI_SERVER_URL=ftp://hub\n", "line 2 (API_SERVER_URL)"),
+        ("wakestream.toml", b'hub = "http://h"\nonline_timout = 3\n', "line 2 (online_timout): there is no setting"),
+        ("wakestream.toml", b"online_timout = 3\n", "did you mean 'online_timeout'?"),
+        ("wakestream.toml", b'api_secret = "hunter22"\n', "HEYGEM_API_SECRET"),
+        ("wakestream.toml", b'[webhook]\nsecret = "hunter22"\n', "WAKESTREAM_WEBHOOK_SECRET="),
+        ("wakestream.toml", b"hub = \n", "line 1"),
+        ("wakestream.toml", b"record = 3\n", "line 1 (record) "),
+        (".license", b"", "contains no key"),
+        (".license", b"{", "broken JSON"),
+        (".license", b'{"license_key":' + DEEP.encode(), "broken JSON"),
+        (".license", b'{"key": "hunter22"}', 'has no text for "license_key"'),
+        (".license", b'{"license_key": 3}', 'has no text for "license_key"'),
+        (".license", b"hunter22 words", "not a key"),
+        (".license", b"hunter22" * 65, "not a key"),
     ],
 )
-def test_rubbish_in_the_env_file_is_named_with_its_line(tmp_path: Path, content: bytes, place: str) -> None:
-    (tmp_path / ".env").write_bytes(content)
+def test_what_cannot_be_read_in_a_file_is_named_with_its_place_and_no_secret_is_shown(
+    tmp_path: Path, file: str, content: bytes, words: str
+) -> None:
+    (tmp_path / file).write_bytes(content)
     message = refused(tmp_path)
-    assert str(tmp_path / ".env") in message
-    assert place in message
+    assert message.startswith(str(tmp_path / file))
+    assert words in message
+    assert "hunter22" not in message
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("hub", "ftp://x", "--hub begins with"),
+        ("worker", "ftp://x", "--worker-url "),
+        ("webhook_url", "nonsense", "--webhook "),
+        ("power_start", "a 'b", "--start is not a command line (No closing quotation); write for example"),
+        ("power_timeout", "soon", "--call-timeout "),
+        ("online_timeout", "soon", "--online-timeout "),
+        ("engine_command", DEEP, "nested too deeply"),
+        ("key_file", "none", "does not exist"),
+        ("key_file", "x" * 5000, "x cannot be read"),
+        ("API_SERVER_URL", "ftp://x", "the environment variable API_SERVER_URL begins with"),
+        ("HEYGEM_API_SECRET", "hunter22\r\nX: y", "the environment variable HEYGEM_API_SECRET "),
+        ("WAKESTREAM_POWER_START", "[1", "is not a command line (Expecting"),
+        ("WAKESTREAM_METRICS", "9464", "WAKESTREAM_METRICS '9464' is not HOST:PORT"),
+        ("WAKESTREAM_TRACE", "perhaps", "write true or false"),
+        ("WAKESTREAM_LOG_FORMAT", "xml", "write one of text, json"),
+        ("WAKESTREAM_WEBHOOK_URL", "shop.example/done", "WAKESTREAM_WEBHOOK_URL lacks scheme or host"),
+        ("WAKESTREAM_WEBHOOK_URL", "ftp://shop.example/", "http:// or https://"),
+        ("WAKESTREAM_WEBHOOK_URL", "https://me:hunter22@shop.example/", "user name or a password"),
+        ("WAKESTREAM_WEBHOOK_URL", "https://shop.example/?to=ä&t=hunter22", "ASCII"),
+    ],
+)
+def test_a_value_that_is_wrong_is_named_by_its_flag_or_variable_and_no_secret_is_shown(
+    tmp_path: Path, name: str, value: str, words: str
+) -> None:
+    message = refused(tmp_path, **{name: value}) if name.isupper() else refused(tmp_path, {name: value})
+    assert words in message
+    assert "hunter22" not in message
 
 
 def test_an_env_file_that_is_a_folder_or_far_too_large_is_refused(tmp_path: Path) -> None:
@@ -117,44 +170,9 @@ def test_an_env_file_that_is_a_folder_or_far_too_large_is_refused(tmp_path: Path
     assert "more than" in refused(tmp_path)
 
 
-def test_a_key_file_that_cannot_even_be_looked_at_is_named(tmp_path: Path) -> None:
-    with pytest.raises(SettingsError, match="x cannot be read"):
-        load({"key_file": "x" * 5000}, environment={}, folder=tmp_path)
-
-
 def test_a_byte_order_mark_is_no_part_of_the_first_name(tmp_path: Path) -> None:
     (tmp_path / ".env").write_bytes(b"\xef\xbb\xbfAPI_SERVER_URL=http://h\r\n")
     assert loaded(tmp_path).hub_url == "ws://h/dsp"
-
-
-def test_an_unknown_name_in_the_toml_file_is_answered_with_the_nearest_known_one(tmp_path: Path) -> None:
-    (tmp_path / "wakestream.toml").write_text('hub = "http://h"\nonline_timout = 3\n')
-    message = refused(tmp_path)
-    assert "line 2" in message
-    assert "did you mean 'online_timeout'?" in message
-
-
-def test_a_secret_in_the_toml_file_is_sent_to_the_env_file(tmp_path: Path) -> None:
-    (tmp_path / "wakestream.toml").write_text('api_secret = "hunter22"\n')
-    message = refused(tmp_path)
-    assert "HEYGEM_API_SECRET" in message
-    assert "hunter22" not in message
-
-
-def test_broken_toml_is_named_with_its_line(tmp_path: Path) -> None:
-    (tmp_path / "wakestream.toml").write_text("hub = \n")
-    assert "line 1" in refused(tmp_path)
-
-
-def test_every_refusal_names_its_source(tmp_path: Path) -> None:
-    assert refused(tmp_path, {"hub": "ftp://x"}).startswith("--hub ")
-    assert refused(tmp_path, {"online_timeout": "soon"}).startswith("--online-timeout ")
-    assert refused(tmp_path, API_SERVER_URL="ftp://x").startswith("the environment variable API_SERVER_URL ")
-    (tmp_path / ".env").write_text("\nHEYGEM_SERVER_URL=ftp://x\n")
-    assert refused(tmp_path).startswith(f"{tmp_path / '.env'} line 2 (HEYGEM_SERVER_URL) ")
-    (tmp_path / "wakestream.toml").write_text("record = 3\n")
-    (tmp_path / ".env").unlink()
-    assert refused(tmp_path).startswith(f"{tmp_path / 'wakestream.toml'} line 1 (record) ")
 
 
 def test_a_log_level_is_taken_in_any_case_and_checked(tmp_path: Path) -> None:
@@ -168,24 +186,6 @@ def test_a_license_holds_a_bare_key_or_json(tmp_path: Path, content: str) -> Non
     assert loaded(tmp_path).key == KEY
 
 
-@pytest.mark.parametrize(
-    ("content", "advice"),
-    [
-        ("", "contains no key"),
-        ("{", "broken JSON"),
-        ('{"key": "x"}', 'has no text for "license_key"'),
-        ('{"license_key": 3}', 'has no text for "license_key"'),
-        ("two words", "not a key"),
-        ("x" * 513, "not a key"),
-    ],
-)
-def test_a_license_without_a_key_is_refused_without_being_shown(tmp_path: Path, content: str, advice: str) -> None:
-    (tmp_path / ".license").write_text(content)
-    message = refused(tmp_path)
-    assert advice in message
-    assert str(tmp_path / ".license") in message
-
-
 def test_the_key_of_a_stronger_source_wins(tmp_path: Path) -> None:
     (tmp_path / ".license").write_text("from-license")
     assert loaded(tmp_path).key == "from-license"
@@ -194,10 +194,6 @@ def test_the_key_of_a_stronger_source_wins(tmp_path: Path) -> None:
     assert loaded(tmp_path).key == "from-file"
     assert loaded(tmp_path, WAKESTREAM_KEY="from-environment").key == "from-environment"
     assert loaded(tmp_path, {"key_file": str(tmp_path / "other")}, WAKESTREAM_KEY="e").key == "from-file"
-
-
-def test_a_key_file_that_is_named_must_exist(tmp_path: Path) -> None:
-    assert "does not exist" in refused(tmp_path, {"key_file": str(tmp_path / "none")})
 
 
 @pytest.mark.skipif(os.name != "posix", reason="only POSIX has these permissions")
@@ -217,12 +213,6 @@ def test_secrets_are_never_shown_by_repr(tmp_path: Path) -> None:
     assert "hunter22" not in repr(found)
     assert set(found.secrets) == {KEY, "hunter22"}
     assert f"Bearer {found.api_secret}" == "Bearer hunter22"
-
-
-def test_a_secret_that_is_invalid_in_a_header_is_refused_unprinted(tmp_path: Path) -> None:
-    message = refused(tmp_path, HEYGEM_API_SECRET="hunter22\r\nX: y")
-    assert "HEYGEM_API_SECRET" in message
-    assert "hunter22" not in message
 
 
 def test_every_wait_of_the_policy_can_be_set() -> None:
@@ -274,25 +264,6 @@ def test_metrics_traces_and_json_logs_are_set_in_every_place(tmp_path: Path) -> 
     assert (found.metrics, found.trace, found.log_format) == (("::1", 0), False, "text")
 
 
-@pytest.mark.parametrize(
-    ("variable", "value", "said"),
-    [
-        ("WAKESTREAM_METRICS", "9464", "is not HOST:PORT"),
-        ("WAKESTREAM_TRACE", "perhaps", "write true or false"),
-        ("WAKESTREAM_LOG_FORMAT", "xml", "write one of text, json"),
-        ("WAKESTREAM_WEBHOOK_URL", "shop.example/done", "lacks scheme or host"),
-        ("WAKESTREAM_WEBHOOK_URL", "ftp://shop.example/", "http:// or https://"),
-        ("WAKESTREAM_WEBHOOK_URL", "https://me:marked-word@shop.example/", "user name or a password"),
-        ("WAKESTREAM_WEBHOOK_URL", "https://shop.example/?to=ä&t=marked-word", "ASCII"),
-    ],
-)
-def test_an_invalid_address_is_reported_unprinted(tmp_path: Path, variable: str, value: str, said: str) -> None:
-    message = refused(tmp_path, **{variable: value})
-    assert said in message
-    assert variable in message
-    assert "marked-word" not in message
-
-
 def test_the_webhook_and_its_secret_are_secrets(tmp_path: Path) -> None:
     (tmp_path / "wakestream.toml").write_text('[webhook]\nurl = "https://shop.example/done?token=abc"\n')
     found = loaded(tmp_path, WAKESTREAM_WEBHOOK_SECRET="hunter22")
@@ -300,32 +271,6 @@ def test_the_webhook_and_its_secret_are_secrets(tmp_path: Path) -> None:
     assert set(found.secrets) == {"https://shop.example/done?token=abc", "hunter22"}
     assert "abc" not in repr(found)
     assert "hunter22" not in repr(found)
-
-
-def test_the_webhooks_secret_does_not_belong_into_the_toml_file(tmp_path: Path) -> None:
-    (tmp_path / "wakestream.toml").write_text('[webhook]\nsecret = "hunter22"\n')
-    assert "WAKESTREAM_WEBHOOK_SECRET=" in refused(tmp_path)
-
-
-@pytest.mark.parametrize(
-    ("name", "value", "flag"),
-    [
-        ("worker", "ftp://x", "--worker-url"),
-        ("webhook_url", "nonsense", "--webhook"),
-        ("power_start", "a 'b", "--start"),
-        ("power_timeout", "soon", "--call-timeout"),
-        ("online_timeout", "soon", "--online-timeout"),
-    ],
-)
-def test_a_setting_is_named_by_the_flag_that_it_was_given_by(name: str, value: str, flag: str, tmp_path: Path) -> None:
-    with pytest.raises(SettingsError, match=f"^{flag} "):
-        load({name: value}, environment={}, folder=tmp_path)
-
-
-@pytest.mark.parametrize("text", ["[1", "a 'b"])
-def test_an_unparsable_command_line_is_refused_with_an_example(text: str, tmp_path: Path) -> None:
-    with pytest.raises(SettingsError, match=r"is not a command line \(.*\); write for example"):
-        load({}, environment={"WAKESTREAM_POWER_START": text}, folder=tmp_path)
 
 
 def at_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, files: dict[str, str], here: dict[str, str]) -> Settings:
@@ -408,12 +353,6 @@ def test_a_short_key_in_a_file_is_warned_of(tmp_path: Path) -> None:
     assert "has 5 characters" in loaded(tmp_path).warnings[0]
 
 
-def test_a_setting_that_is_nested_too_deeply_is_wrong_usage(tmp_path: Path) -> None:
-    assert "nested too deeply" in refused(tmp_path, {"engine_command": "[" * 100_000})
-    (tmp_path / ".license").write_text('{"license_key":' + "[" * 100_000)
-    assert "broken JSON" in refused(tmp_path)
-
-
 def test_a_worker_is_looked_at_without_the_hub_where_its_address_and_its_secret_are_set(tmp_path: Path) -> None:
     def straight(**given: str) -> float | None:
         return load({}, environment=given, folder=tmp_path).policy().straight
@@ -446,11 +385,6 @@ def test_config_dat_is_found_in_the_users_settings_folder(tmp_path: Path, monkey
     monkeypatch.chdir(here)
     found = load({}, environment={"WAKESTREAM_CONFIG": str(own)})
     assert (found.hub_url, found.worker_url) == ("ws://here/dsp", "http://own:8383")
-
-
-def test_a_wrong_value_in_config_dat_is_named_with_its_line(tmp_path: Path) -> None:
-    (tmp_path / "config.dat").write_text("# one\nAPI_SERVER_URL=ftp://hub\n")
-    assert "config.dat line 2 (API_SERVER_URL)" in refused(tmp_path)
 
 
 @pytest.mark.parametrize("content", [b"\0\1\2", b"API_SERVER_URL=\xff\xfe", b"#" * (1024 * 1024 + 1)])
