@@ -84,9 +84,7 @@ class ComfyUi(Engine):
 
     async def describe(self) -> Sequence[Kind]:
         """The workflows whose nodes ComfyUI has, with the limits and choices that it knows of their parameters."""
-        status, info = await self._http.json("GET", "/object_info")
-        if status != 200 or not isinstance(info, dict):
-            raise EngineUnreachable(f"{self._http.url} is not a ComfyUI server: HTTP {status} for /object_info")
+        info = await self._http.object("/object_info", f"{self._http.url} is not a ComfyUI server")
         self._kinds = {name: kind.with_schema(info) for name, kind in self._declared.items()}
         return [kind.kind for name, kind in self._kinds.items() if name not in self._lacks]
 
@@ -115,10 +113,8 @@ class ComfyUi(Engine):
     async def _lack(self, kind: WorkflowKind) -> str:
         """A node of the workflow that ComfyUI does not have; empty if it has all."""
         for class_type in sorted({str(node["class_type"]) for node in kind.workflow.values()} - self._known):
-            status, info = await self._http.json("GET", f"/object_info/{quote(class_type, safe='')}")
-            if status != 200 or not isinstance(info, dict):
-                raise EngineUnreachable(f"{self._http.url} is not a ComfyUI server: HTTP {status} for /object_info")
-            if not info:
+            path = f"/object_info/{quote(class_type, safe='')}"
+            if not await self._http.object(path, f"{self._http.url} is not a ComfyUI server"):
                 return class_type
             self._known.add(class_type)
         return ""
@@ -270,19 +266,14 @@ class ComfyUi(Engine):
 
     async def _place(self, prompt: str) -> int | None:
         """0 if it runs, its place in the queue from 1, None if it is in neither."""
-        status, queue = await self._http.json("GET", "/queue")
-        if status != 200 or not isinstance(queue, dict):
-            raise EngineUnreachable(f"{self._http.url} is not a ComfyUI server that works: HTTP {status} for /queue")
+        queue = await self._http.object("/queue", f"{self._http.url} is not a ComfyUI server that works")
         if any(row[1] == prompt for row in queue.get("queue_running", ())):
             return 0
         waiting = [row[1] for row in sorted(queue.get("queue_pending", ()), key=lambda row: row[0])]
         return waiting.index(prompt) + 1 if prompt in waiting else None
 
     async def _history(self, prompt: str) -> dict[str, Any] | None:
-        status, said = await self._http.json("GET", f"/history/{prompt}")
-        if status != 200 or not isinstance(said, dict):
-            raise EngineUnreachable(f"ComfyUI does not show its history: HTTP {status}")
-        found = said.get(prompt)
+        found = (await self._http.object(f"/history/{prompt}", "ComfyUI does not show its history")).get(prompt)
         return found if isinstance(found, dict) else None
 
     async def _outputs(self, prompt: prompts.RunningPrompt) -> Mapping[str, Any]:

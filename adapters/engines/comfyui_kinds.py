@@ -17,7 +17,6 @@ from wakestream.adapters.engines import comfyui_workflow as workflows
 from wakestream.adapters.engines.http_engine import HttpEngine, seed_of
 from wakestream.adapters.engines.manifest import content_of
 from wakestream.adapters.engines.model_files import Model
-from wakestream.operators.model.errors import EngineUnreachable
 from wakestream.streams.protocol.kinds import NAME
 
 Places = Mapping[str, str]
@@ -69,21 +68,13 @@ class Draft:
             lines.append(f"seed = {_text(seed)}  # a job that leaves it out gets a seed of its own")
         for part, places in (("inputs", self.inputs), ("params", self.params), ("outputs", self.outputs)):
             for name, place in places.items():
-                lines += [
-                    "",
-                    f"[kinds.{self.name}.{part}.{name}]",
-                    f"node = {_text(place.place)}  # {self._about(place)}",
-                ]
+                lines += ["", f"[kinds.{self.name}.{part}.{name}]"]
+                lines.append(f"node = {_text(place.place)}  # {self._about(place)}")
                 if place.accepts:
                     lines.append(f"accepts = [{_text(place.accepts)}]")
         for model in self.models:
-            lines += [
-                "",
-                f"[kinds.{self.name}.models.{_text(model.file)}]",
-                f"url = {_text(model.url)}",
-                f"size = {model.size}",
-                f"sha256 = {_text(model.sha256)}",
-            ]
+            lines += ["", f"[kinds.{self.name}.models.{_text(model.file)}]", f"url = {_text(model.url)}"]
+            lines += [f"size = {model.size}", f"sha256 = {_text(model.sha256)}"]
         return "\n".join(lines) + "\n"
 
     def as_json(self) -> dict[str, Any]:
@@ -158,18 +149,12 @@ def draft(path: Path, manifest: Path, wanted: Chosen, info: Mapping[str, Any]) -
     workflow = workflows.load_workflow(path)
     proposed = workflows.propose(workflow, info)
     made = Draft(
-        wanted.name if wanted.name is not None else _name_from(path),
-        wanted.title,
-        path,
-        manifest,
-        workflow,
+        wanted.name if wanted.name is not None else _name_from(path), wanted.title, path, manifest, workflow,
         {key: _input(key, text, workflow, info) for key, text in wanted.inputs.items()} or proposed.inputs,
         {key: _param(key, text, workflow) for key, text in wanted.params.items()} or proposed.params,
         {key: _output(key, node, workflow, proposed.outputs) for key, node in wanted.outputs.items()}
-        or proposed.outputs,
-        info,
-        wanted.models,
-    )
+        or proposed.outputs, info, wanted.models,
+    )  # fmt: skip
     for each in (made.name, *made.inputs, *made.params, *made.outputs):
         if NAME.fullmatch(each) is None:
             raise SettingsError(
@@ -186,12 +171,9 @@ async def object_info(url: str) -> Mapping[str, Any]:
     """What the nodes of the ComfyUI at this address take and give. Raises `EngineUnreachable`."""
     http = HttpEngine(url, "ComfyUI")
     try:
-        status, info = await http.json("GET", "/object_info")
+        return await http.object("/object_info", f"{url} is not a ComfyUI server")
     finally:
         await http.close()
-    if status != 200 or not isinstance(info, dict):
-        raise EngineUnreachable(f"{url} is not a ComfyUI server: HTTP {status} for /object_info")
-    return info
 
 
 def _input(name: str, text: str, workflow: workflows.Workflow, info: Mapping[str, Any]) -> workflows.Place:

@@ -111,11 +111,9 @@ class Command(Engine):
                 return Readiness(False, why if len(self.programs) == 1 else f"kind {name}: {why}")
         return Readiness(True)
 
-    async def render(self, work: Work) -> AsyncGenerator[Frame | Line | Made, None]:
+    def render(self, work: Work) -> AsyncGenerator[Frame | Line | Made, None]:
         """Run the program of the work's kind."""
-        async with aclosing(self.programs[work.kind].run(work, self._limit, self._box)) as items:
-            async for item in items:
-                yield item
+        return self.programs[work.kind].run(work, self._limit, self._box)
 
     async def cancel(self, work: Work) -> None:
         """Nothing is left to stop when the generator is closed: that kills the program and its children."""

@@ -92,9 +92,7 @@ class Gradio(Engine):
         await self._login()
         found = {}
         for path in ("/gradio_api/info", "/config"):
-            status, found[path] = await self._http.json("GET", path)
-            if status != 200 or not isinstance(found[path], dict):
-                raise EngineUnreachable(f"{self._http.url} is not a Gradio app: HTTP {status} for {path}")
+            found[path] = await self._http.object(path, f"{self._http.url} is not a Gradio app")
         self._app = found["/config"].get("app_id")
         self._endpoints = endpoints_of(found["/gradio_api/info"], found["/config"])
         if not self._endpoints:

@@ -133,6 +133,13 @@ class HttpEngine:
         except orjson.JSONDecodeError:
             return response.status, None
 
+    async def object(self, path: str, otherwise: str) -> dict[str, Any]:
+        """The JSON object at a path. Raises `EngineUnreachable` for another answer, which begins with `otherwise`."""
+        status, found = await self.json("GET", path)
+        if status != 200 or not isinstance(found, dict):
+            raise EngineUnreachable(f"{otherwise}: HTTP {status} for {path}")
+        return found
+
     async def body(self, response: aiohttp.ClientResponse) -> bytes:
         """The whole body of an answer. Raises `TaskFailed` if it is too large."""
         raw = await response.content.read(MAX_JSON) if response.content_length != 0 else b""

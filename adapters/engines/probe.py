@@ -38,6 +38,7 @@ AT_ONCE: Final = 4
 _IMAGES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".gif"})
 _IMAGE_FORMATS = "png_pipe,jpeg_pipe,webp_pipe,gif"
 
+_LOOK = ("-hide_banner", "-nostdin", "-nostats", "-threads", "1")
 _LIMITS = 'ulimit -v "$1" 2>/dev/null; shift; exec "$@"'
 _LINES = 200
 _STREAM: dict[Which, str] = {"video": "v", "audio": "a"}
@@ -141,7 +142,7 @@ async def _decode_one(path: Path, which: Which, formats: str) -> list[str]:
 
 def _command(program: str, path: Path, which: Which, formats: str) -> list[str]:
     stream = _STREAM[which]
-    read = [program, "-hide_banner", "-nostdin", "-nostats", "-threads", "1", *source(path, ANY_MEMORY, formats)]
+    read = [program, *_LOOK, *source(path, ANY_MEMORY, formats)]
     one = ["-map", f"0:{stream}:0", f"-frames:{stream}", "1", "-progress", "pipe:1", "-f", "null", "-"]
     return limited([*read, *one])
 
@@ -208,8 +209,12 @@ async def preview(path: Path) -> Preview | None:
 
 
 async def _run(program: str, path: Path, jpeg: Path, lines: deque[str]) -> None:
-    look = (program, "-hide_banner", "-nostdin", "-nostats", "-threads", "1", *source(path, ANY_MEMORY, FORMATS))
-    command = [*look, *(_SOUND if path.suffix.lower() in _SOUNDS else (*_PICTURE, str(jpeg)))]
+    command = [
+        program,
+        *_LOOK,
+        *source(path, ANY_MEMORY, FORMATS),
+        *(_SOUND if path.suffix.lower() in _SOUNDS else (*_PICTURE, str(jpeg))),
+    ]
     async with aclosing(run_program(limited(command), limit=60.0, merge=True)) as output:
         async for line in output:
             lines.append(line)

@@ -34,8 +34,7 @@ def scene(tmp_path: Path, user: User) -> Scene:
 
 
 async def test_two_files_and_a_parameter_go_in_and_two_files_come_out(scene: Scene) -> None:
-    async with scene.place.hub() as hub, scene.worker(), scene.client() as client:
-        await gpu_online(hub)
+    async with scene.gpu(), scene.client() as client:
         job = scene.job("one", times=2)
         done = await scene.run(client, job)
         whole, log = job.outputs.values()
@@ -47,8 +46,7 @@ async def test_two_files_and_a_parameter_go_in_and_two_files_come_out(scene: Sce
 
 
 async def test_the_cache_knows_kind_and_parameters(scene: Scene) -> None:
-    async with scene.place.hub() as hub, scene.worker(), scene.client() as client:
-        await gpu_online(hub)
+    async with scene.gpu(), scene.client() as client:
         jobs = [
             scene.job("one", outputs=["whole"]),
             scene.job("default", outputs=["whole"], times=1),
@@ -66,8 +64,7 @@ async def test_the_cache_knows_kind_and_parameters(scene: Scene) -> None:
 async def test_64_files_go_in(scene: Scene) -> None:
     kind = Kind("many", tuple(Slot(f"f{n}") for n in range(64)), (Slot("whole", (".bin",)),))
     scene.engine.kinds = [kind]
-    async with scene.place.hub() as hub, scene.worker(), scene.client() as client:
-        await gpu_online(hub)
+    async with scene.gpu(), scene.client() as client:
         inputs = {f"f{n}": scene.file(f"{n}.bin", bytes([n]) * 100) for n in range(64)}
         done = await scene.run(client, e.Job("many", inputs, {"whole": scene.folder / "whole.bin"}, "many"))
         assert done == e.Done(scene.folder / "whole.bin", 6400)
@@ -83,8 +80,7 @@ def cut(scene: Scene, name: str, *outputs: str, files: int = 9, **params: Any) -
 
 async def test_a_list_of_any_length_goes_in_and_comes_out_and_no_file_is_replaced(scene: Scene) -> None:
     scene.engine.kinds = [CUT]
-    async with scene.place.hub() as hub, scene.worker(), scene.client() as client:
-        await gpu_online(hub)
+    async with scene.gpu(), scene.client() as client:
         job = cut(scene, "one", "parts")
         folder = job.output.parent
         (folder / "one.parts_3.bin").write_bytes(b"a file of the user's")
@@ -101,8 +97,7 @@ async def test_a_list_of_any_length_goes_in_and_comes_out_and_no_file_is_replace
 
 async def test_what_was_made_arrives_and_what_was_not_is_named(scene: Scene) -> None:
     scene.engine.kinds = [CUT]
-    async with scene.place.hub() as hub, scene.worker(), scene.client() as client:
-        await gpu_online(hub)
+    async with scene.gpu(), scene.client() as client:
         done = await scene.run(client, cut(scene, "one", "parts", "parts_2", "parts_7", "mask", parts=3))
         assert isinstance(done, e.Done)
         assert [file.name for file in done.files] == ["parts", "parts_2", "parts_3"]
@@ -136,8 +131,7 @@ async def test_peers_that_know_no_lists_see_eight_files(scene: Scene) -> None:
 async def test_a_worker_refuses_what_does_not_fit_and_names_the_field(
     scene: Scene, change: dict[str, Any], words: str
 ) -> None:
-    async with scene.place.hub() as hub, scene.worker(), scene.client() as client:
-        await gpu_online(hub)
+    async with scene.gpu() as hub, scene.client() as client:
         hub.state.gpus["gpu"].kinds = None  # as at a hub that does not learn the kinds
         failed = await scene.run(client, scene.job("one", **change))
         assert isinstance(failed, e.Failed)
@@ -184,14 +178,12 @@ async def test_results_of_several_files_survive_a_restart_of_the_worker(scene: S
 
 async def test_a_job_of_any_kind_holds_the_gpu_until_it_is_done(scene: Scene) -> None:
     scene.engine.go_on.clear()
-    async with scene.place.hub() as hub, scene.worker():
-        await gpu_online(hub)
-        async with scene.client() as client:
-            running = asyncio.create_task(scene.run(client, scene.job("one")))
-            await scene.engine.began.wait()
-            assert held(hub) == ["one"]
-            scene.engine.go_on.set()
-            assert isinstance(await running, e.Done)
+    async with scene.gpu() as hub, scene.client() as client:
+        running = asyncio.create_task(scene.run(client, scene.job("one")))
+        await scene.engine.began.wait()
+        assert held(hub) == ["one"]
+        scene.engine.go_on.set()
+        assert isinstance(await running, e.Done)
 
 
 async def test_a_deployed_hub_and_a_deployed_worker_are_named_as_the_part_to_update(scene: Scene) -> None:
@@ -224,10 +216,8 @@ async def open_workers(url: str) -> AsyncIterator[HttpWorkers]:
 
 async def test_a_recorded_job_of_any_kind_runs_again_as_it_was(scene: Scene, tmp_path: Path) -> None:
     records = tmp_path / "records"
-    async with scene.place.hub() as hub, scene.worker():
-        await gpu_online(hub)
-        async with scene.client(record=records) as client:
-            assert isinstance(await scene.run(client, scene.job("one", times=3)), e.Done)
+    async with scene.gpu(), scene.client(record=records) as client:
+        assert isinstance(await scene.run(client, scene.job("one", times=3)), e.Done)
     (log,) = records.rglob("*.jsonl")
     again = await asyncio.to_thread(lambda: run_log(read(LogFile((log,)))))
     assert again.result == "same"
@@ -241,8 +231,7 @@ OUTS = ("--out", "whole=whole.bin", "--out", "log=log.txt")
 async def test_submit_runs_a_job_of_any_kind_here_and_through_the_daemon(
     scene: Scene, user: User, through: str
 ) -> None:
-    async with scene.place.hub() as hub, scene.worker(), AsyncExitStack() as stack:
-        await gpu_online(hub)
+    async with scene.gpu(), AsyncExitStack() as stack:
         api = await stack.enter_async_context(daemon(user)) if through == "daemon" else None
         async with user.runs("submit", *JOIN, *OUTS, "--json", "--job-id", "one") as running:
             ran = await running.ended()
@@ -290,8 +279,7 @@ async def test_a_secret_outlives_the_daemon_until_its_job_has_ended_and_no_longe
 async def test_a_job_without_the_daemon_leaves_no_secret_on_any_disk(scene: Scene, user: User) -> None:
     secret, hidden = "open sesame 1003", {"type": "string", "format": "password"}
     scene.engine.kinds = [Kind("join", KINDS[0].inputs, (Slot("whole"),), {"properties": {"hub": hidden}})]
-    async with scene.place.hub() as hub, scene.worker():
-        await gpu_online(hub)
+    async with scene.gpu():
         outputs = ("--out", "whole=whole.bin", "--foreground", "--record", "records", "-v")
         ran = await user.run("submit", *JOIN[:-2], *outputs, "--param", f"hub={secret}")
         assert (ran.code, secret in ran.out + ran.err) == (0, False), ran.err
@@ -307,8 +295,7 @@ async def test_the_value_of_a_secret_parameter_is_shown_nowhere(
     scene.engine.kinds = [Kind("join", KINDS[0].inputs, (Slot("whole"),), {"properties": {"hub": hidden}})]
     submit = ("submit", *JOIN[:-2], "--out", "whole=whole.bin", "--job-id", "one", "--param")
     said = []
-    async with scene.place.hub() as hub, scene.worker():
-        await gpu_online(hub)
+    async with scene.gpu():
         short = await user.run(*submit, "hub=abc")
         assert "parameter hub: the value is too short; give 4 characters or more" in short.err
         for _ in range(2):  # the second daemon reads the job in its journal
@@ -327,8 +314,7 @@ async def test_the_value_of_a_secret_parameter_is_shown_nowhere(
 
 
 async def test_the_daemon_does_the_same_work_once_and_other_parameters_again(scene: Scene, user: User) -> None:
-    async with scene.place.hub() as hub, scene.worker():
-        await gpu_online(hub)
+    async with scene.gpu():
         async with daemon(user) as api:
             await user.run("submit", *JOIN, *OUTS, "--job-id", "one")
             other = ("--out", "whole=again.bin", "--out", "log=again.txt")
@@ -348,8 +334,7 @@ async def test_the_daemon_does_the_same_work_once_and_other_parameters_again(sce
 
 @pytest.mark.parametrize("through", ["foreground", "daemon"])
 async def test_submit_takes_a_job_of_one_file(scene: Scene, user: User, through: str) -> None:
-    async with scene.place.hub() as hub, scene.worker(), AsyncExitStack() as stack:
-        await gpu_online(hub)
+    async with scene.gpu(), AsyncExitStack() as stack:
         if through == "daemon":
             await stack.enter_async_context(daemon(user))
         one = ("--kind", "reverse", "--in", "first=clip.mp4", "--out", "whole=whole.bin")
@@ -406,8 +391,7 @@ WHOLE = (b"a" * 5000 + b"b" * 3000)[::-1] * 2
 
 async def test_three_jobs_in_a_row_send_only_the_first_ones_files_and_fetch_only_the_last_result(scene: Scene) -> None:
     three, record = _three(scene), scene.folder / "logs"
-    async with scene.place.hub() as hub, scene.worker(), scene.client(record, three) as client:
-        await gpu_online(hub)
+    async with scene.gpu(), scene.client(record, three) as client:
         job = scene.job("one", outputs=["whole"])
         done = await scene.run(client, job)
     assert done == e.Done(scene.folder / "three.bin", 16000)
@@ -432,8 +416,7 @@ async def test_the_result_of_a_lipsync_is_an_input_of_the_next_job_without_a_tra
     def two(s: Stages) -> Events:
         return s.submit().pipe(then(s.online, s.dedupe, s.upload, s.synthesize, s.follow, s.then_job(reverse)))
 
-    async with scene.place.hub() as hub, scene.worker(), scene.client(build=two) as client:
-        await gpu_online(hub)
+    async with scene.gpu(), scene.client(build=two) as client:
         first, second = scene.file("a.mp4", b"a" * 5000), scene.file("b.wav", b"b" * 3000)
         job = e.Job.lipsync("one", first, second, scene.folder / "one.mp4")
         assert isinstance(await scene.run(client, job), e.Done)
@@ -444,8 +427,7 @@ async def test_the_result_of_a_lipsync_is_an_input_of_the_next_job_without_a_tra
 
 async def test_a_third_job_that_fails_does_not_run_the_first_two_again(scene: Scene) -> None:
     three = _three(scene)
-    async with scene.place.hub() as hub, scene.worker(), scene.client(build=three) as client:
-        await gpu_online(hub)
+    async with scene.gpu(), scene.client(build=three) as client:
         scene.engine.failing = 3
         failed = await scene.run(client, scene.job("one", outputs=["whole"]))
         assert isinstance(failed, e.Failed)
@@ -525,8 +507,7 @@ async def test_the_daemon_uses_no_result_for_a_blank_seed_and_none_with_again(sc
         assert outcome["event"] == "done", outcome
         return str(outcome.get("reused", ""))
 
-    async with scene.place.hub() as hub, scene.worker():
-        await gpu_online(hub)
+    async with scene.gpu():
         async with daemon(user) as api:
             fixed = ("--param", "seed=5")
             assert [await reused(api, job, *fixed) for job in ("s1", "s2")] == ["", "s1"]
@@ -540,36 +521,33 @@ async def test_rerun_makes_a_new_result_beside_the_first_one_with_the_parameters
     scene: Scene, user: User
 ) -> None:
     scene.engine.kinds = [VARIED, *KINDS]
-    async with scene.place.hub() as hub, scene.worker():
-        await gpu_online(hub)
-        async with daemon(user) as api:
-            draw = ("--kind", "draw", "--in", "first=clip.mp4", "--param", "seed=5", "--out", "whole=one.bin")
-            assert (await user.run("submit", *draw, "--job-id", "one")).code == 0
-            same = await user.run("rerun", "one", "--json")
-            assert (same.code, Path(same.last["path"]).name, same.last.get("reused")) == (0, "one-2.bin", None)
-            other = await user.run("rerun", "one", "--param", "seed=6", "-o", "six.bin", "--json")
-            assert (other.code, Path(other.last["path"]).name) == (0, "six.bin")
-            assert [work.params["seed"] for work in scene.engine.works] == [5, 5, 6]
-            taken = await user.run("rerun", "one", "-o", "six.bin")
-            assert (taken.code, "six.bin exists" in taken.err) == (2, True)
-            wrong = await user.run("rerun", "one", "--param", "sed=6")
-            assert (wrong.code != 0, "'sed'" in wrong.err) == (True, True), wrong
-            detached = await user.run("rerun", "one", "--detach")
-            assert (await api.outcome(detached.out.strip()))["event"] == "done"
-            assert (await api.job(detached.out.strip()))["retry_of"] is None
-            pair = await user.run("submit", "clip.mp4", "speech.wav", "--detach", "-o", "talk.mp4", "--job-id", "pair")
-            assert pair.code == 0
-            assert (await user.run("rerun", "pair", "--detach")).code == 0
-            first, again = (await api.ask("GET", "/api/jobs?limit=2"))[1]["jobs"]
-            assert [first[name] for name in ("video", "audio")] == [again[name] for name in ("video", "audio")]
+    async with scene.gpu(), daemon(user) as api:
+        draw = ("--kind", "draw", "--in", "first=clip.mp4", "--param", "seed=5", "--out", "whole=one.bin")
+        assert (await user.run("submit", *draw, "--job-id", "one")).code == 0
+        same = await user.run("rerun", "one", "--json")
+        assert (same.code, Path(same.last["path"]).name, same.last.get("reused")) == (0, "one-2.bin", None)
+        other = await user.run("rerun", "one", "--param", "seed=6", "-o", "six.bin", "--json")
+        assert (other.code, Path(other.last["path"]).name) == (0, "six.bin")
+        assert [work.params["seed"] for work in scene.engine.works] == [5, 5, 6]
+        taken = await user.run("rerun", "one", "-o", "six.bin")
+        assert (taken.code, "six.bin exists" in taken.err) == (2, True)
+        wrong = await user.run("rerun", "one", "--param", "sed=6")
+        assert (wrong.code != 0, "'sed'" in wrong.err) == (True, True), wrong
+        detached = await user.run("rerun", "one", "--detach")
+        assert (await api.outcome(detached.out.strip()))["event"] == "done"
+        assert (await api.job(detached.out.strip()))["retry_of"] is None
+        pair = await user.run("submit", "clip.mp4", "speech.wav", "--detach", "-o", "talk.mp4", "--job-id", "pair")
+        assert pair.code == 0
+        assert (await user.run("rerun", "pair", "--detach")).code == 0
+        first, again = (await api.ask("GET", "/api/jobs?limit=2"))[1]["jobs"]
+        assert [first[name] for name in ("video", "audio")] == [again[name] for name in ("video", "audio")]
 
 
 async def test_a_result_that_the_user_did_not_name_has_the_ending_of_its_content(scene: Scene, user: User) -> None:
     scene.engine.kinds = [Kind("copy", (Slot("first"),), (Slot("whole", (".png",)),))]
     (user.folder / "photo.png").write_bytes(b"RIFF\0\0\0\0WEBPVP8 " + bytes(5000))
     copy = ("submit", "--kind", "copy", "--in", "first=photo.png", "--no-probe", "--again", "--json")
-    async with scene.place.hub() as hub, scene.worker():
-        await gpu_online(hub)
+    async with scene.gpu():
         async with daemon(user):
             derived = await user.run(*copy)
             named = await user.run(*copy, "--out", "whole=x.jpg")

@@ -20,6 +20,7 @@ from tests.support.programs import plain_server
 from wakestream.adapters.engines import cog, cog_files
 from wakestream.adapters.engines.config import EngineConfig
 from wakestream.adapters.engines.watchdog import Watchdog
+from wakestream.adapters.runtime.tasks import end
 from wakestream.adapters.worker import program as worker_program
 from wakestream.operators.model.engine import Frame, Kind, Line, Made, Preview, Slot, Waits, Work, numbered
 from wakestream.operators.model.errors import EngineUnreachable, NoSpace, TaskFailed, WakestreamError, WrongInput
@@ -281,8 +282,7 @@ async def test_a_cancel_frees_the_server_for_the_next_work(place: Place) -> None
         async with aclosing(engine.render(first)) as items:
             waiting = asyncio.ensure_future(anext(items))
             await place.began()
-            waiting.cancel()
-            await asyncio.wait([waiting])
+            await end(waiting)
         await engine.cancel(first)
         assert (await made(engine, place.work("second")))["output"].read_bytes() == place.image.read_bytes()
         await engine.cancel(first)  # one that has ended
@@ -490,8 +490,7 @@ async def test_an_engine_that_comes_back_follows_the_work_that_runs(place: Place
     async with ready(place, server) as before:
         task = asyncio.create_task(made(before, place.work(gate=str(place.gate))))
         await place.began()
-        task.cancel()
-        await asyncio.wait([task])
+        await end(task)
         await before.close()
         again = asyncio.create_task(made(place.engine(server), place.work(gate=str(place.gate))))
         await asyncio.sleep(0)
@@ -517,8 +516,7 @@ async def test_a_result_that_came_while_no_worker_was_there_is_made_again(
     async with ready(place, server) as before:
         task = asyncio.create_task(made(before, place.work(gate=str(place.gate))))
         await place.began()
-        task.cancel()
-        await asyncio.wait([task])
+        await end(task)
         await before.close()
         place.gate.touch()
         await until(lambda: _has(server.folder / "server.log", "Failed to upload file output"))

@@ -34,6 +34,7 @@ from wakestream.adapters.engines.samples import make_video
 from wakestream.adapters.engines.watchdog import Watchdog
 from wakestream.adapters.net.hub_link import Link
 from wakestream.adapters.runtime.ffmpeg_program import found_ffmpeg
+from wakestream.adapters.runtime.tasks import end
 from wakestream.adapters.worker import task_queue
 from wakestream.adapters.worker.config import WorkerConfig
 from wakestream.adapters.worker.program import running_worker
@@ -396,8 +397,7 @@ async def test_a_cancel_of_work_that_waits_leaves_the_running_prompt_alone(place
     async with aclosing(engine.render(work)) as items:
         rendering = asyncio.create_task(_drained(items))
         await place.until_queue(lambda _, waiting: waiting == [prompt_id(work)])
-        rendering.cancel()
-        await asyncio.wait([rendering])
+        await end(rendering)
     await engine.cancel(work)
     assert await place.queue() == ([other], [])
     assert (await place.ended(other))["status"]["status_str"] == "success"
@@ -413,8 +413,7 @@ async def test_a_cancel_while_files_are_sent_starts_nothing(place: Case) -> None
     place.proxy.set(up=Fault(rate=20_000_000))
     rendering = asyncio.create_task(done(engine, work))
     await place.proxy.until(lambda proxy: proxy.passed["up"] - sent > 5_000_000)
-    rendering.cancel()
-    await asyncio.wait([rendering])
+    await end(rendering)
     place.proxy.heal()
     await engine.cancel(work)
     assert await place.queue() == ([], [])
@@ -429,8 +428,7 @@ async def test_a_cancel_while_the_answer_to_the_prompt_is_on_its_way_stops_it(pl
         while prompt_id(work) not in engine._sent:  # noqa: ASYNC110 - nothing announces it
             await asyncio.sleep(0)
     place.proxy.set(down=Fault(stall=True))
-    rendering.cancel()
-    await asyncio.wait([rendering])
+    await end(rendering)
     cancelling = asyncio.create_task(engine.cancel(work))
     await place.until_queue(lambda running, _: running == [prompt_id(work)])
     place.proxy.heal()
@@ -637,8 +635,7 @@ async def test_a_cancel_of_work_that_waits_does_not_interrupt_an_old_server(fake
     engine, work = fake.start(), fake.inverting()
     rendering = asyncio.create_task(done(engine, work))
     await fake.until_queue(lambda _, waiting: waiting == [prompt_id(work)])
-    rendering.cancel()
-    await asyncio.wait([rendering])
+    await end(rendering)
     await engine.cancel(work)
     assert (await fake.ended(other))["status"]["status_str"] == "success"
     assert fake.fake is not None

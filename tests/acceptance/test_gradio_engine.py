@@ -20,6 +20,7 @@ from wakestream.adapters.config.setting_files import SettingsError
 from wakestream.adapters.engines import gradio, http_engine
 from wakestream.adapters.engines.config import EngineConfig
 from wakestream.adapters.engines.watchdog import Watchdog
+from wakestream.adapters.runtime.tasks import end
 from wakestream.operators.model.engine import Frame, Line, Made, Preview, Slot, Waits, Work, numbered
 from wakestream.operators.model.errors import EngineUnreachable, TaskFailed, WrongInput
 
@@ -279,8 +280,7 @@ async def test_a_cancel_stops_exactly_this_work(place: Place) -> None:
         async with aclosing(place.engine.render(mine)) as items:
             first = asyncio.ensure_future(anext(items))
             await asyncio.wait([first], timeout=0.3)
-            first.cancel()
-            await asyncio.wait([first])
+            await end(first)
         await place.engine.cancel(mine)
         place.gate.touch()
         assert await theirs == ["0 1 "]
@@ -314,8 +314,7 @@ async def test_a_cancel_during_the_join_leaves_nothing_in_the_queue(place: Place
     mine = place.work()
     task = asyncio.create_task(made(other, mine))
     await joining.wait()
-    task.cancel()
-    await asyncio.wait([task])
+    await end(task)
     server.kill(signal.SIGCONT)
     await other.cancel(mine)
     await other.close()

@@ -52,8 +52,7 @@ def gpus(plain: dict[str, Any]) -> dict[str, list[bool]]:
 
 
 async def test_a_client_gets_the_kinds_of_a_worker(scene: Scene) -> None:
-    async with scene.place.hub() as hub, scene.worker():
-        await gpu_online(hub)
+    async with scene.gpu():
         found = await asked(scene)
         assert [each.kind for each in found.kinds] == [*KINDS]
         assert [[(one.gpu, one.online) for one in each.gpus] for each in found.kinds] == [[("gpu", True)]] * 2
@@ -93,16 +92,14 @@ async def test_an_engine_that_does_not_describe_itself_for_a_while_keeps_its_kin
 
 async def test_many_kinds_with_long_descriptions_reach_the_client(scene: Scene) -> None:
     scene.engine.kinds = [replace(FLIP, name=f"flip_{n}", help="x" * 12_000) for n in range(20)]
-    async with scene.place.hub() as hub, scene.worker():
-        await gpu_online(hub)
+    async with scene.gpu():
         found = [each.kind for each in (await asked(scene)).kinds]
         assert found == sorted(scene.engine.kinds, key=lambda kind: kind.name)
 
 
 async def test_a_description_that_no_frame_can_hold_leaves_the_kinds_unknown(scene: Scene) -> None:
     scene.engine.kinds = [replace(FLIP, help="x" * 70_000)]
-    async with scene.place.hub() as hub, scene.worker():
-        await gpu_online(hub)
+    async with scene.gpu():
         assert await asked(scene) == KnownKinds((), known=True, complete=False)
 
 
@@ -124,8 +121,7 @@ async def test_each_of_two_gpus_gets_the_jobs_of_its_kind(scene: Scene) -> None:
 
 
 async def test_the_client_is_refused_a_kind_that_no_gpu_has_with_those_there_are(scene: Scene) -> None:
-    async with scene.place.hub() as hub, scene.worker(), scene.client() as client:
-        await gpu_online(hub)
+    async with scene.gpu(), scene.client() as client:
         failed = await scene.run(client, scene.job("one", kind="paint"))
     assert failed == e.Failed("no GPU has the kind paint; there are join, reverse", "unknown_kind")
 

@@ -6,7 +6,7 @@ import argparse
 import dataclasses
 import sys
 import typing
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -110,6 +110,7 @@ def _replay(args: argparse.Namespace, logs: Sequence[tuple[LogFile, Log]], show:
         make = pipelines.pipeline(args.pipeline)
     except (BadSetting, pipelines.NoPipeline) as error:
         return show.unusable(str(error))
+    replays = _Replays(args, settings, make, show)
     if args.together:
         how = {"lenient": args.lenient, "ignore_time": args.ignore_time, "build": make()}
         try:
@@ -119,112 +120,93 @@ def _replay(args: argparse.Namespace, logs: Sequence[tuple[LogFile, Log]], show:
         if len(trials) != len(logs):
             show.trial(*logs[0], trials[0], {})
             return exit_codes.FAILED
-        return max(
-            _shown(args, file, log, trial, settings, show) for (file, log), trial in zip(logs, trials, strict=True)
-        )
-    if args.reorder:
-        return max(_in_other_orders(args, file, log, settings, make, show) for file, log in logs)
-    return max(_one(args, file, log, settings, make, show) for file, log in logs)
+        return max(replays.shown(file, log, trial) for (file, log), trial in zip(logs, trials, strict=True))
+    worst = exit_codes.DONE
+    for file, log in logs:
+        try:
+            code = replays.in_other_orders(file, log) if args.reorder else replays.alone(file, log)
+        except UnusableLog as error:
+            code = show.unusable(f"{file.name}: {error}")
+        worst = max(worst, code)
+    return worst
 
 
-def _in_other_orders(
-    args: argparse.Namespace, file: LogFile, log: Log, settings: WhatIf, make: pipelines.Make, show: ReplayOutput
-) -> int:
-    return chaos(args, file, log, lambda each: run_log(each, settings=settings.of(log), build=make()), show)
+@dataclass(frozen=True, slots=True)
+class _Replays:
+    """Replays logs as the arguments say, and shows what comes of it. Each method returns an exit code."""
 
+    args: argparse.Namespace
+    settings: WhatIf
+    make: pipelines.Make
+    show: ReplayOutput
 
-def _one(
-    args: argparse.Namespace, file: LogFile, log: Log, settings: WhatIf, make: pipelines.Make, show: ReplayOutput
-) -> int:
-    asked, otherwise = settings.of(log), None
-    try:
-        trial = run_log(log, settings=asked, lenient=args.lenient, ignore_time=args.ignore_time, build=make())
-        if asked:
-            otherwise = asks_otherwise(run_log(log, build=make()), trial)
-    except UnusableLog as error:
-        return show.unusable(f"{file.name}: {error}")
-    return _shown(args, file, log, trial, settings, show, otherwise)
+    def alone(self, file: LogFile, log: Log) -> int:
+        """Replay one log."""
+        asked, args = self.settings.of(log), self.args
+        trial = run_log(log, settings=asked, lenient=args.lenient, ignore_time=args.ignore_time, build=self.make())
+        otherwise = asks_otherwise(run_log(log, build=self.make()), trial) if asked else None
+        return self.shown(file, log, trial, otherwise)
 
+    def shown(self, file: LogFile, log: Log, trial: Trial, otherwise: EffectCall | None = None) -> int:
+        """Show a replay."""
+        asked = self.settings.all if self.args.together else self.settings.of(log)
+        self.show.pace(trial)
+        self.show.trial(file, log, trial, asked, remarks(log, trial, self.args.pipeline, otherwise))
+        drawn = self._drawn(log, trial, as_asked=bool(asked))
+        if drawn != exit_codes.DONE:
+            return drawn
+        if trial.trouble is not None:
+            return exit_codes.FAILED
+        return exit_codes.DONE if asked or not trial.divergences else exit_codes.FAILED
 
-def _shown(
-    args: argparse.Namespace,
-    file: LogFile,
-    log: Log,
-    trial: Trial,
-    settings: WhatIf,
-    show: ReplayOutput,
-    otherwise: EffectCall | None = None,
-) -> int:
-    asked = settings.all if args.together else settings.of(log)
-    show.pace(trial)
-    show.trial(file, log, trial, asked, remarks(log, trial, args.pipeline, otherwise))
-    drawn = _draw(args, log, trial, show, as_asked=bool(asked))
-    if drawn != exit_codes.DONE:
-        return drawn
-    if trial.trouble is not None:
-        return exit_codes.FAILED
-    return exit_codes.DONE if asked or not trial.divergences else exit_codes.FAILED
-
-
-def _draw(args: argparse.Namespace, log: Log, trial: Trial, show: ReplayOutput, *, as_asked: bool) -> int:
-    """The diagrams that were asked for: of the log with its divergences, or of what would have been."""
-    if not args.marbles and not args.svg:
+    def _drawn(self, log: Log, trial: Trial, *, as_asked: bool) -> int:
+        """The diagrams that were asked for: of the log with its divergences, or of what would have been."""
+        picture: Path | None = self.args.svg
+        again = trial.replayed.again if as_asked and trial.replayed is not None else None
+        drawn, divergences = (log, trial.divergences) if again is None else (again, ())
+        if self.args.marbles and not self.args.json:
+            self.show.drawing(lambda width, colour: terminal(drawn, divergences, width=width, colour=colour))
+        if picture is not None:
+            try:
+                picture.write_text(svg(drawn, divergences), encoding="utf-8")
+            except OSError as error:
+                return self.show.unusable(f"{picture}: cannot be written: {error.strerror or error}")
+            self.show.note(t("replay.drawn", path=picture))
         return exit_codes.DONE
 
-    again = trial.replayed.again if as_asked and trial.replayed is not None else None
-    drawn, divergences = (log, trial.divergences) if again is None else (again, ())
-    if args.marbles and not args.json:
-        show.drawing(lambda width, colour: terminal(drawn, divergences, width=width, colour=colour))
-    if args.svg:
-        try:
-            args.svg.write_text(svg(drawn, divergences), encoding="utf-8")
-        except OSError as error:
-            return show.unusable(f"{args.svg}: cannot be written: {error.strerror or error}")
-        show.note(t("replay.drawn", path=args.svg))
-    return exit_codes.DONE
+    def in_other_orders(self, file: LogFile, log: Log) -> int:
+        """Try the orders asked for; the first that fails is shown and written. The exit code is 1 if there is one."""
+        args, show = self.args, self.show
 
+        def run(tried: Log) -> Trial:
+            return run_log(tried, settings=self.settings.of(log), build=self.make())
 
-Run = Callable[[Log], Trial]
-
-
-def chaos(args: argparse.Namespace, file: LogFile, log: Log, run: Run, show: ReplayOutput) -> int:
-    """Try the orders asked for; the first that fails is printed and written. The exit code is 1 if there is one.
-
-    `run` replays a log.
-    """
-    try:
-        return _search(args, file, log, run, show)
-    except UnusableLog as error:
-        return show.unusable(f"{file.name}: {error}")
-
-
-def _search(args: argparse.Namespace, file: LogFile, log: Log, run: Run, show: ReplayOutput) -> int:
-    before = run(log)
-    if before.trouble is not None:
-        why = trouble(before)
-        said = t("replay.as_it_is", name=file.name, why=why)
-        show.result(_plain(file, f"fails as it is: {why}", trial=before), said)
-        return exit_codes.FAILED
-    first, last = args.seed, args.seed + args.runs - 1
-    for seed in range(first, last + 1):
-        perturbed = reordered(log, seed, SPREAD if args.spread is None else args.spread)
-        after = run(perturbed)
-        if after.trouble is not None or worse(before, after):
-            path = output_beside(file, args.output, f"seed-{seed}")
-            write(failing(perturbed, before, after), path)
-            plain = _plain(file, f"seed {seed} fails", seed=seed, trial=after, path=path)
-            show.result(plain, t("replay.seed", name=file.name, seed=seed))
-            if after.trouble is not None:
-                show.note(f"  {trouble(after)}")
-            for each in worse(before, after):
-                show.note("  " + t("replay.worse", job=each.job, then=each.then, now=each.now, why=each.now.why))
-            show.note("  " + t("replay.written", path=path))
+        before = run(log)
+        if before.trouble is not None:
+            why = trouble(before)
+            said = t("replay.as_it_is", name=file.name, why=why)
+            show.result(_plain(file, f"fails as it is: {why}", trial=before), said)
             return exit_codes.FAILED
-    one = first == last
-    said = t("replay.no_order", name=file.name, seeds=first if one else f"{first}-{last}")
-    seeds = f"seed {first}" if one else f"seeds {first} to {last}"
-    show.result(_plain(file, f"no order makes anything worse ({seeds})"), said)
-    return exit_codes.DONE
+        first, last = args.seed, args.seed + args.runs - 1
+        for seed in range(first, last + 1):
+            perturbed = reordered(log, seed, SPREAD if args.spread is None else args.spread)
+            after = run(perturbed)
+            if after.trouble is not None or worse(before, after):
+                path = output_beside(file, args.output, f"seed-{seed}")
+                write(failing(perturbed, before, after), path)
+                plain = _plain(file, f"seed {seed} fails", seed=seed, trial=after, path=path)
+                show.result(plain, t("replay.seed", name=file.name, seed=seed))
+                if after.trouble is not None:
+                    show.note(f"  {trouble(after)}")
+                for each in worse(before, after):
+                    show.note("  " + t("replay.worse", job=each.job, then=each.then, now=each.now, why=each.now.why))
+                show.note("  " + t("replay.written", path=path))
+                return exit_codes.FAILED
+        one = first == last
+        said = t("replay.no_order", name=file.name, seeds=first if one else f"{first}-{last}")
+        seeds = f"seed {first}" if one else f"seeds {first} to {last}"
+        show.result(_plain(file, f"no order makes anything worse ({seeds})"), said)
+        return exit_codes.DONE
 
 
 def _plain(

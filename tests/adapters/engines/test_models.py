@@ -24,6 +24,7 @@ from wakestream.adapters.engines import command
 from wakestream.adapters.engines import models as m
 from wakestream.adapters.engines.config import EngineConfig
 from wakestream.adapters.engines.model_files import Model, described, models_in
+from wakestream.adapters.runtime.tasks import end
 from wakestream.operators.model.engine import Frame, Kind, Line, Made, Slot, Waits, Work
 from wakestream.operators.model.errors import TaskFailed
 
@@ -101,8 +102,7 @@ async def fetching(models: m.Models) -> AsyncIterator[None]:
     try:
         yield
     finally:
-        task.cancel()
-        await asyncio.wait([task])
+        await end(task)
 
 
 async def settled(models: m.Models, kind: str = "k") -> str:

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from tests.support.engines.pair import QuietEngine
-from tests.support.programs.our_peers import SECRET, Place
+from tests.support.programs.our_peers import SECRET, Place, gpu_online
 from wakestream.adapters.client.client import Client, open_client
 from wakestream.adapters.config import settings
+from wakestream.adapters.hub.server import HubServer
 from wakestream.adapters.net.hub_link import Link
 from wakestream.adapters.worker.config import WorkerConfig
 from wakestream.adapters.worker.program import RunningWorker, running_worker
@@ -97,6 +98,13 @@ class Scene:
         config = replace(config, labels=labels or {})
         async with running_worker(config, lambda register: Link(self.place.hub_url, register)) as worker:
             yield worker
+
+    @asynccontextmanager
+    async def gpu(self) -> AsyncIterator[HubServer]:
+        """A hub whose worker is online."""
+        async with self.place.hub() as hub, self.worker():
+            await gpu_online(hub)
+            yield hub
 
     @asynccontextmanager
     async def client(self, record: Path | None = None, build: Build = job_pipeline) -> AsyncIterator[Client]:
