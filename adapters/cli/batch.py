@@ -143,10 +143,13 @@ class Batch:
 
     async def _look(self) -> None:
         """Ask for ends whose events are missing; the daemon keeps the last ones."""
-        jobs, _ = await self._client.jobs("ended", api.LIST_MOST)
-        for job in jobs:
-            if (item := self._open.get(job["id"])) is not None:
-                self._end(item, job["outcome"])
+        skip, older = 0, 1
+        while older > 0 and self._open:
+            jobs, older = await self._client.jobs("ended", api.LIST_MOST, skip)
+            skip += len(jobs)
+            for job in jobs:
+                if (item := self._open.get(job["id"])) is not None:
+                    self._end(item, job["outcome"])
 
     def _end(self, item: Item, outcome: Mapping[str, Any]) -> None:
         if self._open.pop(item.id, None) is None:

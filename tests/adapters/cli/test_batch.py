@@ -1,4 +1,4 @@
-"""How `submit --each` writes its table of results."""
+"""How `submit --each` follows the jobs of its rows, and writes its table of results."""
 
 import asyncio
 import threading
@@ -11,7 +11,31 @@ import pytest
 from wakestream.adapters.cli import batch
 from wakestream.adapters.cli.batch_plan import Item, Plan
 from wakestream.adapters.cli.service import Stop
+from wakestream.adapters.daemon import api_client as api
 from wakestream.adapters.daemon.rows import Row
+
+HOW: Any = SimpleNamespace(as_json=True, plain=True, quiet=False, detach=False)
+
+
+def row(line: int) -> Item:
+    nothing: Any = None
+    return Item(Row(line, {"name": "a"}), HOW, nothing)
+
+
+async def test_ends_whose_events_are_missing_are_found_however_many_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    ended = [{"id": f"job-{line}", "outcome": {"event": "done", "path": f"{line}.png"}} for line in range(5)]
+
+    async def jobs(_: str, limit: int, skip: int = 0) -> tuple[list[dict[str, Any]], int]:
+        return ended[skip : skip + limit], max(0, len(ended) - skip - limit)
+
+    monkeypatch.setattr(api, "LIST_MOST", 2)
+    client: Any = SimpleNamespace(jobs=jobs)
+    followed = batch.Batch(Plan("rows", ["name"], [*map(row, range(5))], None), client, Stop())
+    for item in followed.plan.items:
+        item.id = f"job-{item.row.line}"
+        followed._open[item.id] = item
+    await followed._look()
+    assert [item.said["result"] for item in followed.plan.items] == [f"{line}.png" for line in range(5)]
 
 
 async def test_a_writing_of_the_table_ends_before_the_next_begins_also_when_it_is_cancelled(
@@ -27,10 +51,8 @@ async def test_a_writing_of_the_table_ends_before_the_next_begins_also_when_it_i
     async def spent() -> dict[str, Any]:
         return {}
 
-    nothing: Any = None
-    how: Any = SimpleNamespace(as_json=False, plain=True, quiet=False, detach=False)
     client: Any = SimpleNamespace(spent=spent)
-    plan = Plan("rows", ["name"], [Item(Row(2, {"name": "a"}), how, nothing)], Path("rows.results.csv"))
+    plan = Plan("rows", ["name"], [row(2)], Path("rows.results.csv"))
     monkeypatch.setattr(batch, "write_atomic", write)
     writing = asyncio.ensure_future(batch.Batch(plan, client, Stop())._write())
     await asyncio.to_thread(begun.wait)
