@@ -125,12 +125,18 @@ class Account:
         return max(0.0, end - max(self.at, begin)) if self.running_since is not None else 0.0
 
     def _add(self, begin: float, end: float, zone: str) -> None:
-        """Book what ran; with an `end` before `begin`, it did not run."""
+        """Book what ran; with an `end` before `begin`, it did not run.
+
+        The clock may have been set since that was booked: then it is on another day, one of the last.
+        """
         sign = 1 if begin <= end else -1
-        for day, seconds in _split(min(begin, end), max(begin, end), zone):
+        parts = [*_split(min(begin, end), max(begin, end), zone)]
+        for day, seconds in parts:
             left = self.days.pop(day, 0.0) + sign * seconds
             if left > LEAST:
                 self.days[day] = left
+            elif left < -LEAST and self.days:
+                parts.append((max(self.days), -left))
         for day in sorted(self.days)[:-KEPT_DAYS]:
             self.before += self.days.pop(day)
 

@@ -268,6 +268,10 @@ def _phase_seen(state: HubState, gpu: Gpu, message: m.PowerState, now: float, de
         decision.fact(f.GpuNote(gpu.name, cause or gpu.cause, retry_at))
     if switched is not None and message.state == "online" and serving:
         decision.fact(f.GpuOnline(gpu.name, gpu.url, now, switched, *_announced(state, gpu)))
+    if message.state == "off":  # so are the other GPUs in the machine, also those of which nobody else would say it
+        gone = [other for other in holders.neighbours(state, (gpu,)) if other.phase in ledger.RUNNING]
+        unheard = _unheard(state) if gone else ()
+        decision.fact(*(f.GpuPhase(o.name, "off", now, cause, switched=switched) for o in gone if o.name in unheard))
 
 
 def present(state: HubState, fd: int, decision: HubDecision) -> None:
@@ -564,19 +568,22 @@ def _another_stops(state: HubState, peer: Connection, gpus: Iterable[Gpu], now: 
 
 def abandoned(state: HubState, now: float, decision: HubDecision) -> None:
     """End the time of GPUs of which nothing is heard: without worker and monitor it is unknown whether they are on."""
-    named = state.named()
-    unnamed = any(not state.connections[fd].gpus for fd in state.monitors)
+    unheard = _unheard(state)
     for gpu in state.gpus.values():
-        alone = gpu.account.running_since is not None and not unnamed and _is_alone(gpu, named)
-        alone = alone and all(_is_alone(other, named) for other in state.machine_with(gpu))
+        alone = gpu.account.running_since is not None and gpu.name in unheard
+        alone = alone and all(o.name in unheard or o.phase == "off" for o in state.machine_with(gpu))
         if alone is (gpu.alone_since is None):
             decision.fact(f.GpuAlone(gpu.name, now if alone else None))
         elif gpu.alone_since is not None and now - gpu.alone_since >= state.limits.abandoned:
             decision.fact(f.GpuAbandoned(gpu.name, now, gpu.alone_since))
 
 
-def _is_alone(gpu: Gpu, named: Collection[str]) -> bool:
-    return gpu.worker is None and gpu.name not in named
+def _unheard(state: HubState) -> Collection[str]:
+    """The GPUs without worker and monitor; none while there is a monitor that names no GPU, and may be that of any."""
+    if any(not state.connections[fd].gpus for fd in state.monitors):
+        return ()
+    named = state.named()
+    return {gpu.name for gpu in state.gpus.values() if gpu.worker is None and gpu.name not in named}
 
 
 def unwatched(state: HubState, now: float, decision: HubDecision) -> None:

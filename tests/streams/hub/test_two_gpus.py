@@ -171,3 +171,23 @@ def test_a_monitor_that_connects_again_replaces_its_former_connection(net: Net) 
 def test_older_monitors_and_those_that_name_no_gpu_are_let_in(net: Net) -> None:
     old = [net.monitor("studio"), net.monitor("studio"), net.join("monitor"), net.join("monitor", instance="one")]
     assert [*net.state.monitors] == old
+
+
+@pytest.mark.parametrize("before", [True, False])
+def test_a_machine_that_its_only_monitor_says_is_off_is_not_paid_for_though_another_one_is_gone(before: bool) -> None:
+    net = Net()
+    studio, attic = of_machine(net, "studio"), of_machine(net, "attic")
+    for fd, gpu in ((studio, "studio"), (attic, "attic")):
+        net.phase(fd, "off", gpu)
+        net.phase(fd, "booted", gpu)
+    net.pass_time(100.0)
+    if before:
+        net.leave(studio)
+    net.phase(attic, "off", "attic")
+    if not before:
+        net.leave(studio)
+    for _ in range(int(net.limits.abandoned) + 10):
+        net.pass_time(1.0)
+    account = net.state.gpus["attic"].account
+    assert account.running_since is None
+    assert account.ran(0.0, net.now) == pytest.approx(50.0, abs=1.0), "half of it"
