@@ -30,7 +30,7 @@ from tests.support.browser.actions import begin, card, choose, open_timeline, pl
 
 if TYPE_CHECKING:
     from conftest import Visitor
-    from playwright.async_api import Page
+    from playwright.async_api import Page, Route
 
 
 async def cancelled(home: House, files: Media, job: str) -> str:
@@ -288,15 +288,43 @@ async def test_a_result_that_plays_goes_on_when_the_page_comes_back(
         assert await page.evaluate("() => document.querySelector('video').currentTime > 0.1")
 
 
+def accept(home: House, number: int) -> None:
+    """A job waits, as far as the page knows."""
+    assert home.daemon is not None
+    job, box = f"job-{number:04}", home.daemon.outbox
+    wish = (job, f"/v/{job}.mp4", "/v/voice.wav", f"/v/{job}.out.mp4", 1, 1, 1, 1, "x", 0, 1000.0 + number)
+    outbox.DECIDER.evolve(box.state, f.JobAccepted(*wish))
+    box.feed.publish(job, {"event": "accepted", "at": 1000.0 + number})
+
+
+async def test_all_jobs_are_cancelled_before_their_gpu_is_turned_off_also_those_without_a_card(
+    home: House, visitor: Visitor
+) -> None:
+    await home.monitor()
+    await home.gpu_on()
+    for number in range(450):
+        accept(home, number)
+    asked: list[tuple[str, int]] = []
+
+    async def hear(route: Route) -> None:
+        said = route.request.post_data_json
+        asked.append((said.get("act") or said["action"], len(said.get("jobs", ()))))
+        await route.fulfill(json={"refused": [], "until": 0})
+
+    async with visitor.page() as page:
+        await page.route("**/console/act", hear)
+        await page.route("**/console/gpus", hear)
+        async with page.expect_event("dialog") as dialog:
+            page.once("dialog", lambda each: each.accept())
+            await page.get_by_role("button", name="Turn off now").click()
+        assert (await dialog.value).message == "450 of your jobs need gpu. Cancel them and turn it off?"
+        await expect(page.locator("#toasts")).to_contain_text("gpu is being turned off.")
+    assert asked == [("cancel", 400), ("cancel", 50), ("stop", 0)]
+
+
 async def test_of_thousands_of_jobs_the_running_ones_are_shown(home: House, visitor: Visitor) -> None:
     assert home.daemon is not None
     box = home.daemon.outbox
-
-    def accept(number: int) -> None:
-        job = f"job-{number:04}"
-        wish = (job, f"/v/{job}.mp4", "/v/voice.wav", f"/v/{job}.out.mp4", 1, 1, 1, 1, "x", 0, 1000.0 + number)
-        outbox.DECIDER.evolve(box.state, f.JobAccepted(*wish))
-        box.feed.publish(job, {"event": "accepted", "at": 1000.0 + number})
 
     def begins(number: int) -> None:
         job = f"job-{number:04}"
@@ -304,7 +332,7 @@ async def test_of_thousands_of_jobs_the_running_ones_are_shown(home: House, visi
         box.feed.publish(job, {"event": "running", "at": 9000.0, "percent": 5.0, "frame": 0, "frames": 0})
 
     for number in range(2000):
-        accept(number)
+        accept(home, number)
     for number in range(8):
         begins(number)
     async with visitor.page() as page:
@@ -318,7 +346,7 @@ async def test_of_thousands_of_jobs_the_running_ones_are_shown(home: House, visi
         await expect(card(page).nth(8)).to_contain_text("job-1900.mp4")
         await expect(card(page)).to_have_count(200)
         for number in range(2000, 5000):
-            accept(number)
+            accept(home, number)
             if not number % 100:
                 await asyncio.sleep(0)
         await expect(page.locator("#now-count")).to_have_text("5,000")

@@ -18,7 +18,7 @@ import { askOnce, notifies, notify, showProgress } from "/signals.js";
 import { begin, names, take, titleText, waitOf } from "/store.js";
 import { timeline } from "/timeline.js";
 import { newId } from "/transfer.js";
-import { DELAY, Undo } from "/undo.js";
+import { actOn, DELAY, Undo } from "/undo.js";
 import { bytes, duration, moment, number, t, translate } from "/words.js";
 
 const known = { jobs: new Map(), order: new Map(), open: 0, gpu: { hub: "connecting" }, names: new Map() };
@@ -206,13 +206,14 @@ function showLamps() {
 /** Turns a GPU off or keeps it on. Own jobs that need it are cancelled first, after a question. */
 async function orderGpu(name, action) {
   const gpu = known.gpu.gpus.find((one) => one.gpu === name) ?? {};
-  const open = [...known.jobs.values()].filter((job) => !job.outcome && !job.copying);
-  const ids = action === "stop" ? open.filter((job) => known.gpu.gpus.length === 1 || gpu.own_jobs?.includes(job.id)).map((job) => job.id) : [];
+  const all = action === "stop" ? await asked(() => call("GET", "/console/ids")) : { open: [] }; // also those without a card
+  if (!all) return undefined;
+  const ids = all.open.filter((id) => !known.jobs.get(id)?.copying && (known.gpu.gpus.length === 1 || gpu.own_jobs?.includes(id)));
   const values = { gpu: name, count: number(ids.length) };
   if (action === "stop" && gpu.others) return toast(t("gpu.cut.others", values), true);
   if (ids.length && !confirm(t(ids.length === 1 ? "gpu.cut.one" : "gpu.cut", values))) return undefined;
   return asked(async () => {
-    if (ids.length) await call("POST", "/console/act", { act: "cancel", jobs: ids });
+    await actOn("cancel", ids);
     const { until } = await call("POST", "/console/gpus", { gpu: name, action, cancelled: ids.length > 0 });
     toast(t(action === "keep" ? "gpu.kept" : "gpu.stopping", { ...values, time: moment(until) }));
   });

@@ -5,6 +5,16 @@ import { call } from "/session.js";
 export const DELAY = 10;
 const AT_ONCE = 400; // ids in a call; the calls of a page that closes may have 64 kB
 
+/** Cancels jobs, or removes their results; the refusals. A page that closes waits for none. */
+export async function actOn(act, ids, closing = false) {
+  const refused = [];
+  for (let at = 0; at < ids.length; at += AT_ONCE) {
+    const sent = call("POST", "/console/act", { act, jobs: ids.slice(at, at + AT_ONCE) }, closing);
+    if (!closing) refused.push(...(await sent).refused);
+  }
+  return refused;
+}
+
 /**
  * The actions that wait. `shown(text, undo)` shows a message with a button and returns a function that removes it,
  * `changed()` is called when an action begins or ends to wait, and `failed(error)` when it is refused.
@@ -48,12 +58,8 @@ export class Undo {
   async run(one, closing = false) {
     this.drop(one);
     try {
-      for (let at = 0; at < one.ids.length; at += AT_ONCE) {
-        const sent = call("POST", "/console/act", { act: one.act, jobs: one.ids.slice(at, at + AT_ONCE) }, closing);
-        if (closing) continue;
-        const { refused } = await sent;
-        if (refused.length) this.failed(refused[0]);
-      }
+      const refused = await actOn(one.act, one.ids, closing);
+      if (refused.length) this.failed(refused[0]);
       one.done(one.ids);
     } catch (error) {
       this.failed(error);
