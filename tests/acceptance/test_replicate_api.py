@@ -31,7 +31,7 @@ from wakestream.adapters.daemon.api import requests
 from wakestream.adapters.daemon.console import copies
 from wakestream.adapters.daemon.program import DaemonConfig, running_daemon
 from wakestream.adapters.daemon.replicate import api as replicate_api
-from wakestream.adapters.daemon.replicate import predictions, streams
+from wakestream.adapters.daemon.replicate import files, predictions, streams
 from wakestream.adapters.daemon.replicate.tokens import Tokens
 from wakestream.adapters.net import silent_callers, webhooks
 from wakestream.adapters.net.connection_limits import LEAST
@@ -345,6 +345,20 @@ async def test_a_search_whose_text_does_not_come_is_refused(api: Programs, monke
     monkeypatch.setattr(requests, "_BODY_WITHIN", 0.05)
     async with sending(api, "QUERY /v1/models", b"", 10) as (answer, _), asyncio.timeout(30):
         assert b" 408 " in await answer.readline()
+
+
+@pytest.mark.parametrize("part", [b"content", b"metadata"])
+async def test_a_form_that_comes_a_byte_at_a_time_is_refused(
+    api: Programs, monkeypatch: pytest.MonkeyPatch, part: bytes
+) -> None:
+    monkeypatch.setattr(files, "SILENCE", 0.1)
+    begun = b'--a\r\nContent-Disposition: form-data; name="%s"\r\n\r\n' % part
+    async with sending(api, "POST /v1/files", begun, 100_000) as (answer, writer), asyncio.timeout(30):
+        line = asyncio.create_task(answer.readline())
+        while not line.done():
+            writer.write(b"a")
+            await asyncio.wait([line], timeout=0.01)
+        assert b" 408 " in await line
 
 
 @pytest.mark.parametrize(

@@ -8,10 +8,10 @@ import binascii
 import hashlib
 import mimetypes
 import re
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Awaitable, Iterable
 from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 from urllib.parse import unquote_to_bytes
 
 import orjson
@@ -29,7 +29,12 @@ from wakestream.operators.model.engine import Slot
 from wakestream.operators.model.errors import WrongInput
 from wakestream.streams.protocol.kinds import ENDING
 
+T = TypeVar("T")
+
 METADATA_MOST: Final = 16 * 1024
+
+SLOWEST: Final = 1000.0
+"""Bytes in a second that a sender must reach, after the first `SILENCE` seconds."""
 
 PARTS_MOST: Final = 16
 """Parts of a form, with its end; clients send two."""
@@ -70,8 +75,6 @@ class Files:
                 return upload
         except (ValueError, orjson.JSONEncodeError, HttpProcessingError) as error:
             raise ApiError(422, "bad_request", f"the form cannot be read: {str(error)[:200]}") from None
-        except TimeoutError:
-            raise ApiError(408, "timeout", f"no byte of the form came for {SILENCE:g} s; send it again") from None
         raise ApiError(422, "bad_request", "the form has no file with the name content")
 
     async def _of_form(self, token: str, request: web.Request, length: int) -> Upload | None:
@@ -80,8 +83,7 @@ class Files:
         parts = await request.multipart()
         async with AsyncExitStack() as stack:
             for _ in range(PARTS_MOST):
-                async with asyncio.timeout(SILENCE):
-                    part = await parts.next()
+                part = await _in_time(_now() + SILENCE, parts.next())
                 if not isinstance(part, BodyPartReader):
                     stack.pop_all()
                     return upload
@@ -91,8 +93,7 @@ class Files:
                     upload = await self._take(part.filename or "file", more, _chunks(part), length)
                     stack.push_async_callback(self._holdings.uploads.discard, upload)
                 elif part.name == "metadata":
-                    async with asyncio.timeout(SILENCE):
-                        metadata |= await _object(_chunks(part), first=not metadata)
+                    metadata |= await _object(_chunks(part), first=not metadata)
                     if upload is not None:
                         self._holdings.uploads.keep(upload)
             raise ValueError(f"it may have {PARTS_MOST - 1} parts")
@@ -101,8 +102,7 @@ class Files:
         """Store a file of at most so many bytes."""
         self._holdings.uploads.check_quota(most)
         digest = hashlib.sha256()
-        async with asyncio.timeout(SILENCE):
-            first = await anext(chunks, b"")
+        first = await anext(chunks, b"")
         if not first:
             raise ApiError(422, "empty", "the file is empty (0 bytes); send another one")
 
@@ -214,8 +214,23 @@ async def _object(chunks: AsyncIterator[bytes], *, first: bool) -> dict[str, Any
 
 
 async def _chunks(part: BodyPartReader) -> AsyncIterator[bytes]:
-    while chunk := await part.read_chunk(1 << 18):
+    ends = _now() + SILENCE
+    while chunk := await _in_time(ends, part.read_chunk(1 << 18)):
+        ends += len(chunk) / SLOWEST
         yield chunk
+
+
+async def _in_time(ends: float, reading: Awaitable[T]) -> T:
+    """What is read of a form until then; `ApiError` if it comes too slowly."""
+    try:
+        async with asyncio.timeout_at(ends):
+            return await reading
+    except TimeoutError:
+        raise ApiError(408, "timeout", "the form came too slowly; send it again") from None
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()
 
 
 async def _once(data: bytes) -> AsyncIterator[bytes]:
