@@ -264,6 +264,20 @@ async def test_a_form_without_a_file_is_refused(api: Programs, content: str, bod
     assert api.daemon.console.holdings.uploads.used == 0
 
 
+async def test_a_file_is_removed_when_no_prediction_needs_it_any_more(api: Programs) -> None:
+    api.scene.engine.go_on.clear()
+    headers = {"Authorization": f"Bearer {api.token}", "Content-Type": "multipart/form-data; boundary=a"}
+    async with api.session.post(f"{api.url}/v1/files", data=PARTS % b"1", headers=headers) as response:
+        file = await response.json()
+    made = await api.create(input={"first": file["urls"]["get"]})
+    status, plain = await api.ask("DELETE", f"/v1/files/{file['id']}")
+    assert (status, plain["code"]) == (409, "in_use")
+    api.scene.engine.go_on.set()
+    await api.ended(made["id"])
+    assert (await api.ask("DELETE", f"/v1/files/{file['id']}"))[0] == 204
+    assert (await api.ended(made["id"]))["status"] == "succeeded"
+
+
 async def test_a_refused_prediction_leaves_no_file(api: Programs) -> None:
     body = {"version": "join", "input": {**ABC, "times": "two"}}
     assert (await api.ask("POST", "/v1/predictions", body))[0] == 422

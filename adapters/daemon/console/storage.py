@@ -317,8 +317,8 @@ class Storage:
                 return
 
     async def drop(self, upload: Upload) -> None:
-        """Remove an upload that no job uses; `ApiError` if one does."""
-        if str(upload.path) in self.referred():
+        """Remove an upload that no job uses; `ApiError` if one does. A program may remove those of ended jobs too."""
+        if str(upload.path) in (self.needed() if upload.owner else self.referred()):
             raise ApiError(409, "in_use", "a job uses this file")
         await self.uploads.discard(upload)
 
