@@ -38,7 +38,9 @@ def later_format(path: Path | str, content: bytes, known: int = 1) -> str | None
     return LATER.format(path=path, number=number) if number > known else None
 
 
-def read_state(path: Path, parse: Callable[[bytes], T], default: T, *, known: int = 1, cache: bool = False) -> T:
+def read_state(
+    path: Path, parse: Callable[[bytes], T], default: T, *, known: int = 1, cache: bool = False, mend: str = ""
+) -> T:
     """Read a file that the program can do without.
 
     Args:
@@ -47,12 +49,13 @@ def read_state(path: Path, parse: Callable[[bytes], T], default: T, *, known: in
         default: The content of a missing file.
         known: The format that this version writes.
         cache: Whether its content can be made again, so that a later format is ignored.
+        mend: Says what to do about a file that cannot be read; it stays as it is, and the program does not go on.
 
     Returns:
         The content; `default` also for a damaged file, which is moved aside with a warning.
 
     Raises:
-        SettingsError: A later version wrote the file.
+        SettingsError: A later version wrote the file, or it needs `mend`.
 
     Example:
         >>> jobs = read_state(folder / "watched.json", msgspec.json.Decoder(list[str]).decode, [])
@@ -67,9 +70,15 @@ def read_state(path: Path, parse: Callable[[bytes], T], default: T, *, known: in
     except FileNotFoundError:
         return default
     except DAMAGE as error:
-        move_aside(path, str(error))
+        why = str(error)
+        if not mend:
+            move_aside(path, why)
     except OSError as error:
-        logger.warning("{} cannot be read ({}); correct its permissions", path, error.strerror or error)
+        why = error.strerror or str(error)
+        if not mend:
+            logger.warning("{} cannot be read ({}); correct its permissions", path, why)
+    if mend:
+        raise SettingsError(f"{path} cannot be used ({why}); {mend}")
     return default
 
 

@@ -17,12 +17,15 @@ import msgspec
 import orjson
 
 from wakestream.adapters.config.setting_files import SettingsError
-from wakestream.adapters.disk.atomic import retry_in_use, write_atomic
-from wakestream.adapters.disk.state_file import DAMAGE, keep_state, later_format, read_state
+from wakestream.adapters.disk.atomic import write_atomic
+from wakestream.adapters.disk.state_file import keep_state, read_state
 from wakestream.streams.protocol.printable import LONGEST_NAME, is_name
 
 FILE: Final = "tokens.json"
 USES: Final = "token-uses.json"
+
+MEND: Final = "restore it from a backup, or remove it and make new tokens"
+"""What to do about a damaged file. It is not moved aside, since that would shut out all programs."""
 
 PREFIX: Final = "wst_"
 """What tokens begin with, so that a search for forgotten secrets finds them."""
@@ -87,24 +90,9 @@ class Tokens:
         except OSError:
             seen = None
         if seen != self._seen:
-            self._known, self._seen = {token.hash: token for token in self._read()}, seen
+            found = read_state(self._path, msgspec.json.Decoder(_File).decode, _File(), mend=MEND)
+            self._known, self._seen = {token.hash: token for token in found.tokens}, seen
         return [*self._known.values()]
-
-    def _read(self) -> list[Token]:
-        """The tokens in the file, which stays as it is: without it, all programs would be shut out."""
-        try:
-            content = retry_in_use(self._path.read_bytes)
-            if later := later_format(self._path, content):
-                raise SettingsError(later)
-            return msgspec.json.decode(content, type=_File).tokens
-        except FileNotFoundError:
-            return []
-        except OSError as error:
-            why = f"{self._path} cannot be read ({error.strerror or error}); correct its permissions"
-            raise SettingsError(why) from None
-        except DAMAGE as error:
-            why = f"{self._path} is damaged ({error}); restore it from a backup, or remove it and make new tokens"
-            raise SettingsError(why) from None
 
     def of(self, text: str) -> Token | None:
         """The token with this text."""
