@@ -295,15 +295,27 @@ async def test_old_outputs_make_room_for_new_files(api: Programs) -> None:
 
 
 async def test_old_outputs_make_room_for_a_file_of_the_internet(api: Programs, internet: None) -> None:
-    first = await api.create(input={"first": f"data:,{'a' * 1000}"})
+    first, go_on = await api.create(input={"first": f"data:,{'a' * 1000}"}), asyncio.Event()
     assert (await api.ended(first["id"]))["output"]
     api.daemon.console.holdings.uploads.quota = api.daemon.console.holdings.uploads.used + 500
 
-    async def answer(_: web.Request) -> web.Response:
-        return web.Response(body=b"b" * 1000)
+    async def answer(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"Content-Length": "1000"})
+        await response.prepare(request)
+        await response.write(b"b" * 100)
+        await go_on.wait()
+        await response.write(b"b" * 900)
+        return response
+
+    def shown() -> list[tuple[int, int]]:
+        waiting = api.daemon.console.calls.waiting.all_plain()
+        return [(file["sent"], file["size"]) for job in waiting for file in job["inputs"]]
 
     async with served(answer) as url:
         second = await api.create(input={"first": f"{url}/b.bin"})
+        await until(lambda: shown() == [(100, 1000)])
+        assert (await api.ended(first["id"]))["output"]
+        go_on.set()
         assert (await api.ended(second["id"]))["output"]
     assert (await api.ended(first["id"]))["data_removed"]
 

@@ -387,6 +387,7 @@ class Copies:
                     if upload.more:
                         self.holdings.uploads.check_quota(size)
                         await self.holdings.free(1)
+                        upload.whole = size
                         size, chunks = min(size, 1), self.holdings.arriving(upload, chunks, size)
                     self.holdings.uploads.measure(upload, source.name, size, self.holdings.referred())
                     upload.busy = False
@@ -419,7 +420,7 @@ class Copies:
                 self._show(upload)
 
     def _show(self, upload: Upload) -> None:
-        self.tell("copy", {"id": upload.id, "name": upload.name, "size": upload.size, "sent": upload.sent})
+        self.tell("copy", {"id": upload.id, "name": upload.name, "size": upload.shown_size, "sent": upload.sent})
 
     async def stop(self, id_: str) -> bool:
         """End a copy, whose file is removed; False if there is none."""

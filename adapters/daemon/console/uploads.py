@@ -54,7 +54,7 @@ class Upload:
 
     `slot` is the place in the form that it was chosen for, `accepts` what fits there. The daemon copies it from
     `source`, a path or a URL, if there is one; the `size` of a URL is 0 until it is opened. `more` is what the API for
-    programs keeps of its own files.
+    programs keeps of its own files. Those have the `size` that has arrived, and may be as large as `whole`.
     """
 
     id: str
@@ -71,6 +71,12 @@ class Upload:
     more: dict[str, Any] = field(default_factory=dict)
     busy: bool = field(default=False, repr=False)
     sent: int = field(default=0, repr=False)
+    whole: int = field(default=0, repr=False)
+
+    @property
+    def shown_size(self) -> int:
+        """The bytes that it has when it is complete."""
+        return max(self.whole, self.size)
 
     @property
     def owner(self) -> str:
@@ -85,7 +91,7 @@ class Upload:
     def plain(self) -> dict[str, Any]:
         """For the page."""
         return {
-            "id": self.id, "kind": self.kind, "name": self.name, "size": self.size,
+            "id": self.id, "kind": self.kind, "name": self.name, "size": self.shown_size,
             "seconds": self.seconds or None, "complete": self.complete, "slot": self.slot or f"{LIPSYNC}.{self.kind}",
         }  # fmt: skip
 

@@ -261,8 +261,8 @@ class WaitingJobs:
             "id": job.id, "kind": job.started.kind, "params": self.shown(job.started.kind, job.started.params),
             "inputs": [
                 {
-                    "name": name, "file": upload.name, "size": upload.size, "content": upload.kind, "upload": upload.id,
-                    "accepts": upload.accepts, "source": upload.source, "sent": upload.sent,
+                    "name": name, "file": upload.name, "size": upload.shown_size, "content": upload.kind,
+                    "upload": upload.id, "accepts": upload.accepts, "source": upload.source, "sent": upload.sent,
                     "failed": job.failed.get(upload.id),
                     "state": "here" if upload.complete else "coming" if self.uploads.knows(upload) else "lost",
                 }
