@@ -14,6 +14,7 @@ from wakestream.adapters.config.setting_files import SettingsError
 from wakestream.adapters.power import docker
 from wakestream.adapters.power.config import PowerConfig
 from wakestream.adapters.testing.http_stand_in import serving
+from wakestream.adapters.testing.power_watch import calling
 from wakestream.operators.model.errors import Denied, Gone, PowerError, Transient
 
 
@@ -77,33 +78,27 @@ async def test_a_container_of_podman_that_ends_with_an_error_has_failed(podman: 
 
 
 async def test_the_published_port_is_the_address_and_else_the_containers_own(tmp_path: Path) -> None:
-    async with serving(DockerWorld()) as world:
+    async with serving(DockerWorld()) as world, calling(world) as power:
         await world.become("running")
-        power = world.provider()
         assert (await power.inspect()).address == f"127.0.0.1:{world.port}"
         world.published = False
         assert (await power.inspect()).address is None, "a container's own address is good on its machine only"
-        await power.close()
 
 
 async def test_a_paused_container_is_failed_and_the_start_says_what_to_do() -> None:
-    async with serving(DockerWorld()) as world:
+    async with serving(DockerWorld()) as world, calling(world) as power:
         world.machine.odd = "paused"
-        power = world.provider()
         assert (await power.inspect()).state == "failed"
         with pytest.raises(PowerError, match="try unpause instead"):
             await power.start()
-        await power.close()
 
 
 async def test_an_error_of_the_container_is_in_the_detail() -> None:
-    async with serving(DockerWorld()) as world:
+    async with serving(DockerWorld()) as world, calling(world) as power:
         world.error, world.code = "could not select device driver", 128
-        power = world.provider()
         reading = await power.inspect()
         assert (reading.state, reading.since) == ("failed", None)
         assert reading.detail.endswith(": could not select device driver")
-        await power.close()
 
 
 async def test_a_socket_without_an_engine_says_what_to_start(tmp_path: Path) -> None:

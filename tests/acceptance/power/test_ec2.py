@@ -4,7 +4,8 @@ import asyncio
 import re
 import sys
 import textwrap
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AsyncExitStack
 from urllib.request import Request, urlopen
 from uuid import uuid4
 
@@ -18,7 +19,7 @@ from tests.support.power.ec2_world import account as ec2_account
 from tests.support.power.stand_ins import needs_clouds
 from wakestream.adapters.config.setting_files import SettingsError
 from wakestream.adapters.power import ec2
-from wakestream.adapters.power.config import PowerConfig, make_power
+from wakestream.adapters.power.config import PowerConfig
 from wakestream.operators.model.errors import Denied, Gone, NoCapacity, PowerError, QuotaExceeded, Transient, TryAgain
 from wakestream.operators.model.ports import Reading
 
@@ -38,8 +39,21 @@ def account(moto_url: str) -> Iterator["Account"]:
     account.client.close()
 
 
-def config(cloud: Ec2Proxy, machine: str | None, **options: str) -> PowerConfig:
-    return PowerConfig(machine, {"region": REGION, **options}, timeout=20, base_url=cloud.url)
+Make = Callable[..., ec2.Ec2Power]
+
+
+@pytest.fixture
+async def make(cloud: Ec2Proxy) -> AsyncIterator[Make]:
+    """Makes providers of the cloud, which are closed at the end."""
+    async with AsyncExitStack() as stack:
+
+        def made(machine: str | None, url: str = "", region: str | None = REGION) -> ec2.Ec2Power:
+            options = {"region": region} if region is not None else {}
+            power = ec2.create(PowerConfig(machine, options, timeout=20, base_url=url or cloud.url))
+            stack.push_async_callback(power.close)
+            return power
+
+        yield made
 
 
 class Account:
@@ -60,9 +74,9 @@ async def until(power: ec2.Ec2Power, state: str) -> Reading:
 
 
 async def test_an_instance_is_started_and_stopped_and_has_another_address_each_time(
-    cloud: Ec2Proxy, account: Account
+    make: Make, account: Account
 ) -> None:
-    power = ec2.create(config(cloud, account.create("lips")))
+    power = make(account.create("lips"))
     assert (await power.inspect()).state == "stopped"
     addresses = []
     for _ in range(2):
@@ -77,20 +91,16 @@ async def test_an_instance_is_started_and_stopped_and_has_another_address_each_t
         assert (await until(power, "stopped")).address is None
     assert None not in addresses
     assert len(set(addresses)) == 2
-    await power.close()
 
 
-async def test_starting_what_runs_and_stopping_what_is_stopped_changes_nothing(
-    cloud: Ec2Proxy, account: Account
-) -> None:
-    power = ec2.create(config(cloud, account.create("twice")))
+async def test_starting_what_runs_and_stopping_what_is_stopped_changes_nothing(make: Make, account: Account) -> None:
+    power = make(account.create("twice"))
     await power.stop()
     await until(power, "stopped")
     await power.start()
     await until(power, "running")
     await power.start()
     assert (await power.inspect()).state == "running"
-    await power.close()
 
 
 @pytest.mark.parametrize(
@@ -112,19 +122,20 @@ async def test_starting_what_runs_and_stopping_what_is_stopped_changes_nothing(
     ],
 )
 async def test_each_code_means_what_the_monitor_is_to_do(
-    cloud: Ec2Proxy, account: Account, code: str, kind: type[PowerError]
+    cloud: Ec2Proxy, make: Make, account: Account, code: str, kind: type[PowerError]
 ) -> None:
-    power = ec2.create(config(cloud, account.create(code)))
+    power = make(account.create(code))
     cloud.fail("StartInstances", code, "some reason Encoded authorization failure message: AAAA", 500)
     with pytest.raises(PowerError, match=f"{code}: some reason$|{code}: some reason; ") as caught:
         await power.start()
     assert type(caught.value) is kind
     assert cloud.asked.count("StartInstances") == 1, "the monitor decides about repeats"
-    await power.close()
 
 
-async def test_a_start_that_fails_later_for_want_of_capacity_is_no_capacity(cloud: Ec2Proxy, account: Account) -> None:
-    power = ec2.create(config(cloud, account.create("later")))
+async def test_a_start_that_fails_later_for_want_of_capacity_is_no_capacity(
+    cloud: Ec2Proxy, make: Make, account: Account
+) -> None:
+    power = make(account.create("later"))
     cloud.no_room = True
     await power.start()
     assert (await power.inspect()).state == "starting"
@@ -132,11 +143,10 @@ async def test_a_start_that_fails_later_for_want_of_capacity_is_no_capacity(clou
     cloud.no_room = False
     await power.start()
     await until(power, "running")
-    await power.close()
 
 
-async def test_a_machine_that_is_still_stopping_is_started_a_little_later(cloud: Ec2Proxy, account: Account) -> None:
-    power = ec2.create(config(cloud, account.create("busy", stopped=False)))
+async def test_a_machine_that_is_still_stopping_is_started_a_little_later(make: Make, account: Account) -> None:
+    power = make(account.create("busy", stopped=False))
     await power.stop()
     with pytest.raises(TryAgain, match="IncorrectInstanceState") as caught:
         await power.start()
@@ -144,83 +154,69 @@ async def test_a_machine_that_is_still_stopping_is_started_a_little_later(cloud:
     await until(power, "stopped")
     await power.start()
     await until(power, "running")
-    await power.close()
 
 
-async def test_a_deleted_instance_is_terminated_and_its_start_says_so(cloud: Ec2Proxy, account: Account) -> None:
+async def test_a_deleted_instance_is_terminated_and_its_start_says_so(
+    cloud: Ec2Proxy, make: Make, account: Account
+) -> None:
     name = account.create("deleted")
-    power = ec2.create(config(cloud, name))
+    power = make(name)
     account.client.terminate_instances(InstanceIds=[name])
     assert (await power.inspect()).state == "terminated"
     cloud.fail("StartInstances", "IncorrectInstanceState")
     with pytest.raises(Gone, match="terminated"):
         await power.start()
-    await power.close()
 
 
-async def test_an_unknown_id_is_gone_and_the_region_is_named_as_a_reason(cloud: Ec2Proxy, moto_url: str) -> None:
-    power = ec2.create(config(cloud, "i-00000000000000000"))
-    with pytest.raises(Gone, match="check the region"):
-        await power.inspect()
-    await power.close()
-
-
-async def test_machines_are_listed_with_their_names_and_types_and_found_by_name(
-    cloud: Ec2Proxy, account: Account
-) -> None:
+async def test_machines_are_listed_with_their_names_and_types_and_found_by_name(make: Make, account: Account) -> None:
     name = account.create("by-name")
-    lister = make_power("ec2", config(cloud, None))
+    lister = make(None)
     found = next(each for each in await lister.machines() if each.id == name)
     assert (found.name, found.state, found.gpu) == ("by-name", "stopped", "g5.xlarge")
-    await lister.close()
-    power = ec2.create(config(cloud, "by-name"))
+    power = make("by-name")
     assert (await power.inspect()).state == "stopped"
-    await power.close()
-    missing = ec2.create(config(cloud, "nobody"))
+    missing = make("nobody")
     with pytest.raises(PowerError, match="no machine is named 'nobody'"):
         await missing.start()
-    await missing.close()
 
 
 async def test_missing_credentials_are_denied_with_a_page_to_read(
-    cloud: Ec2Proxy, account: Account, monkeypatch: pytest.MonkeyPatch
+    make: Make, account: Account, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     name = account.create("locked")
     monkeypatch.delenv("AWS_ACCESS_KEY_ID")
     monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
-    power = ec2.create(config(cloud, name))
+    power = make(name)
     with pytest.raises(Denied, match=r"credentials.*docs/power/ec2\.md"):
         await power.inspect()
-    await power.close()
 
 
-async def test_a_region_that_is_not_set_is_asked_for(cloud: Ec2Proxy) -> None:
-    power = ec2.create(PowerConfig("i-00000000000000000", base_url=cloud.url))
-    with pytest.raises(PowerError, match="--power-option region=REGION"):
+NOBODY = "i-00000000000000000"
+
+
+@pytest.mark.parametrize(
+    ("options", "kind", "words"),
+    [
+        ({}, Gone, "check the region"),
+        ({"region": None}, PowerError, "--power-option region=REGION"),
+        ({"url": "{cloud}/moto-api"}, Transient, ""),  # moto's own pages are not XML
+        ({"url": "http://127.0.0.1:1"}, Transient, "no answer"),
+    ],
+    ids=["an unknown id", "no region", "not an answer of EC2", "no answer"],
+)
+async def test_an_instance_that_cannot_be_looked_at_says_why(
+    make: Make, cloud: Ec2Proxy, options: dict[str, str], kind: type[PowerError], words: str
+) -> None:
+    power = make(NOBODY, **{name: value and value.format(cloud=cloud.target) for name, value in options.items()})
+    with pytest.raises(kind, match=words or None):
         await power.inspect()
-    await power.close()
-
-
-async def test_an_answer_that_is_not_of_ec2_is_transient(cloud: Ec2Proxy) -> None:
-    cloud.url = cloud.target  # moto's own pages are not XML
-    power = ec2.create(PowerConfig("i-00000000000000000", {"region": REGION}, base_url=f"{cloud.target}/moto-api"))
-    with pytest.raises(Transient):
-        await power.inspect()
-    await power.close()
-
-
-async def test_no_answer_is_transient() -> None:
-    power = ec2.create(PowerConfig("i-00000000000000000", {"region": REGION}, base_url="http://127.0.0.1:1"))
-    with pytest.raises(Transient, match="no answer"):
-        await power.inspect()
-    await power.close()
 
 
 def test_options_are_checked_before_anything_is_called() -> None:
     with pytest.raises(SettingsError, match="public, private or dns"):
-        ec2.create(PowerConfig("i-00000000000000000", {"address": "home"}))
+        ec2.create(PowerConfig(NOBODY, {"address": "home"}))
     with pytest.raises(SettingsError, match="no such option"):
-        ec2.create(PowerConfig("i-00000000000000000", {"zone": "a"}))
+        ec2.create(PowerConfig(NOBODY, {"zone": "a"}))
     with pytest.raises(SettingsError, match="--machine ID"):
         ec2.create(PowerConfig(""))
 
@@ -228,7 +224,7 @@ def test_options_are_checked_before_anything_is_called() -> None:
 def test_without_the_extra_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "botocore.exceptions", None)
     with pytest.raises(SettingsError, match=r'pip install "wakestream\[ec2\]"'):
-        ec2.create(PowerConfig("i-00000000000000000"))
+        ec2.create(PowerConfig(NOBODY))
 
 
 @pytest.fixture
@@ -259,7 +255,8 @@ def limited_key(moto_url: str, policy: str) -> dict[str, str]:
 
 @pytest.mark.parametrize("missing", ["", "ec2:StartInstances", "ec2:DescribeInstances"])
 async def test_the_rights_on_the_page_are_enough_and_all_are_needed(
-    account: Account, monkeypatch: pytest.MonkeyPatch, moto_url: str, missing: str, request: pytest.FixtureRequest,
+    account: Account, make: Make, monkeypatch: pytest.MonkeyPatch, moto_url: str, missing: str,
+    request: pytest.FixtureRequest,
 ) -> None:  # fmt: skip
     page = (ROOT / "docs" / "power" / "ec2.md").read_text()
     policy = textwrap.dedent(page.partition("```json\n")[2].partition("```")[0])
@@ -268,16 +265,12 @@ async def test_the_rights_on_the_page_are_enough_and_all_are_needed(
     for variable, value in limited_key(moto_url, policy.replace(missing or "none", "ec2:RebootInstances")).items():
         monkeypatch.setenv(variable, value)
     request.getfixturevalue("enforced")
-    # directly, since a proxy does not keep the signature
-    power = ec2.create(PowerConfig(name, {"region": REGION}, timeout=20, base_url=moto_url))
-    try:
-        if missing:
-            with pytest.raises(Denied, match=f"not authorized to perform: {missing}|UnauthorizedOperation"):
-                await (power.start() if "Start" in missing else power.inspect())
-        else:
-            await power.start()
-            await until(power, "running")
-            await power.stop()
-            assert await power.machines()
-    finally:
-        await power.close()
+    power = make(name, moto_url)  # directly, since a proxy does not keep the signature
+    if missing:
+        with pytest.raises(Denied, match=f"not authorized to perform: {missing}|UnauthorizedOperation"):
+            await (power.start() if "Start" in missing else power.inspect())
+    else:
+        await power.start()
+        await until(power, "running")
+        await power.stop()
+        assert await power.machines()

@@ -17,6 +17,7 @@ from wakestream.adapters.power import redfish
 from wakestream.adapters.power.config import PowerConfig
 from wakestream.adapters.power.redfish import RedfishPower
 from wakestream.adapters.testing.http_stand_in import serving
+from wakestream.adapters.testing.power_watch import calling
 from wakestream.operators.model.errors import Denied, PowerError, Transient
 from wakestream.operators.model.ports import Reading
 
@@ -129,46 +130,36 @@ async def test_a_shutdown_that_is_ignored_is_forced_after_the_grace() -> None:
 
 
 async def test_a_system_without_a_graceful_shutdown_is_switched_off() -> None:
-    async with serving(RedfishWorld()) as world:
+    async with serving(RedfishWorld()) as world, calling(world) as power:
         await world.become("running")
         world.kinds = ["On", "ForceOff"]
-        power = world.provider()
         await power.stop()
         assert world.resets == ["ForceOff"]
         world.kinds = ["Nmi"]
         await world.become("stopped")
         with pytest.raises(PowerError, match="knows none of On, ForceOn, PushPowerButton; it has Nmi"):
             await power.start()
-        await power.close()
 
 
 async def test_a_system_that_is_so_already_is_left_alone() -> None:
-    async with serving(RedfishWorld()) as world:
-        power = world.provider()
+    async with serving(RedfishWorld()) as world, calling(world) as power:
         await power.stop()
         await world.become("running")
         await power.start()
         assert world.resets == []
-        await power.close()
 
 
 async def test_a_controller_that_starts_itself_does_not_make_the_machine_gone() -> None:
-    async with serving(RedfishWorld()) as world:
+    async with serving(RedfishWorld()) as world, calling(world) as power:
         world.booting = True
-        power = world.provider()
         with pytest.raises(Transient, match="is --machine the id of a system"):
             await power.inspect()
-        await power.close()
 
 
-async def test_a_path_that_leads_elsewhere_gets_no_password() -> None:
-    async with serving(RedfishWorld()) as world:
-        power = world.provider()
-        with pytest.raises(PowerError, match="not one of its own"):
-            redfish._path("//elsewhere.example/redfish")
-        with pytest.raises(PowerError, match="not one of its own"):
-            redfish._path("@elsewhere.example/redfish")
-        await power.close()
+@pytest.mark.parametrize("path", ["//elsewhere.example/redfish", "@elsewhere.example/redfish"])
+def test_a_path_that_leads_elsewhere_gets_no_password(path: str) -> None:
+    with pytest.raises(PowerError, match="not one of its own"):
+        redfish._path(path)
 
 
 def test_settings_are_checked_before_anything_is_called(tmp_path: Path) -> None:

@@ -24,6 +24,13 @@ async def machine(tmp_path: Path) -> AsyncIterator[OwnMachine]:
         yield machine
 
 
+@pytest.fixture
+async def power(machine: OwnMachine) -> AsyncIterator[Provider]:
+    power = machine.provider(timeout=10)
+    yield power
+    await power.close()
+
+
 class TestWol(PowerConformance):
     @pytest.fixture
     def world(self, machine: OwnMachine) -> OwnMachine:
@@ -36,8 +43,7 @@ async def until(power: Provider, state: PowerState) -> None:
             pass
 
 
-async def test_a_machine_is_woken_and_powered_off(machine: OwnMachine) -> None:
-    power = machine.provider(timeout=10)
+async def test_a_machine_is_woken_and_powered_off(machine: OwnMachine, power: Provider) -> None:
     assert (await power.inspect()).state == "stopped"
     await power.start()
     assert (await power.inspect()).state == "starting"
@@ -51,52 +57,42 @@ async def test_a_machine_is_woken_and_powered_off(machine: OwnMachine) -> None:
     assert (await power.inspect()).state == "stopping"
     await machine.finish()
     await until(power, "stopped")
-    await power.close()
 
 
-async def test_a_connection_that_breaks_while_it_powers_off_is_no_error(machine: OwnMachine) -> None:
+async def test_a_connection_that_breaks_while_it_powers_off_is_no_error(machine: OwnMachine, power: Provider) -> None:
     await machine.become("running")
     machine.hangs_up = True
-    power = machine.provider(timeout=10)
     await power.stop()
     await machine.finish()
     await until(power, "stopped")
-    await power.close()
 
 
-async def test_a_machine_that_is_off_is_not_asked_to_power_off(machine: OwnMachine) -> None:
-    power = machine.provider(timeout=10)
+async def test_a_machine_that_is_off_is_not_asked_to_power_off(machine: OwnMachine, power: Provider) -> None:
     await power.stop()
     assert machine.commands == []
-    await power.close()
 
 
-async def test_a_command_that_fails_is_told_with_its_words(machine: OwnMachine) -> None:
+async def test_a_command_that_fails_is_told_with_its_words(machine: OwnMachine, power: Provider) -> None:
     await machine.become("running")
     machine.code = 1
-    power = machine.provider(timeout=10)
     with pytest.raises(PowerError, match=r"ended with code 1: sudo: a password is required"):
         await power.stop()
     assert (await power.inspect()).state == "running"
-    await power.close()
 
 
 async def test_a_wrong_key_and_a_wrong_host_key_are_denied(machine: OwnMachine, tmp_path: Path) -> None:
     await machine.become("running")
     asyncssh.generate_private_key("ssh-ed25519").write_private_key(tmp_path / "other")
-    power = machine.provider(timeout=10, ssh_key=str(tmp_path / "other"))
-    with pytest.raises(Denied, match="authorized_keys"):
-        await power.stop()
-    await power.close()
     (tmp_path / "empty").write_text("")
-    power = machine.provider(timeout=10, known_hosts=str(tmp_path / "empty"))
-    with pytest.raises(Denied, match="known_hosts"):
-        await power.stop()
-    await power.close()
-    power = machine.provider(timeout=10, ssh_key=str(tmp_path / "missing"))
-    with pytest.raises(Denied, match="cannot be read"):
-        await power.stop()
-    await power.close()
+    for option, file, words in (
+        ("ssh_key", "other", "authorized_keys"),
+        ("known_hosts", "empty", "known_hosts"),
+        ("ssh_key", "missing", "cannot be read"),
+    ):
+        power = machine.provider(timeout=10, **{option: str(tmp_path / file)})
+        with pytest.raises(Denied, match=words):
+            await power.stop()
+        await power.close()
 
 
 async def test_a_machine_that_served_and_does_not_answer_is_unknown_before_it_is_off(machine: OwnMachine) -> None:
@@ -117,11 +113,9 @@ async def test_a_boot_that_takes_too_long_is_stopped_again(machine: OwnMachine) 
     await power.close()
 
 
-async def test_it_cannot_list(machine: OwnMachine) -> None:
-    power = machine.provider()
+async def test_it_cannot_list(power: Provider) -> None:
     with pytest.raises(CannotList, match="ip link"):
         await power.machines()
-    await power.close()
 
 
 async def test_a_packet_that_cannot_be_sent_is_transient(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -139,13 +133,9 @@ async def test_a_packet_that_cannot_be_sent_is_transient(monkeypatch: pytest.Mon
         (MAC, {"ssh": "10.0.0.7"}, "USER@HOST"),
         (MAC, {"broadcast": "everyone"}, "broadcast address"),
         (MAC, {"boot": "long"}, "boot=long"),
+        (MAC, {"worker": ""}, "needs --power-option worker="),
     ],
 )
 def test_options_are_checked_before_anything_is_sent(machine_id: str, options: dict[str, str], words: str) -> None:
     with pytest.raises(SettingsError, match=words):
         wol.create(PowerConfig(machine_id, {**OPTIONS, **options}))
-
-
-def test_the_worker_and_ssh_are_needed() -> None:
-    with pytest.raises(SettingsError, match="worker"):
-        wol.create(PowerConfig(MAC))
