@@ -4,15 +4,14 @@ import argparse
 import contextlib
 import io
 import json
-import logging
 import os
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from loguru import logger
 
+from tests.support.log_lines import forget_logs
 from wakestream.adapters.cli import main
 from wakestream.adapters.cli import service as program
 from wakestream.adapters.cli.render.log_reader import Tail, followed, line, wanted
@@ -36,17 +35,7 @@ AS_JSON = {"time": "2026-01-01T10:00:03.000Z", "level": "WARNING", "message": "l
 def _quiet_afterwards() -> Iterator[None]:
     with logs.through(lambda _: None):
         yield
-    logger.remove()
-    sys.excepthook = sys.__excepthook__
-    known_secrets.forget()
-    logs._lines.json, logs._lines.program = False, ""
-    kept, logs._lines.keep = getattr(logs._lines.keep, "__self__", None), logs.to_stderr
-    if isinstance(kept, LogFile):
-        kept.close()
-    for name in logs.LIBRARIES:
-        library = logging.getLogger(name)
-        library.handlers, library.propagate = [], True
-        library.setLevel(logging.NOTSET)
+    forget_logs()
 
 
 @pytest.fixture

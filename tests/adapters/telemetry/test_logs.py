@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 import pytest
 from loguru import logger
 
+from tests.support.log_lines import forget_logs
 from wakestream.adapters.runtime import known_secrets
 from wakestream.adapters.telemetry import logs
 
@@ -19,14 +20,7 @@ def lines() -> Iterator[list[str]]:
     written: list[str] = []
     with logs.through(written.append):
         yield written
-    logger.remove()
-    sys.excepthook = sys.__excepthook__
-    known_secrets.forget()
-    logs._lines.json, logs._lines.program = False, ""
-    for name in logs.LIBRARIES:
-        library = logging.getLogger(name)
-        library.handlers, library.propagate = [], True
-        library.setLevel(logging.NOTSET)
+    forget_logs()
 
 
 def test_a_line_has_time_level_job_and_stage(lines: list[str]) -> None:
@@ -50,31 +44,37 @@ def test_a_message_of_several_lines_stays_one_line(lines: list[str]) -> None:
     assert lines[0].count("\n") == 1
 
 
+@pytest.mark.parametrize("as_json", [False, True])
 @pytest.mark.parametrize(
     "text",
     [
-        "got hunter22 from the settings",
-        "Authorization: Bearer abc.def-123",
+        'got "hunter22" from the settings',
+        'Authorization: Bearer abc.def-123\\"',
         f"key {KEY}",
         '{"type":"register","license_key":"abcdef"}',
         "{'token': 'abcdef'}",
         '"{\\"key\\":\\"abcdef\\"}"',
     ],
 )
-def test_secrets_are_redacted_wherever_they_stand(lines: list[str], text: str) -> None:
-    logs.configure("INFO", ["hunter22"])
-    logger.info(text)
+def test_secrets_are_redacted_wherever_they_stand_and_json_stays_json(
+    lines: list[str], text: str, as_json: bool
+) -> None:
+    logs.configure("INFO", ["hunter22"], json=as_json)
+    logger.info("{}", text)
     logger.bind(job=text).info("x")
+    logger.bind(stage=text).info("x")
     for line in lines:
         assert "***" in line
         assert not any(secret in line for secret in ("hunter22", "abc.def", KEY, "abcdef"))
+        assert not as_json or json.loads(line)
 
 
-def test_secrets_are_redacted_in_exceptions_and_no_variables_are_shown(lines: list[str]) -> None:
-    logs.configure("INFO", ["hunter22"])
+@pytest.mark.parametrize("as_json", [False, True])
+def test_secrets_are_redacted_in_exceptions_and_no_variables_are_shown(lines: list[str], as_json: bool) -> None:
+    logs.configure("INFO", ["hunter22"], json=as_json)
 
     def failing(password: str) -> None:
-        raise ValueError(f"bad {password}")
+        raise ValueError(f"bad {password}\nand more")
 
     try:
         failing("hunter22")
@@ -83,6 +83,11 @@ def test_secrets_are_redacted_in_exceptions_and_no_variables_are_shown(lines: li
     (line,) = lines
     assert "ValueError: bad ***" in line
     assert "hunter22" not in line
+    if as_json:
+        assert line.count("\n") == 1
+        told = json.loads(line)
+        assert (told["message"], told["error"]) == ("it broke", "ValueError: bad ***\nand more")
+        assert "in failing" in told["traceback"]
 
 
 def test_a_secret_added_later_is_hidden(lines: list[str]) -> None:
@@ -143,43 +148,6 @@ def test_a_json_line_has_time_level_message_job_stage_program_and_error(lines: l
         "error": None,
     }
     assert (odd["level"], odd["job"], odd["stage"]) == ("WARNING", None, None)
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        'got "hunter22" from the settings',
-        'Authorization: Bearer abc.def-123\\"',
-        f"key {KEY}",
-        '{"type":"register","license_key":"abcdef"}',
-        '"{\\"key\\":\\"abcdef\\"}"',
-    ],
-)
-def test_secrets_are_redacted_in_json_and_it_stays_json(lines: list[str], text: str) -> None:
-    logs.configure("INFO", ["hunter22"], json=True)
-    logger.bind(job=text, stage=text).info("{}", text)
-    told = json.loads(lines[0])
-    for name in ("message", "job", "stage"):
-        assert "***" in told[name]
-        assert not any(secret in told[name] for secret in ("hunter22", "abc.def", KEY, "abcdef"))
-
-
-def test_an_exception_is_one_json_line_with_its_error_and_without_variables(lines: list[str]) -> None:
-    logs.configure("INFO", ["hunter22"], json=True)
-
-    def failing(password: str) -> None:
-        raise ValueError(f"bad {password}\nand more")
-
-    try:
-        failing("hunter22")
-    except ValueError:
-        logger.exception("it broke")
-    (line,) = lines
-    assert line.count("\n") == 1
-    told = json.loads(line)
-    assert (told["message"], told["error"]) == ("it broke", "ValueError: bad ***\nand more")
-    assert "in failing" in told["traceback"]
-    assert "hunter22" not in line
 
 
 @pytest.mark.parametrize("text", ["a\u2028b", "\udcff", "a\x00b", "没有", "x\x85y"])
