@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 import pytest
@@ -16,6 +17,7 @@ from tests.support.browser.studio import PAINT, REMIX, Studio, offer, png
 
 if TYPE_CHECKING:
     from conftest import Visitor
+    from playwright.async_api import Route
 
 
 async def test_the_rows_of_a_table_are_checked_shown_and_started(home: House, visitor: Visitor) -> None:
@@ -38,6 +40,29 @@ async def test_the_rows_of_a_table_are_checked_shown_and_started(home: House, vi
         await page.locator(".batch-line").get_by_role("button", name="rows.csv", exact=True).click()
         await expect(page.locator("#past > li")).to_have_count(2)
         assert [(work.params["prompt"], work.params["steps"]) for work in studio.works] == [("a cat", 3), ("a dog", 9)]
+
+
+async def test_it_is_said_how_many_rows_are_started(home: House, visitor: Visitor) -> None:
+    await home.gpu_on(Studio())
+    offer(home, PAINT, REMIX)
+    begun, go_on = asyncio.Event(), asyncio.Event()
+
+    async def hold(route: Route) -> None:
+        begun.set()
+        await go_on.wait()
+        await route.continue_()
+
+    async with visitor.page() as page:
+        await page.locator("#kind").select_option(label="Paint a picture")
+        await drop(page, ("rows.csv", b"prompt\na cat\na dog\n"))
+        await page.route("**/console/jobs", hold)
+        await page.get_by_role("button", name="Start 2 jobs").click()
+        await begun.wait()
+        async with page.expect_response("**/console/form"):
+            await page.evaluate("dispatchEvent(new Event('focus'))")
+        await expect(page.locator("#new-hint")).to_have_text("Starting 1 of 2…")
+        go_on.set()
+        await expect(page.locator(".batch-line")).to_contain_text("2 of 2 done")
 
 
 async def test_a_row_waits_for_the_file_that_it_names(home: House, visitor: Visitor) -> None:

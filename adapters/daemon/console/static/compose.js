@@ -28,7 +28,7 @@ export function composer({ toast, started, reclaim }) {
   let form = null;
   let batch = null;
   let uploads = [];
-  let starting = false;
+  let starting = ""; // what is said meanwhile
   let lamps = "";
   let hub = {};
   let listed = "";
@@ -114,7 +114,7 @@ export function composer({ toast, started, reclaim }) {
 
   function changed() {
     const count = batch?.ready.length;
-    start.disabled = starting || !(batch ? count : form?.isFilled);
+    start.disabled = Boolean(starting) || !(batch ? count : form?.isFilled);
     say(start, count ? t(count === 1 ? "batch.start.one" : "batch.start", { count: number(count) }) : t("new.start"));
     say(by("new-hint"), form ? hint() : "");
     price();
@@ -132,7 +132,7 @@ export function composer({ toast, started, reclaim }) {
   }
 
   function hint() {
-    if (starting) return t("new.hint.starting");
+    if (starting) return starting;
     if (batch) return batchHint(batch);
     const names = form.needed;
     if (!names.length) return t(form.isSending ? "new.hint.sending" : "new.hint.ready");
@@ -143,14 +143,14 @@ export function composer({ toast, started, reclaim }) {
 
   start.addEventListener("click", async () => {
     if (!batch?.table && !form.check()) return;
-    starting = true;
+    starting = t("new.hint.starting");
     changed();
     form.remember();
     localStorage.setItem(LAST, entry.id);
     try {
       await (batch ? startMany(form, batch) : startOne(form));
     } finally {
-      starting = false;
+      starting = "";
       changed();
     }
   });
@@ -181,7 +181,8 @@ export function composer({ toast, started, reclaim }) {
     const count = list.ready.length;
     const name = count > 1 ? list.name.value.trim() : "";
     for (const [at, row] of list.ready.entries()) {
-      say(by("new-hint"), t("batch.starting", { part: number(at + 1), count: number(count) }));
+      starting = t("batch.starting", { part: number(at + 1), count: number(count) });
+      say(by("new-hint"), hint());
       const given = row.picks.map((item, slot) => [mine.slots[slot].name, item && list.transferOf(item, slot)]).filter(([, transfer]) => transfer);
       try {
         const job = jobOf(mine, name);
