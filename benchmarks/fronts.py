@@ -46,6 +46,13 @@ def busy(pid: int) -> float:
     return sum(int(task.read_text().split()[0]) for task in Path(f"/proc/{pid}/task").glob("*/schedstat")) / 1e9
 
 
+def rest(pids: Sequence[int]) -> None:
+    """Return when the programs rest. Meanwhile no peer reads: peers are on other machines and take no time of these."""
+    seen: list[float] = []
+    while seen != (seen := [*map(busy, pids)]):
+        time.sleep(0.01)
+
+
 class Peer(hub_load.Lean):
     """Counts its frames of a kind."""
 
@@ -87,6 +94,7 @@ async def measured(fronts: int) -> tuple[float, float]:
                         peer.send(PING)
                 else:
                     teller.send(BOOTED)
+                rest(pids)
                 async with asyncio.timeout(hub_load.WITHIN):
                     await Peer.over
             found.append(max(busy(pid) - start for pid, start in zip(pids, before, strict=True)))

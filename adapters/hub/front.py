@@ -216,7 +216,7 @@ class Front:
                 data = await socket.recv(decode=False)
                 was_idle, is_idle = is_idle, _is_ping(data)
                 if was_idle and is_idle:  # otherwise the pong could overtake an answer to an earlier frame
-                    self._writer.put(socket, _PONG)
+                    self._writer.put((socket,), _PONG)
                     self._writer.flush()
                 else:
                     leader.put(Said(number, data) if len(data) <= wire.MAX_FRAME else Said(number, b"", len(data)))
@@ -276,9 +276,7 @@ class Front:
 
     def _execute(self, item: ToFront) -> None:
         if isinstance(item, Sent):
-            for number in item.to:
-                if (socket := self._sockets.get(number)) is not None:
-                    self._writer.put(socket, item.frame, item.given)
+            self._writer.put(filter(None, map(self._sockets.get, item.to)), item.frame, item.given)
         elif (socket := self._sockets.get(item.number)) is not None:
             if isinstance(item, Ended):
                 self._writer.end(socket, item.code, item.reason)

@@ -6,7 +6,7 @@ A connection of a front gets its frames through the front, which gets a broadcas
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 
 from loguru import logger
 from msgspec.structs import replace
@@ -23,6 +23,7 @@ from wakestream.streams.protocol import messages as m
 from wakestream.streams.protocol import wire
 from wakestream.streams.recording.recording import untapped
 
+_OPEN = State.OPEN
 _TEXT, _BINARY = 0x81, 0x82  # the last frame of a message
 
 _TOGETHER = 64
@@ -50,13 +51,18 @@ class Writer:
         self._waiting: dict[GuardedConnection, list[bytes]] = {}
         self._closing: set[asyncio.Task[None]] = set()
 
-    def put(self, socket: GuardedConnection, frame: bytes, given: int = 0) -> None:
-        """Send a frame; it is written by the next `flush`. `given`: see `GuardedConnection`."""
-        socket.given += given
-        frames = self._waiting.setdefault(socket, [])
-        frames.append(frame)
-        if len(frames) == _TOGETHER:
-            self._write(socket, self._waiting.pop(socket))
+    def put(self, sockets: Iterable[GuardedConnection], frame: bytes, given: int = 0) -> None:
+        """Send a frame to each; it is written by the next `flush`. `given`: see `GuardedConnection`."""
+        waiting = self._waiting
+        for socket in sockets:
+            if given:
+                socket.given += given
+            if (frames := waiting.get(socket)) is None:
+                waiting[socket] = [frame]
+                continue
+            frames.append(frame)
+            if len(frames) == _TOGETHER:
+                self._write(socket, waiting.pop(socket))
 
     def end(self, socket: GuardedConnection, code: int, reason: str) -> None:
         """Close a connection after what was sent to it before."""
@@ -72,10 +78,12 @@ class Writer:
             self._write(socket, frames)
 
     def _write(self, socket: GuardedConnection, frames: list[bytes]) -> None:
+        transport = socket.transport
         # A connection that was cut has frames to read for a moment; asyncio would log each answer.
-        if socket.protocol.state is State.OPEN and not socket.transport.is_closing():
-            socket.transport.write(frames[0] if len(frames) == 1 else b"".join(frames))
-            cut_if_slow(socket, self._refused)
+        if socket.protocol.state is _OPEN and not transport.is_closing():
+            transport.write(frames[0] if len(frames) == 1 else b"".join(frames))
+            if socket.given or transport.get_write_buffer_size():
+                cut_if_slow(socket, self._refused)
 
 
 class Outbound(Writer):
@@ -144,12 +152,18 @@ class Outbound(Writer):
             logger.warning("a {} was not forwarded: it is too large", message.TYPE)
             return
         frame = text_frame(text)
+        self.put(self._direct(sockets, frame, given), frame, given)
+
+    def _direct(
+        self, sockets: Iterable[GuardedConnection | Fronted], frame: bytes, given: int
+    ) -> Iterator[GuardedConnection]:
+        """Those of the sockets that are ours; fronts get the frame for the others."""
         for socket in sockets:
             if isinstance(socket, Fronted):
                 socket.front.send(socket.number, frame, given)
                 self._fronts[socket.front] = None
             else:
-                self.put(socket, frame, given)
+                yield socket
 
     def tell(self, front: Front, item: ToFront) -> None:
         """Send this to a front with the next `flush`."""
@@ -169,5 +183,5 @@ class Outbound(Writer):
         fronts, self._fronts = self._fronts, {}
         for front in fronts:
             items, given = front.take()
-            self.put(front.socket, text_frame(items, _BINARY), given)
+            self.put((front.socket,), text_frame(items, _BINARY), given)
         super().flush()

@@ -25,6 +25,6 @@ def test_a_connection_that_was_cut_is_not_written_to() -> None:
     writer = Writer(Refusals())
     for closing in (False, True):
         transport.is_closing.return_value = closing
-        writer.put(socket, b"frame")
+        writer.put((socket,), b"frame")
         writer.flush()
     transport.write.assert_called_once_with(b"frame")
