@@ -124,13 +124,12 @@ def connect(address: str, idle: float = IDLE) -> Session:
     options: dict[str, Any] = {**_DEFAULTS, **conninfo_to_dict(checked_address(address)), "client_encoding": "UTF8"}
     with errors(address, "be opened"):
         session = Session.connect(**options, autocommit=True)
-    try:
+    with contextlib.ExitStack() as stack:
+        stack.callback(session.close)
         session.add_notice_handler(session.note)
         with errors(address, "be opened", session):
             _check(address, session, f"{idle:g}s")
-    except BaseException:
-        session.close()
-        raise
+        stack.pop_all()
     return session
 
 

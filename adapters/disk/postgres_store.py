@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -70,13 +71,12 @@ class PostgresStore:
         self._read: list[JournalRow] = []
         self._kept = 0
         self._session = connect(address, idle)
-        try:
+        with ExitStack() as stack:
+            stack.callback(self._session.close)
             make_tables(address, self._session)
             with errors(address, "be read", self._session):
                 self.id = str(one(self._session, "SELECT id FROM wakestream.meta"))
-        except BaseException:
-            self._session.close()
-            raise
+            stack.pop_all()
         self._session.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
         self._base = self.end = End(-1, 0)
         self._on_lost: Callable[[Exception], object] = lambda _: None

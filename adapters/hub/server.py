@@ -235,7 +235,7 @@ class HubServer:
             return
         try:
             self._read(fd, socket, data, size)
-        except Exception:
+        except Exception:  # whatever the fault, one peer's frame must not end the hub, nor the other peers of its front
             logger.exception("internal error on connection {}; it is closed", fd)
             socket.turned_away = True
             self._close(f.Close(fd, 1011, ""))

@@ -16,6 +16,7 @@ from xml.etree import ElementTree
 import pytest
 import yaml
 
+from wakestream.adapters.cli.commands.hub import _OF_HUB
 from wakestream.adapters.cli.main import COMMANDS, parser_of
 from wakestream.adapters.config import settings
 from wakestream.adapters.config.addresses import hub_urls
@@ -182,7 +183,7 @@ def test_a_container_runs_a_program_with_flags_that_it_has_and_no_rights_that_it
 ) -> None:
     found = composed(file)["services"][service]
     words = [str(word) for word in found["command"]]
-    assert understood(words).command == service.partition("-")[0]
+    assert understood(words).command == ("hub" if service == "front" else service.partition("-")[0])
     assert found["read_only"] is True
     assert found["cap_drop"] == ["ALL"]
     assert found["security_opt"] == ["no-new-privileges:true"]
@@ -193,7 +194,7 @@ def test_the_containers_share_keys_and_volumes_that_there_are(file: str) -> None
     document = composed(file)
     for name, service in document["services"].items():
         assert set(service.get("secrets", [])) <= set(document["secrets"])
-        assert {volume.split(":")[0] for volume in service["volumes"]} <= set(document["volumes"])
+        assert {volume.split(":")[0] for volume in service.get("volumes", [])} <= set(document["volumes"])
         assert set(service.get("depends_on", [])) <= set(document["services"])
         build = service.get("build")
         assert (DEPLOY / build["context"] / build["dockerfile"]).resolve().is_file() if build else name == "db"
@@ -242,6 +243,40 @@ def test_a_pod_runs_a_hub_with_flags_that_it_has_and_only_the_leader_gets_the_se
     assert (each["clusterIP"], each["publishNotReadyAddresses"]) == ("None", True)
     assert "publishNotReadyAddresses" not in leader
     assert each["selector"] == leader["selector"] == hubs["template"]["metadata"]["labels"]
+
+
+def test_fronts_have_the_addresses_of_both_hubs_a_key_and_no_setting_of_a_hub() -> None:
+    compose, (pod,) = (
+        composed("compose-hubs.yaml"),
+        in_cluster()["Deployment", "wakestream-front"]["spec"]["template"]["spec"]["containers"],
+    )
+    front, hosts = compose["services"]["front"], ("hub-a", "hub-b")
+    found = [understood([*map(str, words)]) for words in (front["command"], pod["args"], drop_in())]
+    assert [args.front for args in found] == [hub_urls(args.front) for args in found]
+    assert found[0].front == ",".join(f"ws://{name}:8765/dsp" for name in hosts)
+    assert set(hosts) <= set(compose["services"])
+    hubs = in_cluster()["StatefulSet", "wakestream-hub"]
+    name, service = hubs["metadata"]["name"], hubs["spec"]["serviceName"]
+    assert found[1].front == ",".join(f"wss://{name}-{n}.{service}:8765/dsp" for n in range(hubs["spec"]["replicas"]))
+    for args in found:
+        assert not [name for name in _OF_HUB if getattr(args, name)]
+    assert found[0].key_file == f"/run/secrets/{front['secrets'][0]}"
+    assert not front["environment"]
+    assert [one["name"] for one in pod["env"] if "secretKeyRef" in one["valueFrom"]] == ["WAKESTREAM_KEY"]
+    ports = {port["name"]: port["containerPort"] for port in pod["ports"]}
+    assert (found[1].listen, found[1].metrics) == (f"0.0.0.0:{ports['front']}", f"0.0.0.0:{ports['metrics']}")
+    assert pod["readinessProbe"]["httpGet"] == {"path": "/", "port": "front", "scheme": "HTTPS"}
+
+
+def drop_in() -> list[str]:
+    """What the unit of a hub starts with the file that makes it a front."""
+    said = lines("front.conf")
+    assert "LoadCredential=key:/etc/wakestream/front.key" in said
+    first, then = (line.removeprefix("ExecStart=") for line in said if line.startswith("ExecStart="))
+    assert not first, "it takes the place of the command that the unit has"
+    program, *arguments = shlex.split(then)
+    assert [program, arguments.pop()] == [started(UNITS[0], DEPLOY)[0], "$WAKESTREAM_HUB_FLAGS"]
+    return arguments
 
 
 def test_the_image_runs_as_an_unprivileged_user_without_secrets_and_has_a_health_check() -> None:

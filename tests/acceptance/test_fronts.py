@@ -281,8 +281,8 @@ async def test_jobs_are_done_through_a_front_that_is_killed_meanwhile(tmp_path: 
 class Submitter:
     """Submits jobs at a front, one after the other; again after each reconnection, as our clients do."""
 
-    def __init__(self, cluster: Cluster, url: str, name: str) -> None:
-        self.cluster, self.url, self.name = cluster, url, name
+    def __init__(self, cluster: Cluster, front: front.Front, name: str) -> None:
+        self.cluster, self.front, self.name = cluster, front, name
         self.acknowledged: list[str] = []
         self.news = asyncio.Event()
         self.task = asyncio.create_task(self._run())
@@ -298,8 +298,9 @@ class Submitter:
 
     async def _run(self) -> None:
         while True:
+            await self.front.connected.wait()
             with contextlib.suppress(OSError, EOFError, WebSocketException):
-                peer = await self.cluster.peer(self.url, "client")
+                peer = await self.cluster.peer(self.front.url, "client")
                 while True:
                     job = f"{self.name}-{len(self.acknowledged)}"
                     await peer.send(**SUBMIT, request_id=job)
@@ -307,7 +308,6 @@ class Submitter:
                         pass
                     self.acknowledged.append(job)
                     self.news.set()
-            await asyncio.sleep(0.05)  # the front is another process, and has no leader for a moment
 
 
 @pytest.mark.timeout(120)
@@ -317,13 +317,8 @@ async def test_a_leader_that_is_replaced_behind_two_fronts_loses_and_doubles_no_
 ) -> None:
     first, first_url = await cluster.start("a")
     second, second_url = await cluster.start("b", leads=False)
-    (cluster.folder / "front.key").write_text(cluster.place.keys["front"])
-    at = ("--front", f"{first_url},{second_url}", "--key-file", str(cluster.folder / "front.key"))
-    fronts = [
-        await cluster.stack.enter_async_context(cluster.user.runs("hub", "--listen", "127.0.0.1:0", *at)) for _ in "ab"
-    ]
-    urls = [await running.address() for running in fronts]
-    submitters = [Submitter(cluster, url, name) for url, name in zip(urls, "xy", strict=True)]
+    fronts = [await cluster.place.front(first_url, second_url) for _ in "ab"]
+    submitters = [Submitter(cluster, front, name) for front, name in zip(fronts, "xy", strict=True)]
     for submitter in submitters:
         await submitter.has(50)
     first.process.send_signal(how)
@@ -333,7 +328,7 @@ async def test_a_leader_that_is_replaced_behind_two_fronts_loses_and_doubles_no_
         await submitter.has(count + 50)
     await end(*(submitter.task for submitter in submitters))
     acknowledged = [job for submitter in submitters for job in submitter.acknowledged]
-    worker = await cluster.peer(urls[0], "worker")
+    worker = await cluster.peer(fronts[0].url, "worker")
     await worker.send(**ONLINE)
     given: list[str] = []
     while not set(acknowledged) <= set(given):

@@ -151,13 +151,17 @@ async def test_promtool_accepts_the_metrics_of_every_program(user: User, place: 
         assert {program: await lint(text) for program, text in texts.items()} == dict.fromkeys(texts, (0, ""))
 
 
-NORMAL = {"leader{instance='a'}": 1, "leader{instance='b'}": 0, "standby_lag_seconds{instance='b'}": 0.2}
+NORMAL = {
+    "hub_leader{instance='a'}": 1, "hub_leader{instance='b'}": 0, "hub_standby_lag_seconds{instance='b'}": 0.2,
+    "front_up{instance='b'}": 1,
+}  # fmt: skip
 ALERTS: dict[str, dict[str, float]] = {
-    "WakestreamNoLeader": {"leader{instance='a'}": 0, "leader{instance='b'}": 0},
-    "WakestreamTwoLeaders": {"leader{instance='b'}": 1},
-    "WakestreamNoStandby": {"leader{instance='b'}": math.nan},
-    "WakestreamStandbyLags": {"standby_lag_seconds{instance='b'}": 6},
-    "WakestreamLeaderChangesOften": {"epoch{instance='b'}": 4},
+    "WakestreamNoLeader": {"hub_leader{instance='a'}": 0, "hub_leader{instance='b'}": 0},
+    "WakestreamTwoLeaders": {"hub_leader{instance='b'}": 1},
+    "WakestreamNoStandby": {"hub_leader{instance='b'}": math.nan},
+    "WakestreamStandbyLags": {"hub_standby_lag_seconds{instance='b'}": 6},
+    "WakestreamLeaderChangesOften": {"hub_epoch{instance='b'}": 4},
+    "WakestreamFrontWithoutHub": {"front_up{instance='b'}": 0},
 }
 
 
@@ -177,10 +181,10 @@ def test_each_alert_for_several_hubs_fires_when_it_should_and_no_other_does(tmp_
 def case(rules: list[dict[str, Any]], amiss: dict[str, float], fires: str) -> dict[str, Any]:
     """A test of promtool: a quarter of an hour in which something is amiss, and the alert that fires then."""
     series = [
-        {"series": f"wakestream_hub_{name}", "values": "_x15" if math.isnan(value) else f"0 {value}x15"}
-        for name, value in {**NORMAL, "epoch{instance='b'}": 0, **amiss}.items()
+        {"series": f"wakestream_{name}", "values": "_x15" if math.isnan(value) else f"0 {value}x15"}
+        for name, value in {**NORMAL, "hub_epoch{instance='b'}": 0, **amiss}.items()
     ]
-    about = {"instance": "b"} if fires == "WakestreamStandbyLags" else {}
+    about = {"instance": "b"} if fires in ("WakestreamStandbyLags", "WakestreamFrontWithoutHub") else {}
     expected = [
         {
             "eval_time": "15m", "alertname": rule["alert"],
