@@ -95,7 +95,10 @@ def _machines(returned: Any) -> None:
 
 
 class _Steps:
-    """Awaits a call, and measures for how long each of its steps holds up the event loop."""
+    """Awaits a call, and measures for how long each of its steps keeps the event loop asleep.
+
+    A step that computes does not sleep, nor does one that waits for its turn at a processor.
+    """
 
     def __init__(self, call: Awaitable[Any]) -> None:
         self.call, self.longest = call, 0.0
@@ -104,13 +107,14 @@ class _Steps:
         steps = self.call.__await__()
         resume: Callable[[], Any] = partial(steps.send, None)
         while True:
-            before = _asleep()
+            before, turns = time.perf_counter() - time.thread_time(), _turns()
             try:
                 waits_for = resume()
             except StopIteration as end:
                 return end.value
             finally:
-                self.longest = max(self.longest, _asleep() - before)
+                waited = sum(after - turns.get(thread, 0.0) for thread, after in _turns().items())
+                self.longest = max(self.longest, time.perf_counter() - time.thread_time() - before - waited)
             try:
                 yield waits_for
                 resume = partial(steps.send, None)
@@ -118,12 +122,13 @@ class _Steps:
                 resume = partial(steps.throw, error)
 
 
-def _asleep() -> float:
-    """The seconds for which this thread has slept: it neither computed nor waited for its turn at a processor."""
-    waits = 0.0
-    with suppress(OSError):  # only Linux has it
-        waits = int(Path("/proc/thread-self/schedstat").read_text("ascii").split()[1]) / 1e9
-    return time.perf_counter() - time.thread_time() - waits
+def _turns() -> dict[str, float]:
+    """The seconds for which each thread has waited for its turn at a processor: one of them may hold Python's lock."""
+    seconds = {}
+    for thread in Path("/proc/self/task").glob("*/schedstat"):  # only Linux has it
+        with suppress(OSError):  # the thread has ended
+            seconds[thread.parent.name] = int(thread.read_text("ascii").split()[1]) / 1e9
+    return seconds
 
 
 @asynccontextmanager

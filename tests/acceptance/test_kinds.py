@@ -1,7 +1,6 @@
 """Hub, daemon and clients know what the GPUs can do: real programs, over sockets and files."""
 
 import asyncio
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ from tests.support.field.hub import field_hub
 from tests.support.field.worker import field_worker
 from tests.support.programs.any_kind_scene import KINDS, Joining, Scene
 from tests.support.programs.client_scene import User
-from tests.support.programs.daemon_scene import RunningDaemon, daemon
+from tests.support.programs.daemon_scene import daemon
 from tests.support.programs.our_peers import SECRET, Place, gpu_online, until
 from wakestream.adapters.client.hub_query import hub_kinds
 from wakestream.adapters.config import settings
@@ -35,16 +34,6 @@ def scene(tmp_path: Path, user: User) -> Scene:
 async def asked(scene: Scene) -> KnownKinds:
     found = settings.load({}, environment=scene.place.client_settings(), folder=scene.folder)
     return await hub_kinds(found)
-
-
-async def known(api: RunningDaemon, holds: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
-    """What the daemon says of the kinds when this holds."""
-    async with asyncio.timeout(20):
-        while True:
-            status, plain = await api.ask("GET", "/api/kinds")
-            assert status == 200
-            if holds(plain):
-                return plain
 
 
 def gpus(plain: dict[str, Any]) -> dict[str, list[bool]]:
@@ -148,17 +137,17 @@ async def test_the_daemon_tells_the_kinds_also_when_worker_and_hub_are_gone(scen
         async with scene.worker():
             await gpu_online(hub)
             async with daemon(user) as api:
-                plain = await known(api, lambda plain: plain["known"] and bool(plain["kinds"]))
+                plain = await api.kinds(lambda plain: plain["known"] and bool(plain["kinds"]))
                 assert plain["kinds"][0] == {
                     "kind": orjson.loads(orjson.dumps(plain_kind(KINDS[0]))),
                     "gpus": [{"gpu": "gpu", "online": True}],
                 }
                 assert (gpus(plain), plain["complete"]) == ({"join": [True], "reverse": [True]}, True)
         async with daemon(user) as api:
-            plain = await known(api, lambda plain: plain["complete"])
+            plain = await api.kinds(lambda plain: plain["complete"])
             assert gpus(plain) == {"join": [False], "reverse": [False]}, "the machine sleeps"
     async with daemon(user) as api:
-        plain = await known(api, lambda _: True)
+        plain = await api.kinds(lambda _: True)
         assert (gpus(plain), plain["known"]) == ({"join": [False], "reverse": [False]}, True)
         assert plain["complete"] is False, "there may be others by now"
 
@@ -171,7 +160,7 @@ async def test_the_daemon_hears_of_new_kinds_by_itself(scene: Scene, user: User)
             await until(file.exists)
         names = [each["kind"]["name"] for each in orjson.loads(file.read_bytes())["kinds"]]
         assert names == ["join", "reverse"]
-        await known(api, lambda plain: gpus(plain) == {"join": [False], "reverse": [False]})
+        await api.kinds(lambda plain: gpus(plain) == {"join": [False], "reverse": [False]})
 
 
 async def test_the_kinds_of_another_hub_are_not_used(scene: Scene, user: User) -> None:
@@ -183,11 +172,11 @@ async def test_the_kinds_of_another_hub_are_not_used(scene: Scene, user: User) -
         for content in (b"{", orjson.dumps({"hub": "ws://else", "kinds": [kind], "known": True})):
             (folder / "kinds.json").write_bytes(content)
             async with daemon(user) as api:
-                assert (await known(api, lambda plain: plain["known"]))["kinds"] == []
+                assert (await api.kinds(lambda plain: plain["known"]))["kinds"] == []
 
 
 async def test_at_a_deployed_hub_the_daemon_says_that_it_cannot_know(scene: Scene, user: User) -> None:
     async with field_hub() as old:
         user.environment |= {**scene.place.client_settings(), "API_SERVER_URL": old.url}
         async with daemon(user) as api:
-            assert await known(api, lambda _: True) == {"kinds": [], "known": False, "complete": False}
+            assert await api.kinds(lambda _: True) == {"kinds": [], "known": False, "complete": False}

@@ -325,6 +325,7 @@ async def test_the_api_checks_what_other_programs_submit(scene: Flipping) -> Non
     async with scene.online(), daemon(scene.user) as api:
         job = {"kind": "flip", "inputs": {"image": str(scene.here / "a.png")}, "params": {"text": "a", "scale": 9}}
         job |= {"outputs": {"image": str(scene.here / "b.png")}}
+        await api.kinds(lambda plain: plain["kinds"])
         status, plain = await api.ask("POST", "/api/jobs", job)
         assert (status, plain["code"], plain["field"]) == (400, "wrong_input", "params.scale")
         status, plain = await api.ask("POST", "/api/jobs", {**job, "kind": "fly"})

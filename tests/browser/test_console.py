@@ -42,7 +42,7 @@ async def test_with_the_gpu_on_dropped_files_become_a_video(home: House, visitor
     async with visitor.page() as page:
         await expect(page.locator(".gpu")).to_contain_text("ready")
         await drop(page, *((path.name, path.read_bytes()) for path in files))
-        await page.get_by_role("button", name="Start").click()
+        await page.get_by_role("button", name="Start").press("Enter")
         await expect(card(page)).to_contain_text("Result saved")
         await expect(page.locator("#told")).to_have_text("interview.mp4, narration.wav: Done")
         await expect(page).to_have_title("wakestream")
@@ -400,7 +400,7 @@ async def test_names_are_shown_as_text(home: House, visitor: Visitor, files: Med
     home.engine.go_on.set()
     async with visitor.page() as page:
         await drop(page, (name, files[0].read_bytes()), (files[1].name, files[1].read_bytes()))
-        await page.get_by_role("button", name="Start").click()
+        await page.get_by_role("button", name="Start").press("Enter")
         await expect(card(page)).to_contain_text("Result saved")
         shown = await card(page).locator("bdi").first.text_content()
         assert shown is not None

@@ -1,7 +1,7 @@
 """`wakestream daemon` as a process, its local API as another program uses it, and a user beside it."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -68,6 +68,15 @@ class Api:
                 if event["event"] == kind and wanted.items() <= event.items():
                     return event
         raise AssertionError(f"no {kind} {wanted} in {seen}")
+
+    async def kinds(self, holds: Callable[[dict[str, Any]], object]) -> dict[str, Any]:
+        """What it says of the kinds as soon as this holds."""
+        async with asyncio.timeout(20):
+            while True:
+                status, plain = await self.ask("GET", "/api/kinds")
+                assert status == 200, plain
+                if holds(plain):
+                    return plain
 
     async def outcome(self, job: str = "job-1") -> dict[str, Any]:
         """The job's last event."""
