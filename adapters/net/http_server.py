@@ -96,10 +96,20 @@ async def _close(listener: asyncio.Server) -> None:
 
 
 async def body_of(request: web.Request, within: float) -> bytes:
-    """The body. aiohttp itself refuses those that are too large. `TimeoutError` if it is not complete in time."""
+    """The body, which `request` does not keep, since a call may last long.
+
+    Raises:
+        HTTPRequestEntityTooLarge: It is larger than the server allows.
+        TimeoutError: It is not complete in time.
+    """
+    body, most = bytearray(), request.client_max_size
     try:
         async with asyncio.timeout(within):
-            return await request.read()
+            async for chunk in request.content.iter_any():
+                body += chunk
+                if len(body) >= most:
+                    raise web.HTTPRequestEntityTooLarge(max_size=most, actual_size=len(body))
+            return bytes(body)
     except TimeoutError:
         raise TimeoutError(f"the body did not arrive within {within:g} s: send the request again") from None
 

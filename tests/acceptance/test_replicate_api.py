@@ -367,6 +367,20 @@ async def test_metadata_that_come_in_pieces_after_the_file_outlive_a_restart(sce
         assert file.items() >= stored.items()
 
 
+async def test_large_calls_of_a_program_are_read_a_few_at_a_time(api: Programs) -> None:
+    large, call = {"version": "join", "input": {"first": f"data:,{'a' * 100_000}"}}, "POST /v1/predictions"
+    async with AsyncExitStack() as stack:
+        for _ in range(replicate_api.AT_ONCE):
+            await stack.enter_async_context(sending(api, call, b"{", 100_000))
+        waiting = asyncio.create_task(api.ask("POST", "/v1/predictions", large))
+        for token in (api.token, api.tokens.add("other")):
+            body = large if token != api.token else {"version": "join", "input": ABC}
+            assert (await api.ask("POST", "/v1/predictions", body, token=token))[0] == 201
+        assert not waiting.done()
+    async with asyncio.timeout(30):
+        assert (await waiting)[0] == 201
+
+
 async def test_a_search_whose_text_does_not_come_is_refused(api: Programs, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(requests, "_BODY_WITHIN", 0.05)
     async with sending(api, "QUERY /v1/models", b"", 10) as (answer, _), asyncio.timeout(30):

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import time
 import uuid
+from collections import defaultdict
 from collections.abc import Mapping
-from contextlib import suppress
+from contextlib import AbstractAsyncContextManager, nullcontext, suppress
 from typing import Any, Final
 
 from aiohttp import web
@@ -42,6 +43,9 @@ from wakestream.streams.protocol.kinds import usual_ext
 PAGE: Final = 100
 """Predictions on a page of the list."""
 
+AT_ONCE: Final = 4
+"""Calls of a program with large JSON that are read at a time."""
+
 TIDY_EVERY: Final = 3600.0
 
 CANCEL_WAITS: Final = 5.0
@@ -69,6 +73,7 @@ class Api:
         self._tokens, self.hooks = tokens, hooks
         self._files = Files(console.holdings, console.calls.copies)
         self._began = iso(time.time()) or ""
+        self._large = defaultdict[str, asyncio.Semaphore](lambda: asyncio.Semaphore(AT_ONCE))
         self._late: asyncio.Queue[str] = asyncio.Queue()
         self._streams = Streams(outbox, predictions, previews)
         console.calls.waiting.refuse = lambda job, why: self._over(job, "failed", str(why["error"]), str(why["code"]))
@@ -120,7 +125,10 @@ class Api:
 
     async def list_models(self, request: web.Request) -> web.Response:
         """The models; of a search, those with its text."""
-        asked = await requests.body_of(request) if request.method == "QUERY" else b""
+        asked = b""
+        if request.method == "QUERY":
+            async with self._turn(request):
+                asked = await requests.body_of(request)
         text = asked.decode(errors="replace").strip().strip('"').casefold()
         found: dict[str, Model] = {}
         for model in await self._models(request):
@@ -147,6 +155,22 @@ class Api:
 
     async def create(self, request: web.Request) -> web.Response:
         """Start a prediction: 201; with `Prefer: wait` when it has ended, or 202 if that takes longer."""
+        within = wait_of(request)
+        async with self._turn(request):
+            job = await self._begin(request)
+        with self._outbox.feed.follow(job, lambda: None, counts=False) as listener:
+            ended = within > 0 and await self._ended(job, listener, within)
+        plain = await self._predictions.plain(self._found(job), starting=within > 0)
+        return json_answer(plain, status=202 if within and not ended else 201)
+
+    def _turn(self, request: web.Request) -> AbstractAsyncContextManager[object]:
+        """Wait until fewer than `AT_ONCE` large calls of a program are in memory."""
+        length = request.content_length
+        small = length is not None and length <= requests.MAX_BODY
+        return nullcontext() if small else self._large[request[TOKEN].name]
+
+    async def _begin(self, request: web.Request) -> str:
+        """Start the prediction of a call; its id."""
         body = await requests.json_object(request)
         if unknown := body.keys() - {*_FIELDS}:
             name = min(unknown)[:40]
@@ -154,13 +178,8 @@ class Api:
         model, given, job = await self._wanted(request, body), body.get("input"), f"ws-{uuid.uuid4().hex[:16]}"
         if not isinstance(given, dict):
             raise WrongInput("input", "input must be an object")
-        caller = await self._caller(request, model, body)
-        within = wait_of(request)
-        with self._outbox.feed.follow(job, lambda: None, counts=False) as listener:
-            await self._start(job, request[TOKEN], model, given, caller)
-            ended = within > 0 and await self._ended(job, listener, within)
-        plain = await self._predictions.plain(self._found(job), starting=within > 0)
-        return json_answer(plain, status=202 if within and not ended else 201)
+        await self._start(job, request[TOKEN], model, given, await self._caller(request, model, body))
+        return job
 
     async def _wanted(self, request: web.Request, body: Mapping[str, Any]) -> Model:
         """The model of a call: that in its path, else that of its version, or of the name in its place."""
