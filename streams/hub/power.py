@@ -15,7 +15,7 @@ from wakestream.streams.hub.events import HubDecision
 from wakestream.streams.hub.local_time import time_text
 from wakestream.streams.hub.needs import ANY_GPU, Need
 from wakestream.streams.hub.old_workers import silently_ended
-from wakestream.streams.hub.state import UNWATCHED, Connection, Gpu, HubJob, HubState, Limits
+from wakestream.streams.hub.state import UNWATCHED, Connection, Gpu, HubJob, HubState
 from wakestream.streams.protocol import depot_messages as d
 from wakestream.streams.protocol import messages as m
 from wakestream.streams.protocol.printable import is_name
@@ -97,10 +97,16 @@ def online(state: HubState, peer: Connection, message: m.Online, now: float, dec
     if message.url and message.url != state.worker_url(gpu):
         decision.fact(f.WorkerUrl(gpu.name, message.url))
     url = message.url or state.url_of(gpu)
-    if url is not None or gpu.machine_url != "":
+    if (url is not None or gpu.machine_url != "") and not _may_stop(state, state.machine_with(gpu), now):
         _online(state, gpu, url, now, decision, message)
     elif gpu.unaddressed is None:
         decision.fact(f.GpuUnaddressed(gpu.name, now))
+
+
+def _may_stop(state: HubState, gpus: Iterable[Gpu], now: float, *phases: str) -> bool:
+    """Whether a monitor may be stopping these GPUs at this moment: then its word counts, not that of a worker."""
+    phases = phases or ("draining", "stopping")
+    return any(gpu.phase in phases and now - gpu.since <= state.limits.draining for gpu in gpus)
 
 
 def _gpu_of(state: HubState, peer: Connection, now: float, decision: HubDecision) -> Gpu | None:
@@ -238,7 +244,7 @@ def power_state(state: HubState, peer: Connection, message: m.PowerState, now: f
             if waits or (gpu.online and gpu.ready and found is not None and found != before):
                 _online(state, gpu, found, now, decision)
         before = gpu.phase
-        _phase_seen(state, gpu, message, now, decision)
+        _phase_seen(state, peer, gpu, message, now, decision)
         if gpu.phase != before and gpu.phase in _ON:
             _tell_neighbours(state, gpu, decision)
         if message.state == "off":
@@ -246,16 +252,22 @@ def power_state(state: HubState, peer: Connection, message: m.PowerState, now: f
             boot_for_the_queue(state, peer, decision)
 
 
-def _phase_seen(state: HubState, gpu: Gpu, message: m.PowerState, now: float, decision: HubDecision) -> None:
+def _phase_seen(
+    state: HubState, peer: Connection, gpu: Gpu, message: m.PowerState, now: float, decision: HubDecision
+) -> None:
     # Why the GPU is in its new state; while and after it stops, why it drained, not the provider's word for it.
     stops = (gpu.phase, message.state) in _STOPS and gpu.cause
-    serving, cause = gpu.worker is not None and gpu.ready, (gpu.cause if stops else (message.msg or "")[:LONGEST_CAUSE])
+    ready = gpu.ready or (gpu.unaddressed is not None and gpu.phase in ("draining", "stopping"))
+    serving, cause = gpu.worker is not None and ready, (gpu.cause if stops else (message.msg or "")[:LONGEST_CAUSE])
     retry_at = None if message.retry_in is None else now + min(max(0, message.retry_in), LONGEST_RETRY)
     # When the machine was switched on or off; None if the ledger has it, or the monitor does not say it.
     running = gpu.account.running_since if message.state in ledger.RUNNING else None
     at = now - max(0, message.age or 0)
     switched = at if at < (now if running is None else running) - LATE else None
     if message.state == "online" and not gpu.online:
+        others = holders.neighbours(state, (gpu,)) if gpu.phase == "draining" else ()
+        if _another_stops(state, peer, others, now) or _may_stop(state, others, now, "stopping"):
+            return  # it cannot know that the monitor of another GPU stops their machine
         if serving:
             _online(state, gpu, state.url_of(gpu), now, decision)
         elif not _is_unmet(gpu):
@@ -637,12 +649,13 @@ def overdue(state: HubState, now: float, decision: HubDecision) -> None:
         if late or not here:
             decision.fact(f.Answered(kind, request_id))
     for gpu in state.gpus.values():
-        if gpu.worker is not None and _is_stuck(gpu, state.limits, now):
+        if gpu.worker is not None and _is_stuck(state, gpu, now):
             _online(state, gpu, state.url_of(gpu), now, decision)
             return  # one at a time: what waits is granted once
 
 
-def _is_stuck(gpu: Gpu, limits: Limits, now: float) -> bool:
+def _is_stuck(state: HubState, gpu: Gpu, now: float) -> bool:
     """Whether an announced stop never began, or the address of the machine never came."""
-    undrained = gpu.phase == "draining" and gpu.ready and now - gpu.since > limits.draining
-    return undrained or (gpu.unaddressed is not None and now - gpu.unaddressed > limits.unaddressed)
+    undrained = gpu.phase == "draining" and gpu.ready and now - gpu.since > state.limits.draining
+    late = gpu.unaddressed is not None and now - gpu.unaddressed > state.limits.unaddressed
+    return undrained or (late and not _may_stop(state, state.machine_with(gpu), now))

@@ -113,6 +113,8 @@ def _on_power_state(step: Step, message: m.PowerState) -> None:
         step.boot.elsewhere_at = step.now
         if step.machine.state in ("unknown", "off", "failed"):
             step.machine.ours, step.looks.next_at = True, step.now
+        elif step.machine.state == "stopping":  # the stop is over, and another one is not what the hub allowed
+            step.use.stop_ours, step.machine.due, step.looks.next_at = False, None, step.now
         return
     # Perhaps its machine went with it; until that is known, it is looked at often, and at once when it is wanted.
     if step.machine.state in ("online", "draining"):

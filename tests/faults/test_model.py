@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from tests.support.faults.case_counts import LONG
-from tests.support.faults.model_world import World
+from tests.support.faults.model_world import Watch, World
 from wakestream.streams.hub import hub
 
 which = st.integers(0, 5)
@@ -21,9 +21,11 @@ JOBS = 6
 class Promises(RuleBasedStateMachine):
     """What can happen in the world, a step at a time."""
 
+    GPUS: tuple[str, ...] = ("gpu",)
+
     def __init__(self) -> None:
         super().__init__()
-        self.world = World()
+        self.world = World(self.GPUS)
         self.made = 0
 
     @initialize()
@@ -90,9 +92,9 @@ class Promises(RuleBasedStateMachine):
     def kill_hub(self) -> None:
         self.world.kill_hub()
 
-    @rule()
-    def kill_monitor(self) -> None:
-        self.world.watch.kill()
+    @rule(one=which)
+    def kill_monitor(self, one: int) -> None:
+        self._watch(one).kill()
 
     @rule(daemon=st.integers(0, 1))
     def kill_daemon(self, daemon: int) -> None:
@@ -105,9 +107,12 @@ class Promises(RuleBasedStateMachine):
 
     # --- the machine, and time
 
-    @rule()
-    def the_provider_answers(self) -> None:
-        self.world.watch.answer()
+    def _watch(self, one: int) -> Watch:
+        return self.world.watches[one % len(self.world.watches)]
+
+    @rule(one=which)
+    def the_provider_answers(self, one: int) -> None:
+        self._watch(one).answer()
 
     @rule()
     def taken_back(self) -> None:
@@ -161,6 +166,12 @@ class PromisesUnderSteppedClocks(Promises):
         self.world.clock_steps(by)
 
 
+class PromisesOfTwoMonitors(PromisesUnderSteppedClocks):
+    """The same with two GPUs in the machine, each with a monitor of its own: the hub lets one of them stop it."""
+
+    GPUS = ("gpu", "gpu-2")
+
+
 MANY = settings(
     derandomize=not LONG,
     max_examples=3000 if LONG else 250,
@@ -175,3 +186,6 @@ TestPromises = pytest.mark.timeout(3000 if LONG else 180)(TestPromises)
 TestSteppedClocks = PromisesUnderSteppedClocks.TestCase
 TestSteppedClocks.settings = MANY
 TestSteppedClocks = pytest.mark.timeout(3000 if LONG else 180)(TestSteppedClocks)
+TestTwoMonitors = PromisesOfTwoMonitors.TestCase
+TestTwoMonitors.settings = MANY
+TestTwoMonitors = pytest.mark.timeout(3000 if LONG else 180)(TestTwoMonitors)

@@ -191,3 +191,55 @@ def test_a_machine_that_its_only_monitor_says_is_off_is_not_paid_for_though_anot
     account = net.state.gpus["attic"].account
     assert account.running_since is None
     assert account.ran(0.0, net.now) == pytest.approx(50.0, abs=1.0), "half of it"
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_a_machine_that_a_monitor_may_stop_gets_no_job_because_the_other_one_says_online(
+    net: Net, *, late: bool
+) -> None:
+    studio, attic = of_machine(net, "studio"), of_machine(net, "attic")
+    net.worker("studio")
+    net.worker("attic")
+    assert asks(net, attic, "attic").active_count == 0
+    if late:
+        net.phase(attic, "stopping", "attic")
+        net.pass_time(ONE_STOP + 1.0)
+    net.phase(studio, "online")
+    client = net.join("client")
+    assert isinstance(net.submit(client), m.Offline)
+    net.phase(attic, "online", "attic")
+    assert net.heard(client, m.Ack)[-1].gpu == "attic", "the stop was called off"
+    net.pass_time(net.limits.draining + 1.0)
+    assert net.state.gpus["studio"].online
+
+
+@pytest.mark.parametrize("again", [False, True])
+@pytest.mark.parametrize("two", [False, True])
+def test_a_worker_that_is_back_while_its_machine_may_be_stopped_gets_a_job_when_the_stop_is_called_off(
+    net: Net, two: bool, again: bool
+) -> None:
+    attic, worker = of_machine(net, "attic"), net.worker("attic")
+    if two:
+        of_machine(net, "studio")
+    assert asks(net, attic, "attic").active_count == 0
+    if again:
+        net.restart(compacted=True)
+    else:
+        net.leave(worker)
+    net.worker("attic")
+    attic, client = of_machine(net, "attic"), net.join("client")
+    assert isinstance(net.submit(client), m.Offline)
+    net.phase(attic, "online", "attic")
+    assert net.heard(client, m.Ack)
+
+
+def test_a_worker_whose_machine_is_not_stopped_in_time_gets_jobs_again(net: Net) -> None:
+    attic = of_machine(net, "attic")
+    assert asks(net, attic, "attic").active_count == 0
+    net.leave(attic)
+    client = net.join("client")
+    net.worker("attic")
+    net.submit(client)
+    for _ in range(int(net.limits.draining) + 2):
+        net.pass_time(1.0)
+    assert net.heard(client, m.Ack)

@@ -219,3 +219,15 @@ def test_a_wake_without_an_id_is_not_answered_with_the_id_of_an_earlier_one() ->
     desk.taken()
     desk.reads("running")
     assert booted_for(desk)[before:] == [None]
+
+
+@pytest.mark.parametrize("told", [False, True])
+def test_a_stop_is_not_repeated_once_the_machine_is_on_for_another_gpu_in_it(told: bool) -> None:
+    desk = Desk().stopping()
+    desk.happens(p.Taken(desk.call().number))
+    if told:
+        desk.happens(m.PowerState(gpu="gpu-1", state="starting", msg="its machine is on for the GPU studio"))
+    desk.reads("running")
+    desk.passes(desk.policy.stop_again + 1.0)
+    assert len(desk.did(p.Stop)) == (1 if told else 2)
+    assert desk.state == ("booted" if told else "stopping")

@@ -182,11 +182,12 @@ class Daemon(Peer):
         """The next step of a granted job: it works while the machine runs, else it is lost and starts again."""
         if self.phase.get(job) not in ("granted", "working"):
             return
-        if not self.world.worker.serving:
+        worker = self.world.worker_of(job)
+        if not worker.serving:
             self.phase[job] = "again"
         elif self.phase[job] == "granted":
             self.phase[job] = "working"
-            self.world.worker.active()
+            worker.active()
         else:
             self.end(job, e.Done(Path("out.mp4"), 1))
 
@@ -234,7 +235,14 @@ class Provider:
         self.hidden = False  # a start was accepted and does not show yet
         self.starts = self.stops = 0
 
+    @property
+    def seen(self) -> PowerState:
+        """What a look tells. The machine of two GPUs does not tell that it is going to stop."""
+        return "running" if self.state == "stopping" and len(self.world.gpus) > 1 else self.state
+
     def start(self) -> None:
+        if len(self.world.gpus) > 1 and (self.state != "stopped" or self.hidden):
+            return  # the monitor of its other GPU has started it
         assert self.state == "stopped", f"a start of a machine that is {self.state}"
         assert not self.hidden, "a second start while the first one runs"
         self.starts += 1
@@ -242,15 +250,15 @@ class Provider:
 
     def stop(self) -> None:
         leases = self.world.leases
-        assert not (leases and self.world.worker.serving), f"a stop while {sorted(leases)} hold the GPU"
+        assert not (leases and self.state == "running"), f"a stop while {sorted(leases)} hold the GPU"
         self.stops += 1
-        if self.state != "stopped" or self.hidden:
+        if self.state not in ("stopped", "stopping") or self.hidden:
             self._become("stopping")
 
     def _become(self, state: PowerState) -> None:
         self.state, self.since, self.hidden = state, self.world.mono, False
-        if state != "running":
-            self.world.worker.lose()
+        for worker in self.world.workers if state != "running" else ():
+            worker.lose()
 
     def passes(self) -> None:
         age = self.world.mono - self.since
@@ -268,12 +276,15 @@ class Provider:
 
 
 class Watch(Peer):
-    """The monitor's decider with its journal, at the provider."""
+    """The monitor's decider with its journal, at the provider. The second one of a machine is of an earlier version."""
 
-    def __init__(self, world: World) -> None:
-        register = m.Register(role="gpu_monitor", token="m", gpus=(GPU,), features=("power_state",))
+    def __init__(self, world: World, gpu: str = GPU) -> None:
+        features = ("power_state",) if gpu != GPU else ("power_state", "power_age", "machines")
+        machine = "box" if len(world.gpus) > 1 else None
+        register = m.Register(role="gpu_monitor", token="m", gpus=(gpu,), features=features, machine=machine)
         super().__init__(world, f.License("m", "monitor"), register)
-        policy = p.PowerPolicy(gpu=GPU, idle_after=120.0, boot_timeout=300.0, checks_health=False)
+        self.gpu = gpu
+        policy = p.PowerPolicy(gpu=gpu, idle_after=120.0, boot_timeout=300.0, checks_health=False)
         self.monitor = Monitor(policy, Random(1))
         self.journal: list[persistence.MachineKept] = []
         self.machine = p.Machine()
@@ -281,7 +292,7 @@ class Watch(Peer):
         self.calls: list[tuple[str, int, PowerState, float]] = []
 
     def feed(self, event: m.Message | LinkUp | LinkDown) -> None:
-        heard = to_event(event, GPU)
+        heard = to_event(event, self.gpu)
         if heard is not None:
             self.happen(heard)
 
@@ -306,7 +317,7 @@ class Watch(Peer):
                 provider.stop()
                 self.calls.append(("stop", number, "unknown", now))
             case p.Inspect(number):
-                self.calls.append(("inspect", number, provider.state, now))
+                self.calls.append(("inspect", number, provider.seen, now))
 
     @property
     def unix(self) -> float:
@@ -340,9 +351,10 @@ class Watch(Peer):
 class GpuWorker(Peer):
     """The worker on the machine, at the hub: online as soon as it is connected."""
 
-    def __init__(self, world: World) -> None:
-        register = m.Register(role="worker", token="w", gpu=GPU, url="http://w:1")
+    def __init__(self, world: World, gpu: str = GPU) -> None:
+        register = m.Register(role="worker", token="w", gpu=gpu, url="http://w:1")
         super().__init__(world, f.License("w", "worker"), register)
+        self.gpu = gpu
 
     @property
     def serving(self) -> bool:
@@ -351,7 +363,7 @@ class GpuWorker(Peer):
 
     def feed(self, event: m.Message | LinkUp | LinkDown) -> None:
         if isinstance(event, LinkUp):
-            self.send(m.Online(msg="the GPU is online", gpu=GPU, url="http://w:1"))
+            self.send(m.Online(msg="the GPU is online", gpu=self.gpu, url="http://w:1"))
 
     def connect(self) -> None:
         if self.serving:
@@ -369,6 +381,7 @@ class GpuWorker(Peer):
 class World:
     """All of it. `pending` is what the hub has decided and not committed."""
 
+    gpus: tuple[str, ...] = (GPU,)
     mono: float = 1000.0
     step: float = 0.0
     journal: list[f.Fact] = field(default_factory=list)
@@ -379,8 +392,8 @@ class World:
     def __post_init__(self) -> None:
         self.hub = hub.HubState()
         self.provider = Provider(self)
-        self.worker = GpuWorker(self)
-        self.watch = Watch(self)
+        self.workers = [GpuWorker(self, gpu) for gpu in self.gpus]
+        self.watches = [Watch(self, gpu) for gpu in self.gpus]
         self.daemons = [Daemon(self, "d1"), Daemon(self, "d2")]
         self.happen(f.ProcessStarted())
         self.commit()
@@ -392,7 +405,21 @@ class World:
 
     @property
     def peers(self) -> tuple[Peer, ...]:
-        return (*self.daemons, self.watch, self.worker)
+        return (*self.daemons, *self.watches, *self.workers)
+
+    @property
+    def machines(self) -> list[p.Machine]:
+        """What each monitor knows."""
+        return [watch.machine for watch in self.watches]
+
+    @property
+    def watch(self) -> Watch:
+        return self.watches[0]
+
+    def worker_of(self, job: str) -> GpuWorker:
+        """The worker that a job was given to."""
+        of_it = self.hub.jobs.get(job)
+        return next((worker for worker in self.workers if of_it and worker.gpu == of_it.gpu), self.workers[0])
 
     @property
     def leases(self) -> set[str]:
@@ -480,8 +507,8 @@ class World:
             self.mono, seconds = self.mono + part, seconds - part
             self.provider.passes()
             self.happen(f.Tick())
-            if watched:
-                self.watch.passes()
+            for watch in self.watches if watched else ():
+                watch.passes()
 
     def clock_steps(self, by: float) -> None:
         """The hub's wall clock is set, and the hub notices."""
@@ -501,7 +528,7 @@ class World:
                 self._it_is_switched_off()
                 return
         lost = [job for daemon in self.daemons for job in daemon.promised if job not in daemon.ends]
-        raise AssertionError(f"{lost} never end; the GPU is {self.watch.machine}, the hub holds {self.hub.jobs}")
+        raise AssertionError(f"{lost} never end; the GPU is {self.machines}, the hub holds {self.hub.jobs}")
 
     def _no_lease_is_left(self) -> None:
         """A job that has ended holds no GPU: within a minute or two the hub knows."""
@@ -517,15 +544,16 @@ class World:
             if self.provider.state == "stopped" and not self.provider.hidden:
                 return
             self.one_good_second()
-        raise AssertionError(f"no job needs the machine, and it stays on: {self.watch.machine}, {self.hub.gpus}")
+        raise AssertionError(f"no job needs the machine, and it stays on: {self.machines}, {self.hub.gpus}")
 
     def one_good_second(self, *, work: bool = True) -> None:
         """Everything works for a second; without `work`, jobs that hold the GPU go on to do so."""
         for peer in self.peers:
             peer.connect()
         self.settle()
-        while self.watch.calls:
-            self.watch.answer()
+        for watch in self.watches:
+            while watch.calls:
+                watch.answer()
         for daemon in self.daemons:
             for job in list(daemon.phase):
                 daemon.try_again(job)
