@@ -66,8 +66,10 @@ def admit(state: State, license_: str, now: float) -> None:
 def surplus(state: State, now: float) -> list[Task]:
     """The ended tasks that are no longer remembered. What was used within the hour stays."""
     ended = [task for task in state.tasks.values() if not task.unfinished]
-    if len(ended) <= MAX_FINISHED:
-        return []
+    done = [task for task in ended if task.status == "done"]
+    few = len(done) <= MAX_FINISHED or all(_fresh(state, task, now) for task in done)
+    if few and len(ended) - len(done) <= MAX_FINISHED:
+        return []  # this is asked after each event, and the rest takes long with thousands of tasks
     counts: Counter[tuple[str, bool]] = Counter()
     gone = []
     for task in sorted(ended, key=lambda task: last_use(state, task), reverse=True):

@@ -291,6 +291,15 @@ def test_what_a_license_ended_displaces_its_own_alone_and_tasks_without_a_result
     assert len(queue.state.tasks) == 2 + 2 + 2 + 2  # results of two, results, failures and what was cancelled of many
 
 
+def test_that_no_result_of_the_last_hour_goes_is_found_without_a_look_at_their_licenses(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(shares, "MAX_FINISHED", 1)
+    queue = running(1, 2, 3).tell(done(1), done(2), done(3))
+    monkeypatch.delattr(w.Task, "licenses")
+    assert shares.surplus(queue.state, 5.0) == []
+
+
 def test_a_result_that_was_used_within_the_hour_stays_however_many_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shares, "MAX_FINISHED", 1)
     queue = running(1, 2, 3).tell(done(1), done(2), done(3))
