@@ -20,7 +20,7 @@ from wakestream.adapters.config.addresses import HUB_PATH
 from wakestream.adapters.hub.config import Leadership
 from wakestream.adapters.hub.operator.operator import FOLDER
 from wakestream.adapters.net import status_page
-from wakestream.adapters.net.acceptor import Acceptor, Listening
+from wakestream.adapters.net.acceptor import Acceptor
 from wakestream.adapters.net.connection_limits import ConnectionLimits, Place, Rate, Refusals
 from wakestream.adapters.net.pairing import PATH
 from wakestream.adapters.net.refusals import quiet_logger
@@ -100,7 +100,7 @@ class Admission:
     ) -> None:
         self._limits, self._per_address, self.refused = limits, limits.per_address, limits.refused
         self.acceptor = Acceptor(limits)
-        self._judge, self._status, self._operator, self._leadership = judge, page, operator, leadership
+        self._judge, self._status, self._operator, self.leadership = judge, page, operator, leadership
         self._inside: set[GuardedConnection] = set()
         self._new = Rate(limits.per_address + SPARE, NEW_EVERY)
         self._wrong = Rate(TRIES, AGAIN)
@@ -147,10 +147,10 @@ class Admission:
         address = self._caller(socket, request)
         if socket.place is not None:
             self._limits.speaks_for(socket.place, address)
-        if not self._leadership.leads:
-            why = self._leadership.standing_by
+        if not self.leadership.leads:
+            why = self.leadership.standing_by
             response = self._refuse(socket, "standby", HTTPStatus.SERVICE_UNAVAILABLE, why, 1.0)
-            response.headers.update(self._leadership.headers)
+            response.headers.update(self.leadership.headers)
             return self._page(response, request) if path == "/" else response
         ours, refusal = self._judge(request) if path != PATH and not for_operator else (False, None)
         refused = self._no_room(socket, address) or (None if ours else self._too_fast(socket, address))
@@ -171,7 +171,7 @@ class Admission:
         for name in ("Content-Type", "Content-Length"):
             del response.headers[name]
         size = {"Content-Length": str(len(response.body))}
-        response.headers.update({**status_page.HEADERS, **size, **self._leadership.headers})
+        response.headers.update({**status_page.HEADERS, **size, **self.leadership.headers})
         return response
 
     def _counted(self, response: Response | None) -> Response | None:
@@ -225,20 +225,12 @@ class Admission:
 
 @contextlib.asynccontextmanager
 async def listening_at(
-    host: str,
-    port: int,
-    tls: ServerTls | None,
-    gate: Admission,
-    handle: Callable[[ServerConnection], Awaitable[None]],
-    kept: list[Listening] | None = None,
+    host: str, port: int, tls: ServerTls | None, gate: Admission, handle: Callable[[ServerConnection], Awaitable[None]]
 ) -> AsyncIterator[Sequence[Server]]:
-    """Listen at the addresses of `host` until the block ends; `handle` serves the connections that `gate` lets in.
-
-    For `kept` see `Acceptor.bind`.
-    """
+    """Listen at the addresses of `host` until the block ends; `handle` serves the connections that `gate` lets in."""
     async with contextlib.AsyncExitStack() as stack:
         servers: list[Server] = []
-        for bound in await gate.acceptor.bind(host, port, kept):
+        for bound in await gate.acceptor.bind(host, port, gate.leadership.kept):
             stack.callback(bound.close)
             served = serve(handle, sock=bound, **_options(gate, tls))
             servers.append(await stack.enter_async_context(served))

@@ -34,6 +34,7 @@ class Leadership:
         epoch: How often the leader has changed; None without a database.
         read: When this hub, standing by, last read all that the leader wrote (`time.monotonic`); None if never.
         took: Seconds from then until this hub served as the leader; None if it took over from no other one.
+        kept: The sockets at which it listens, also while it begins or ends to lead; None if it is alone.
     """
 
     cluster: str = ""
@@ -43,6 +44,7 @@ class Leadership:
     epoch: int | None = None
     read: float | None = None
     took: float | None = None
+    kept: list[Listening] | None = None
 
     @property
     def standing_by(self) -> str:
@@ -82,7 +84,6 @@ class HubConfig:
         ca: Verifies our own depot, if the system does not trust its certificate.
         bound: See `PostgresStore`; None for a journal in SQLite.
         leadership: Which hub leads.
-        kept: The sockets at which a hub of a cluster listens, also while it begins or ends to lead.
     """
 
     book: LicenseBook
@@ -105,4 +106,3 @@ class HubConfig:
     room: Room = field(default_factory=lambda: Room(MAX_CONNECTIONS, STRANGERS))
     bound: Path | None = None
     leadership: Leadership = field(default_factory=Leadership)
-    kept: list[Listening] | None = None

@@ -6,7 +6,7 @@ A connection of a front gets its frames through the front, which gets a broadcas
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 
 from loguru import logger
 from msgspec.structs import replace
@@ -152,18 +152,14 @@ class Outbound(Writer):
             logger.warning("a {} was not forwarded: it is too large", message.TYPE)
             return
         frame = text_frame(text)
-        self.put(self._direct(sockets, frame, given), frame, given)
-
-    def _direct(
-        self, sockets: Iterable[GuardedConnection | Fronted], frame: bytes, given: int
-    ) -> Iterator[GuardedConnection]:
-        """Those of the sockets that are ours; fronts get the frame for the others."""
+        ours = []
         for socket in sockets:
             if isinstance(socket, Fronted):
                 socket.front.send(socket.number, frame, given)
                 self._fronts[socket.front] = None
             else:
-                yield socket
+                ours.append(socket)
+        self.put(ours, frame, given)
 
     def tell(self, front: Front, item: ToFront) -> None:
         """Send this to a front with the next `flush`."""

@@ -303,10 +303,10 @@ class HubServer:
     @contextlib.asynccontextmanager
     async def serving(self) -> AsyncIterator[None]:
         """Listen until the block ends."""
-        host, port, tls, kept = self._config.host, self._config.port, self._config.tls, self._config.kept
+        tls = self._config.tls
         async with contextlib.AsyncExitStack() as stack:
             stack.enter_context(self._operator.logging())
-            listening = listening_at(host, port, tls, self._gate, self.serve_connection, kept)
+            listening = listening_at(self._config.host, self._config.port, tls, self._gate, self.serve_connection)
             servers = await stack.enter_async_context(listening)
             at, self.port = servers[0].sockets[0].getsockname()[:2]
             self.url = f"{'wss' if tls else 'ws'}://{at_port(at, self.port)}{HUB_PATH}"

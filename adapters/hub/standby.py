@@ -148,8 +148,7 @@ async def _refusing(config: HubConfig) -> AsyncIterator[None]:
     gate = Admission(
         places, lambda _: (False, None), lambda languages: standby_page(role.leader, languages), lambda *_: None, role
     )
-    handle = ServerConnection.wait_closed
-    async with listening_at(config.host, config.port, config.tls, gate, handle, config.kept):
+    async with listening_at(config.host, config.port, config.tls, gate, ServerConnection.wait_closed):
         try:
             yield
         finally:

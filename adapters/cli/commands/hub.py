@@ -24,13 +24,12 @@ from wakestream.adapters.depot.probe import refuse_unsafe
 from wakestream.adapters.depot.s3 import S3Depot
 from wakestream.adapters.disk.documents import Documents
 from wakestream.adapters.disk.path_key import data_folder
-from wakestream.adapters.hub.config import MAX_CONNECTIONS, HubConfig
+from wakestream.adapters.hub.config import MAX_CONNECTIONS, HubConfig, Leadership
 from wakestream.adapters.hub.front import FrontConfig, open_front
 from wakestream.adapters.hub.licenses import LicenseBook
 from wakestream.adapters.hub.metrics import HubMetrics
 from wakestream.adapters.hub.program import running_hub
 from wakestream.adapters.hub.standby import Term, until_leading
-from wakestream.adapters.net.acceptor import Listening
 from wakestream.adapters.net.connection_limits import STRANGERS, Room
 from wakestream.adapters.net.tls import client_context, server_tls, warn_unless_private
 from wakestream.adapters.net.webhooks import receiver
@@ -337,14 +336,14 @@ def run(args: argparse.Namespace) -> int:
     book = LicenseBook(state if settings.journal is None else documents(settings.journal))
     bucket = _bucket(args)
     limits = _limits(args, bucket, webhook=webhook is not None)
-    kept = list[Listening]() if settings.journal is not None else None
+    leadership = Leadership(kept=None if settings.journal is None else [])
     config = HubConfig(
         book, host, port, limits, tls, tuple(args.behind_proxy), settings.record, webhook,
         public=_public(args.public), bound=None if settings.journal is None else state / "hub.postgres",
-        bucket=bucket, ca=client_context(settings.ca or settings.tls_cert), kept=kept,
+        bucket=bucket, ca=client_context(settings.ca or settings.tls_cert), leadership=leadership,
     )  # fmt: skip
 
-    metrics = HubMetrics(state, config.leadership)
+    metrics = HubMetrics(state, leadership)
 
     async def lead(stop: asyncio.Event, term: Term | None = None) -> None:
         async with AsyncExitStack() as stack:
@@ -354,7 +353,7 @@ def run(args: argparse.Namespace) -> int:
             stack.callback(metrics.rest)
             announce("hub", hub.server.url)
             await stop.wait()
-            for one in config.kept or ():
+            for one in leadership.kept or ():
                 one.close()
 
     async def serve(stop: asyncio.Event) -> None:

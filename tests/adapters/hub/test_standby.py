@@ -10,7 +10,7 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 
 from tests.support.ports import free_port
-from wakestream.adapters.hub.config import HubConfig
+from wakestream.adapters.hub.config import HubConfig, Leadership
 from wakestream.adapters.hub.licenses import LicenseBook
 from wakestream.adapters.hub.server import open_hub
 from wakestream.adapters.hub.standby import Standby, until_leading
@@ -46,7 +46,7 @@ async def test_a_hub_that_lost_its_lead_answers_503_while_it_reads_all_jobs_agai
 
 @pytest.mark.skipif(os.name != "posix", reason="the loop of Windows takes a socket only once")
 async def test_a_caller_that_comes_between_two_terms_waits_and_is_not_refused(tmp_path: Path) -> None:
-    config = HubConfig(LicenseBook(tmp_path), kept=[])
+    config = HubConfig(LicenseBook(tmp_path), leadership=Leadership(kept=[]))
     async with open_hub(config, FakeJournal[f.Fact]()) as before:
         pass
     reader, writer = await asyncio.open_connection("127.0.0.1", before.port)
@@ -55,7 +55,7 @@ async def test_a_caller_that_comes_between_two_terms_waits_and_is_not_refused(tm
         assert after.url == before.url
         assert await reader.readline() == b"HTTP/1.1 200 OK\r\n"
         writer.close()
-    assert config.kept
-    config.kept.pop().close()
+    assert config.leadership.kept
+    config.leadership.kept.pop().close()
     with pytest.raises(ConnectionRefusedError):
         await asyncio.open_connection("127.0.0.1", before.port)
