@@ -12,7 +12,7 @@ from reactivex import Observable
 
 from wakestream.operators.model import errors
 from wakestream.operators.model.backoff import Backoff
-from wakestream.operators.model.events import Done, Job, JobEvent, Note, ResultFile, Running
+from wakestream.operators.model.events import Done, Granted, Job, JobEvent, Note, ResultFile, Running
 from wakestream.operators.model.policy import Policy
 from wakestream.operators.model.ports import Effects
 from wakestream.operators.rx.concat_unless import concat_unless
@@ -101,8 +101,19 @@ def durable_pipeline(shared: Lanes, earlier: Earlier, compose: Compose = Stages.
         args = {"priority": shared.priority(s.job.id)}
         before = from_async(lambda: _before(s.job, s.world.effects, earlier, args), f"earlier results for {s.job.id}")
         pauses = gpu_backoff(s.job, s.world, _is_no_progress, shared.starts)
-        whole = in_turns(s, shared, compose)
-        begins = turn(s.job, shared, shared.running, "to begin", gives_way=partial(_gives_way, s, shared))
+        granted: set[str] = set()
+
+        def note(event: JobEvent) -> None:
+            if isinstance(event, Granted):
+                granted.add(s.job.id)
+
+        def release(_: int) -> None:  # the jobs whose turn it is wait for the GPU that this one has
+            if granted:
+                granted.clear()
+                s.world.hub.release(s.job)
+
+        whole = in_turns(s, shared, compose).do_action(note)
+        begins = turn(s.job, shared, shared.running, "to begin", release, partial(_gives_way, s, shared))
         return before.pipe(concat_unless(lambda event: isinstance(event, Done), whole.pipe(begins, pauses)))
 
     def build(job: Job, world: World, policy: Policy, cancel: Observable[Any]) -> Observable[JobEvent]:

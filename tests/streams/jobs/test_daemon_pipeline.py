@@ -299,6 +299,19 @@ async def test_a_job_that_rests_holds_up_no_other() -> None:
     assert isinstance(await resting, e.Done)
 
 
+async def test_a_job_that_must_wait_for_a_further_turn_releases_the_gpu_for_which_the_others_wait() -> None:
+    house = House(LaneLimits(running=1), answer=lambda asked: (offline if asked.request_id == "job-2" else ack)(asked))
+    house.worker.failures["upload"] = [errors.WorkerUnreachable("cut")] * (1 + (DURABLE.call.max_retries or 0))
+    house.connect()
+    jobs = [house.start(n, PATIENT) for n in (1, 2)]
+    async with asyncio.timeout(900):
+        while not house.link.said(m.JobDone):  # noqa: ASYNC110 - no event announces it
+            await asyncio.sleep(1)
+    assert [done.request_id for done in house.link.said(m.JobDone)] == ["job-1"]
+    house.link.receive(m.Ack(request_id="job-2", gpu="a", url=URL))
+    assert all(isinstance(outcome, e.Done) for outcome in await asyncio.gather(*jobs))
+
+
 async def test_a_cancel_ends_a_rest(cut_off: House) -> None:
     running = cut_off.start(1, PATIENT)
     await rests(cut_off)
