@@ -264,8 +264,7 @@ async def test_a_secret_outlives_the_daemon_until_its_job_has_ended_and_no_longe
             await gpu_online(hub)
         async with daemon(user) as api:
             for _ in range(2):  # the second one is the same job
-                ran = await user.run(*submit, "--detach")
-                assert ran.code == 0, ran.err
+                await user.does(*submit, "--detach")
             await api.until("waking", "one")
             assert secret not in str(hub.state.jobs)
         assert [path.name for path in files_with(secret, scene.folder)] == ["secret-values.json"]
@@ -300,8 +299,7 @@ async def test_the_value_of_a_secret_parameter_is_shown_nowhere(
         assert "parameter hub: the value is too short; give 4 characters or more" in short.err
         for _ in range(2):  # the second daemon reads the job in its journal
             async with daemon(user, "--record", str(records)) as api:
-                ran = await user.run(*submit, f"hub={secret}", "--json", "-v")
-                assert ran.code == 0, ran.err
+                ran = await user.does(*submit, f"hub={secret}", "--json", "-v")
                 status, job = await api.ask("GET", "/api/jobs/one")
                 assert (status, job["params"]) == (200, {"hub": "[redacted]"})
                 said += [ran.out, ran.err, (await user.run("jobs", "--json")).out]
@@ -536,8 +534,7 @@ async def test_rerun_makes_a_new_result_beside_the_first_one_with_the_parameters
         detached = await user.run("rerun", "one", "--detach")
         assert (await api.outcome(detached.out.strip()))["event"] == "done"
         assert (await api.job(detached.out.strip()))["retry_of"] is None
-        pair = await user.run("submit", "clip.mp4", "speech.wav", "--detach", "-o", "talk.mp4", "--job-id", "pair")
-        assert pair.code == 0
+        await user.does("submit", "clip.mp4", "speech.wav", "--detach", "-o", "talk.mp4", "--job-id", "pair")
         assert (await user.run("rerun", "pair", "--detach")).code == 0
         first, again = (await api.ask("GET", "/api/jobs?limit=2"))[1]["jobs"]
         assert [first[name] for name in ("video", "audio")] == [again[name] for name in ("video", "audio")]

@@ -84,8 +84,7 @@ async def test_after_a_failure_in_the_middle_one_retry_continues_there(scene: Sc
         assert refused.code != 0
         assert "wakestream retry two" in refused.err
         scene.engine.failing = 0
-        again = await user.run("retry", "three", "--json")
-        assert again.code == 0, again.err
+        again = await user.does("retry", "three", "--json")
         (new,) = again.events
         assert (await api.outcome(new["job"]))["event"] == "done"
         assert [work.kind for work in scene.engine.works] == ["join", "reverse", "reverse", "join"]
@@ -116,8 +115,7 @@ THEN = [
 
 async def test_one_submit_of_three_jobs_follows_the_last(scene: Scene, user: User) -> None:
     async with running(scene, user), daemon(user) as api:
-        ran = await user.run(*THEN, "--out", "whole=three.bin", "--json")
-        assert ran.code == 0, ran.err
+        ran = await user.does(*THEN, "--out", "whole=three.bin", "--json")
         assert ran.events[-1]["event"] == "done"
         assert [(await api.job(job))["state"] for job in ("one", "two", "three")] == ["done"] * 3
     assert (user.folder / "three.bin").read_bytes() == result(user)

@@ -34,8 +34,7 @@ async def test_submit_uses_the_daemon_and_displays_the_job_as_usual(user: User, 
         assert {"t", "job", "event", "branch"} <= ran.all("granted")[0].keys()
         assert user.out.read_bytes() == RESULT
         assert (await api.job("job-1"))["state"] == "done"
-        plain = await user.run("submit", "clip.mp4", "speech.wav", "-o", "two.mp4", "--plain")
-        assert plain.code == 0
+        plain = await user.does("submit", "clip.mp4", "speech.wav", "-o", "two.mp4", "--plain")
         assert "the same work was done before, as job job-1" in plain.out
         await until(lambda: held(hub) == [])
 
@@ -59,15 +58,13 @@ async def test_a_gpu_is_kept_on_with_a_key_or_through_the_daemon_and_is_not_stop
         [gpu] = hub.state.gpus.values()
         settings = place.client_settings()
         user.environment |= settings
-        ran = await user.run("gpu", "keep", gpu.name)
-        assert ran.code == 0, ran
+        ran = await user.does("gpu", "keep", gpu.name)
         assert f"{gpu.name} is kept on until" in ran.out
         first = gpu.kept_until
         async with daemon(user):
             for name in settings:
                 del user.environment[name]
-            ran = await user.run("gpu", "keep", gpu.name, "--for", "5h")
-            assert ran.code == 0, ran
+            await user.does("gpu", "keep", gpu.name, "--for", "5h")
             assert gpu.kept_until > first + 3 * 3600
             ran = await user.run("gpu", "stop", gpu.name)
             assert (ran.code != 0, "no monitor" in ran.err) == (True, True), ran

@@ -34,14 +34,12 @@ async def register(socket: ClientConnection, **what: Any) -> str:
 
 async def issue(user: User, role: str, *gpus: str) -> str:
     tied = [flag for gpu in gpus for flag in ("--gpu", gpu)]
-    ran = await user.run("license", "issue", "--role", role, *tied, *STATE)
-    assert ran.code == 0, ran.err
+    ran = await user.does("license", "issue", "--role", role, *tied, *STATE)
     return ran.out.strip()
 
 
 async def listed(user: User, command: str) -> list[Frame]:
-    ran = await user.run(*command.split(), "--json", *STATE)
-    assert ran.code == 0, ran.err
+    ran = await user.does(*command.split(), "--json", *STATE)
     return [json.loads(line) for line in ran.out.splitlines()]
 
 

@@ -183,5 +183,4 @@ async def test_a_new_recording_replays_the_same(user: User, place: Place) -> Non
         replayed = await user.run("replay", "rec")
         assert (replayed.code, replayed.err) == (0, ""), replayed
         assert "same as recorded" in replayed.out
-        chaos = await user.run("replay", "rec", "--reorder", "--runs", "10")
-        assert chaos.code == 0, chaos
+        await user.does("replay", "rec", "--reorder", "--runs", "10")

@@ -228,5 +228,4 @@ async def test_names_that_are_no_text_in_any_encoding_are_no_obstacle(user: User
     odd = os.fsdecode(b"caf\xe9 \xff.mp4")
     user.video.rename(user.folder / odd)
     async with field(user):
-        ran = await user.run("submit", odd, "speech.wav", "-o", "out.mp4", "--json", "--record", "log", *QUICK)
-    assert ran.code == 0, ran
+        await user.does("submit", odd, "speech.wav", "-o", "out.mp4", "--json", "--record", "log", *QUICK)

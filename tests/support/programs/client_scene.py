@@ -154,6 +154,12 @@ class User:
         async with self.runs(*command, **environment) as running:
             return await running.ended()
 
+    async def does(self, *command: str, **environment: str) -> Ran:
+        """The command, to its end, which is a success."""
+        ran = await self.run(*command, **environment)
+        assert ran.code == 0, (command, ran)
+        return ran
+
     async def submit(self, *arguments: str, **environment: str) -> Ran:
         """A submit, to its end."""
         return await self.run(*self.command(*arguments), **environment)
