@@ -239,9 +239,7 @@ def _job(args: argparse.Namespace) -> Job | any_kind.Given:
         if args.kind is None:
             raise SettingsError("give --kind, such as --kind upscale --in image=a.png; `wakestream kinds` lists them")
         described = any_kind.given(
-            id_of(args.job_id),
-            args.kind,
-            *(args.inputs or (), args.params or (), args.outputs or (), args.after or ()),
+            id_of(args.job_id), args.kind, *(args.inputs or (), args.params or (), args.outputs or (), args.after or ())
         )
         if described.chain and args.foreground:
             raise SettingsError("a job that follows another one needs `wakestream daemon`; leave --foreground out")

@@ -189,16 +189,8 @@ async def open_client(
         read = files or _closed_with(stack, DiskFiles())
         found = workers
         if found is None:
-            settings.check_sent("api_secret", "worker", "secret_hosts")
-            http = HttpWorkers(
-                settings.worker_url,
-                settings.api_secret,
-                no_secret=settings.no_secret,
-                secret_hosts=settings.secret_hosts,
-                idle=0.9 * policy.transfer,  # less than the pipeline's limit, so that a partial transfer can be kept
-                ca=ca,
-                secrets=secrets or SecretValues(),
-            )
+            idle = 0.9 * policy.transfer  # less than the pipeline's limit, so that a partial transfer can be kept
+            http = HttpWorkers.of(settings, idle=idle, ca=ca, secrets=secrets or SecretValues())
             found = _closed_with(stack, http)
         opened = Link(url, lambda: register, tap=_OfJobs(tap), random=random.Random(seed), ca=ca)
         link = _closed_with(stack, opened)

@@ -16,6 +16,7 @@ from wakestream.adapters.client import worker_replies as replies
 from wakestream.adapters.client.download import Partial, fetch
 from wakestream.adapters.client.upload import FilePart, Meter, form, reported, small_files, tus_upload
 from wakestream.adapters.client.worker_calls import REMEMBERED, WAIT, Known, Session, Wallet, WorkerCalls
+from wakestream.adapters.config.settings import Settings
 from wakestream.adapters.disk.hashing_writer import algorithm_of, hash_of
 from wakestream.adapters.disk.secret_values import SecretValues
 from wakestream.adapters.net.capabilities import is_token
@@ -46,6 +47,13 @@ class HttpWorkers(Session):
     Example:
         >>> worker = HttpWorkers("http://gpu:8383", secret).at(None)
     """
+
+    @classmethod
+    def of(cls, settings: Settings, **more: Any) -> HttpWorkers:
+        """Those of the settings. `SettingsError`: a source that is trusted less says where the secret would go."""
+        settings.check_sent("api_secret", "worker", "secret_hosts")
+        url, secret, hosts = settings.worker_url, settings.api_secret, settings.secret_hosts
+        return cls(url, secret, no_secret=settings.no_secret, secret_hosts=hosts, **more)
 
     def __post_init__(self) -> None:
         """Nothing is opened yet."""

@@ -14,15 +14,7 @@ from typing import Any, BinaryIO, Final, cast
 from wakestream.adapters.disk.atomic import private
 from wakestream.adapters.runtime.known_secrets import redacted
 from wakestream.operators.model.errors import FileUnusable
-from wakestream.streams.recording.recording import (
-    Direction,
-    Header,
-    RowMaker,
-    Tap,
-    header_line,
-    row_line,
-    untapped,
-)
+from wakestream.streams.recording.recording import Direction, Header, RowMaker, Tap, header_line, row_line, untapped
 
 MAX_FILE: Final = 32 * 1024 * 1024
 """Bytes after which a new file is begun."""

@@ -623,9 +623,7 @@ async def test_a_job_is_done_although_comfyui_is_restarted_in_mid_work(
 async def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Case]:
     """A fake from before September 2025, whose interrupt ends whatever runs."""
     monkeypatch.setattr(comfyui, "LOOK_EVERY", 0.1)
-    async with (
-        place_of(Case, FakeComfyUi(tmp_path / "comfyui", interrupts_any=True), tmp_path) as it,
-    ):
+    async with place_of(Case, FakeComfyUi(tmp_path / "comfyui", interrupts_any=True), tmp_path) as it:
         it.prepare()
         yield it
 

@@ -306,11 +306,7 @@ class Scene:
     async def house(self, **more: Any) -> AsyncIterator[Client]:
         """Hub, worker and client."""
         engine = Command(programs_of(self.manifest), limit=40)
-        async with (
-            self.place.hub() as hub,
-            self.place.worker(engine, **more),
-            self.client() as client,
-        ):
+        async with self.place.hub() as hub, self.place.worker(engine, **more), self.client() as client:
             await gpu_online(hub)
             yield client
 

@@ -17,11 +17,7 @@ from wakestream.adapters.hub.operator.actions import join_command
 from wakestream.adapters.net import qr_code
 from wakestream.adapters.runtime.printing import draw, say, say_json
 
-EXAMPLES = (
-    "invite worker --gpu studio",
-    "invite client --note alice",
-    "invite client --public hub.example --qr",
-)
+EXAMPLES = ("invite worker --gpu studio", "invite client --note alice", "invite client --public hub.example --qr")
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -68,7 +64,4 @@ def _check_qr(public: str) -> None:
 def lines(invite: Invite) -> list[str]:
     """The code, until when it is good, and what to type on the other machine."""
     at = datetime.datetime.fromtimestamp(invite.until).astimezone().strftime("%H:%M")
-    return [
-        t("invite.code", code=invite.code, role=invite.role, at=at),
-        t("invite.join", command=join_command(invite)),
-    ]
+    return [t("invite.code", code=invite.code, role=invite.role, at=at), t("invite.join", command=join_command(invite))]

@@ -44,19 +44,12 @@ TRIAL = 2 * 1024 * 1024
 
 async def workers_answer(found: Settings, told: Told) -> AsyncIterator[CheckResult]:
     """The worker of each GPU that is on, where the jobs are sent: there, ready, and open to our files."""
+    ca = client_context(found.ca)
     try:
-        found.check_sent("api_secret", "worker", "secret_hosts")
+        workers = HttpWorkers.of(found, idle=20.0, connect=5.0, ca=ca)
     except SettingsError as error:
         yield fault("settings", str(error), t("doctor.source.do"))
         return
-    workers = HttpWorkers(
-        found.worker_url,
-        found.api_secret,
-        secret_hosts=found.secret_hosts,
-        idle=20.0,
-        connect=5.0,
-        ca=client_context(found.ca),
-    )
     secret = found.api_secret is not None or found.no_secret
     try:
         for url in told.workers or [told.url]:

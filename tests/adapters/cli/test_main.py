@@ -15,30 +15,15 @@ from typing import cast
 import pytest
 
 from tests.support.log_lines import logged
-from wakestream.adapters.cli import (
-    exit_codes,
-    flags,
-    main,
-    serve,
-)
+from wakestream.adapters.cli import exit_codes, flags, main, serve
 from wakestream.adapters.cli import live_jobs as following
-from wakestream.adapters.cli import (
-    parser as parsing,
-)
-from wakestream.adapters.cli import (
-    service as program,
-)
+from wakestream.adapters.cli import parser as parsing
+from wakestream.adapters.cli import service as program
 from wakestream.adapters.config import settings
 from wakestream.adapters.config.setting_values import LEVELS
 from wakestream.adapters.config.settings import SettingsError
 from wakestream.adapters.daemon.api_client import DaemonClient
-from wakestream.operators.model.errors import (
-    HubUnreachable,
-    NoSpace,
-    StageTimeout,
-    WakestreamError,
-    WorkerUnreachable,
-)
+from wakestream.operators.model.errors import HubUnreachable, NoSpace, StageTimeout, WakestreamError, WorkerUnreachable
 
 Run = Callable[[argparse.Namespace], int]
 

@@ -64,10 +64,7 @@ def test_a_job_that_waits_for_money_says_until_when() -> None:
 
 @pytest.mark.parametrize(
     ("language", "words"),
-    [
-        ("en", "ComfyUI is not ready: node X is missing; install the custom nodes of the workflow"),
-        ("zh", "缺少节点 X"),
-    ],
+    [("en", "ComfyUI is not ready: node X is missing; install the custom nodes of the workflow"), ("zh", "缺少节点 X")],
 )
 def test_an_engine_that_is_not_ready_is_said_with_its_reason(language: str, words: str) -> None:
     why = "ComfyUI is not ready: node X is missing; install the custom nodes of the workflow"
@@ -105,10 +102,7 @@ def test_a_gpu_that_the_budget_keeps_off_says_until_when() -> None:
     ("found", "said"),
     [
         (job(), "ws-1 is waiting for its turn, submitted 1 min 30 s ago"),
-        (
-            job(e.Waking(42.0, "no_capacity")),
-            "ws-1 has waited for the GPU for 42 s: no GPU available",
-        ),
+        (job(e.Waking(42.0, "no_capacity")), "ws-1 has waited for the GPU for 42 s: no GPU available"),
         (job(e.Waking(42.0, "no_capacity", retry_in=40.0)), "no GPU available; next try in 40 s"),
         (job(e.Waking(42.0, "no_capacity", retry_in=0.0)), "no GPU available; the monitor keeps trying"),
         (job(e.Uploading(5, 10)), "ws-1 is running, submitted 1 min 30 s ago: uploading 50 % (5 B of 10 B)"),

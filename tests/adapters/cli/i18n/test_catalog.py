@@ -197,8 +197,7 @@ def test_a_table_is_straight_also_with_wide_letters() -> None:
 
 
 @pytest.mark.parametrize(
-    ("seconds", "said"),
-    [(9.94, "9.9 s"), (9.96, "10 s"), (59.4, "59 s"), (59.6, "1 min 00 s"), (3599.6, "1 h 00 min")],
+    ("seconds", "said"), [(9.94, "9.9 s"), (9.96, "10 s"), (59.4, "59 s"), (59.6, "1 min 00 s"), (3599.6, "1 h 00 min")]
 )
 def test_a_time_is_rounded_before_its_unit_is_chosen(seconds: float, said: str) -> None:
     assert words.duration(seconds) == said
