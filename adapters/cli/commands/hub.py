@@ -264,7 +264,7 @@ def _public(given: str | None) -> str:
 
 _OF_HUB = (
     "state", "journal", "open_roles", "price_per_hour", "budget_per_day", "budget_per_month", "gpu_budget",
-    "budget_per_license_day", "keep_warm", "power_webhook_url", "depot", "record",
+    "budget_per_license_day", "currency", "keep_warm", "power_webhook_url", "depot", "record",
 )  # fmt: skip
 """Settings for which a front has no use, so that a user who gives one expects something else."""
 
