@@ -379,10 +379,13 @@ async def test_the_details_of_a_job_have_its_id_its_path_and_a_log_and_its_folde
         await detail.get_by_role("button", name="Show in folder").click()
         await until(lambda: opened)
         assert opened[0].parent == tmp_path / "mine"
-        Path(entry.accepted.output).unlink()
         await page.locator("#past-search").fill("done")
         await page.locator("#past").get_by_text("Details").click()
         await expect(page.locator("#past .card-detail dd").first).to_have_text(id_)
+        Path(entry.accepted.output).unlink()
+        await page.locator("#past-search").fill("interview")
+        await expect(page.locator("#past .past-note")).to_contain_text("The result file is gone.")
+        await expect(page.locator("#past .card-detail dd").first).to_be_visible()
 
 
 @pytest.mark.parametrize(

@@ -38,15 +38,19 @@ export function past(acts, known) {
   function draw(jobs, matching, text) {
     const list = by("past");
     const known = new Map([...list.children].map((row) => [row.dataset.job, row]));
+    // Unchanged rows keep their elements, and with them the keyboard focus. A replaced row passes it on.
+    const focus = document.activeElement;
+    const held = focus?.closest("#past > li");
     const rows = jobs.map((job) => {
       const row = known.get(job.id);
-      return row && row.dataset.mark === mark(job, acts) ? row : made(job, acts);
+      return row && row.dataset.mark === mark(job, acts) ? row : made(job, acts, row?.details);
     });
-    // Unchanged rows keep their elements, and with them the keyboard focus. A replaced row passes it on.
-    const held = document.activeElement?.closest("#past > li");
     for (const row of [...list.children]) if (!rows.includes(row)) row.remove();
     rows.forEach((row, at) => { if (list.children[at] !== row) list.insertBefore(row, list.children[at] ?? null); });
-    if (held && !held.isConnected) reach(rows.find((row) => row.dataset.job === held.dataset.job));
+    if (held && focus !== document.activeElement) {
+      if (focus.isConnected) focus.focus({ preventScroll: true }); // of details that moved
+      else reach(rows.find((row) => row.dataset.job === held.dataset.job));
+    }
     say(by("past-empty"), matching ? (text ? t("past.found", { count: number(matching) }) : "") : text ? t("past.nothing", { text }) : t("past.empty"));
     const more = by("past-more");
     const next = more === document.activeElement ? rows[known.size] : null;
@@ -93,7 +97,8 @@ function asked(text) {
 /** The parts of a row that may change: its time gets a date at midnight. */
 const mark = (job, acts) => `${stateOf(job)} ${job.result ? job.result.here : ""} ${costOf(job.id)} ${moment(job.ended_at ?? job.accepted_at)} ${acts.undo.of(job.id) ? "soon" : ""}`;
 
-function made(job, acts) {
+/** A row; `more` are the details of the row that it replaces, which stay open. */
+function made(job, acts, more = new Details(acts.asked)) {
   const state = stateOf(job);
   const here = job.result && job.result.here;
   const tools = h("span", { class: "past-tools" });
@@ -109,14 +114,13 @@ function made(job, acts) {
   const name = h("span", { class: "past-title" }, ...titled(...title(job)));
   const said = soon ? t(`undo.soon.${soon.act}`, { time: duration(soon.left) }) : state === "done" ? (here ? [...(kindLine(job) ? [kindLine(job)] : []), bytes(job.result.size), ...(job.outcome.reused ? [t("past.reused")] : [])].join("  ·  ") : t("card.gone")) : job.outcome || job.last ? why(job) : kindLine(job);
   const note = [said, costOf(job.id)].filter(Boolean).join("  ·  ");
-  const more = new Details(acts.asked);
   more.update(job);
   const text = h("div", { class: "past-text" }, name, h("span", { class: "past-note", title: note }, h("span", { text: note }), " ", h("span", { class: "todo", text: todo(job) })), more.root);
   const place = thumb();
   show(place, picture(place, job));
   const row = h("li", { class: "past-row", "data-state": state, "data-job": job.id }, chooser(job.id, titleText(job)), h("span", { class: "pill small", text: t(`state.${state}`) }), place, text, h("time", { class: "when", text: moment(job.ended_at ?? job.accepted_at) }), tools);
   put(row, "data-mark", mark(job, acts));
-  return row;
+  return Object.assign(row, { details: more });
 }
 
 function labelled(element, key, job) {
