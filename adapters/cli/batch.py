@@ -148,7 +148,8 @@ class Batch:
             jobs, older = await self._client.jobs("ended", api.LIST_MOST, skip)
             skip += len(jobs)
             for job in jobs:
-                if (item := self._open.get(job["id"])) is not None:
+                item = self._open.get(job["id"])
+                if item is not None and item.state == "open":  # else it is the end of an earlier try
                     self._end(item, job["outcome"])
 
     def _end(self, item: Item, outcome: Mapping[str, Any]) -> None:

@@ -13,8 +13,9 @@ from wakestream.adapters.cli.batch_plan import Item, Plan
 from wakestream.adapters.cli.service import Stop
 from wakestream.adapters.daemon import api_client as api
 from wakestream.adapters.daemon.rows import Row
+from wakestream.operators.model.events import Job
 
-HOW: Any = SimpleNamespace(as_json=True, plain=True, quiet=False, detach=False)
+HOW: Any = SimpleNamespace(as_json=True, plain=True, quiet=False, detach=False, chain=None, sidecar=False)
 
 
 def row(line: int) -> Item:
@@ -33,9 +34,28 @@ async def test_ends_whose_events_are_missing_are_found_however_many_they_are(mon
     followed = batch.Batch(Plan("rows", ["name"], [*map(row, range(5))], None), client, Stop())
     for item in followed.plan.items:
         item.id = f"job-{item.row.line}"
+        item.said["state"] = "open"
         followed._open[item.id] = item
     await followed._look()
     assert [item.said["result"] for item in followed.plan.items] == [f"{line}.png" for line in range(5)]
+
+
+async def test_a_row_that_is_tried_again_does_not_end_as_it_did_before(capsys: pytest.CaptureFixture[str]) -> None:
+    failed = {"event": "failed", "why": "the disk was full"}
+
+    async def jobs(*_: object) -> tuple[list[dict[str, Any]], int]:
+        return [{"id": "job", "outcome": failed}], 0
+
+    async def submit(job: Job, **_: object) -> dict[str, Any]:
+        await followed._look()  # events were missed meanwhile
+        return {"outcome": failed if job.id == "job" else None}
+
+    item = row(2)
+    item.job = Job.lipsync("job", Path("a.mp4"), Path("b.wav"), Path("c.mp4"))
+    client: Any = SimpleNamespace(jobs=jobs, submit=submit)
+    followed = batch.Batch(Plan("rows", ["name"], [item], None), client, Stop())
+    await followed._submit(item)
+    assert (item.id, item.state, capsys.readouterr().out) == ("job-2", "open", "")
 
 
 async def test_a_writing_of_the_table_ends_before_the_next_begins_also_when_it_is_cancelled(
