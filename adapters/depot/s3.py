@@ -292,7 +292,7 @@ class S3Depot:
                     if upload is not None and upload.id == begun["UploadId"]:
                         if time.monotonic() - upload.used < ABANDONED:
                             continue
-                        del self._uploads[begun["Key"]]
+                        self._uploads.pop(begun["Key"], None)  # a check or a removal may have been first
                     self._abort(begun["Key"], begun["UploadId"])
                 removed += 1
         return removed
