@@ -281,7 +281,7 @@ async def test_jobs_that_share_a_task_are_cancelled_one_by_one() -> None:
         (
             7200,
             SECRET,
-            r"clock is 7\d\d\d s ahead of the hub's; set it right, by NTP; the next attempt uses the secret",
+            r"its clock is 7\d\d\d s ahead of the hub's; set it right, by NTP; the next attempt uses the secret",
         ),
         (0, None, r"the worker refuses the call for the moment: it has ended"),
     ],
@@ -527,9 +527,9 @@ async def test_a_refusal_during_an_upload_is_reported(large: Fingerprint, status
                 await sent(worker, large)
 
 
-@pytest.mark.parametrize(("drops", "words"), [(True, "broke"), (False, "accepted no byte")])
+@pytest.mark.parametrize(("drops", "idle", "words"), [(True, 20.0, "broke"), (False, 0.1, "accepted no byte")])
 async def test_an_upload_whose_connection_drops_or_stalls_is_unreachable(
-    large: Fingerprint, drops: bool, words: str
+    large: Fingerprint, drops: bool, idle: float, words: str
 ) -> None:
     done = asyncio.Event()
 
@@ -540,7 +540,7 @@ async def test_an_upload_whose_connection_drops_or_stalls_is_unreachable(
         else:
             await done.wait()
 
-    async with raw_serving(talk) as url, connected(url, idle=0.1) as worker:
+    async with raw_serving(talk) as url, connected(url, idle=idle) as worker:
         with pytest.raises(WorkerUnreachable, match=words):
             await sent(worker, large)
         done.set()
