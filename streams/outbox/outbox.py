@@ -50,7 +50,8 @@ def _submitting(state: OutboxState, event: f.Submitting, now: float, decision: f
         decision.command(f.Answer(event.ticket, 200, event.job))
     else:
         spare = len(state.ended) + 1 - state.ended_most
-        decision.fact(*(f.JobForgotten(job, now) for job in islice(state.ended, max(0, spare))), accepted)
+        # The new job first: it may be a repetition of one that is forgotten for it.
+        decision.fact(accepted, *(f.JobForgotten(job, now) for job in islice(state.ended, max(0, spare))))
         decision.command(f.Answer(event.ticket, 201, event.job))
         _start_or_hold(state, accepted, decision)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_left, insort
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -99,6 +99,11 @@ class Entry(Frozen, frozen=True):
         return tuple(digests["blake3"] for _, digests in sorted(self.read.inputs.items()))
 
     @property
+    def paths(self) -> list[str]:
+        """The paths of its inputs."""
+        return [file.path for file in self.accepted.inputs.values()]
+
+    @property
     def sizes(self) -> Sizes:
         """What tells that two jobs may be the same work."""
         if self._alone:
@@ -156,6 +161,8 @@ class OutboxState(Durable):
     numbers: dict[str, int] = field(default_factory=dict, compare=False)  # grow with each job that is accepted
     inputs: dict[str, int] = field(default_factory=dict)  # for the path of an input, how many jobs have it
     needed: dict[str, int] = field(default_factory=dict)  # the same of jobs that have not ended
+    batches: dict[str, int] = field(default_factory=dict)  # how many jobs of each are known
+    again: dict[str, int] = field(default_factory=dict)  # for a job, how many known ones are a repetition of it
     after: dict[str, dict[str, None]] = field(default_factory=dict)  # for a job, those that wait for it
     open_most: int = OPEN_MOST
     ended_most: int = ENDED_MOST
@@ -248,18 +255,24 @@ def _index(state: OutboxState, entry: Entry) -> None:
     state.numbers[job] = next(reversed(state.numbers.values()), 0) + 1
     if entry.ended is None:
         state.outputs |= {state.place(path): job for path in entry.accepted.outputs.values()}
-        _count(state.needed, entry, 1)
+        _count(state.needed, entry.paths, 1)
     for before in entry.accepted.after:
         state.after.setdefault(before, {})[job] = None
-    _count(state.inputs, entry, 1)
+    _count_known(state, entry, 1)
     _add_twin(state, entry)
 
 
-def _count(counts: dict[str, int], entry: Entry, by: int) -> None:
-    for file in entry.accepted.inputs.values():
-        counts[file.path] = counts.get(file.path, 0) + by
-        if not counts[file.path]:
-            del counts[file.path]
+def _count_known(state: OutboxState, entry: Entry, by: int) -> None:
+    _count(state.inputs, entry.paths, by)
+    _count(state.batches, [entry.accepted.batch], by)
+    _count(state.again, [entry.accepted.retry_of], by)
+
+
+def _count(counts: dict[str, int], names: Iterable[str], by: int) -> None:
+    for name in names:
+        counts[name] = counts.get(name, 0) + by
+        if not counts[name]:
+            del counts[name]
 
 
 def _add_twin(state: OutboxState, entry: Entry) -> None:
@@ -301,7 +314,7 @@ def _of_open_job(state: OutboxState, fact: Any) -> None:
     if isinstance(fact, f.JobEnded):
         state.jobs[fact.job] = replace(entry, moved=None)
         state.ended[fact.job] = None
-        _count(state.needed, entry, -1)
+        _count(state.needed, entry.paths, -1)
         _release_output(state, entry)
 
 
@@ -321,10 +334,10 @@ def _forgotten(state: OutboxState, fact: f.JobForgotten) -> None:
         _release_output(state, entry)
         _drop_twin(state, entry)
         if entry.ended is None:
-            _count(state.needed, entry, -1)
+            _count(state.needed, entry.paths, -1)
         state.ended.pop(fact.job, None)
         del state.numbers[fact.job]
-        _count(state.inputs, entry, -1)
+        _count_known(state, entry, -1)
         for before in entry.accepted.after:
             del state.after[before][fact.job]
             if not state.after[before]:
@@ -335,12 +348,10 @@ def _forgotten(state: OutboxState, fact: f.JobForgotten) -> None:
 
 def _count_forgotten(state: OutboxState, entry: Entry) -> None:
     """Count it for its batch, unless no other job of that is known, or this one was tried again."""
-    batch, is_done = entry.accepted.batch, entry.state == "done"
+    batch, tried_again = entry.accepted.batch, entry.accepted.job in state.again
     jobs, done = state.forgotten.pop(batch, (0, 0))
-    others = (other.accepted for other in state.jobs.values() if other.accepted.batch == batch)
-    if (other := next(others, None)) is not None:
-        again = not is_done and any(each.retry_of == entry.accepted.job for each in (other, *others))
-        state.forgotten[batch] = jobs + (not again), done + is_done
+    if batch in state.batches:
+        state.forgotten[batch] = jobs + (not tried_again), done + (entry.state == "done")
 
 
 CHANGES: Mapping[type, Callable[[OutboxState, Any], object]] = {

@@ -325,7 +325,7 @@ class JobCalls:
         """
         batch, jobs, waiting = request.query.get("batch", ""), dict(self.outbox.state.jobs), list(self.waiting.jobs)
         if batch:
-            again = {entry.accepted.retry_of for entry in jobs.values()}
+            again = self.outbox.state.again
             jobs = {id_: one for id_, one in jobs.items() if one.accepted.batch == batch and id_ not in again}
             waiting = [job for job in waiting if self.waiting.jobs[job].started.batch == batch]
         done = [entry for entry in jobs.values() if entry.state == "done"]
@@ -349,8 +349,7 @@ class JobCalls:
         found: dict[str, dict[str, Any]] = {}
         kept = self.outbox.state
         since, jobs = time.time() - NOW_LASTS, kept.jobs.values()
-        again = {entry.accepted.retry_of for entry in jobs}
-        states = [(one.accepted.batch, one.state, one.ended) for one in jobs if one.accepted.job not in again]
+        states = [(one.accepted.batch, one.state, one.ended) for one in jobs if one.accepted.job not in kept.again]
         for name, state, ended in (*states, *((one.started.batch, "open", None) for one in self.waiting.jobs.values())):
             if name:
                 before, done = kept.forgotten.get(name, (0, 0))

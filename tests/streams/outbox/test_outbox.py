@@ -139,6 +139,12 @@ def test_jobs_of_a_batch_count_after_they_are_forgotten_but_for_those_that_were_
     assert desk.state.forgotten == {}, "no job of the batch is known"
 
 
+def test_a_job_that_is_forgotten_when_it_is_tried_again_counts_once() -> None:
+    desk = Desk(ended_most=1).submit("open", batch="rows").submit("a", batch="rows").says(e.Failed("no"), "a")
+    desk.submit("b", batch="rows", retry_of="a")
+    assert (list(desk.state.jobs), desk.state.forgotten) == (["open", "b"], {"rows": (0, 0)})
+
+
 def test_the_stage_is_stored_only_when_it_changes() -> None:
     desk = Desk().submit()
     assert [fact.stage for fact in desk.says(e.Queued()).facts if isinstance(fact, f.JobStage)] == ["wake"]
