@@ -31,9 +31,6 @@ MAX_PENDING = 10_000
 RETRY_AFTER = 0.5
 """Seconds until the next attempt to write to a full disk."""
 
-LOOK_EVERY = 0.02
-"""Seconds between two looks whether all commands were executed."""
-
 STOP_WITHIN = 0.5
 """Seconds for the last commit of a program that stops."""
 
@@ -134,7 +131,7 @@ class DeciderRunner(Generic[S, E, F, C]):
         self._full: WakestreamError | None = None
         self._warn_at = self._retry_at = -math.inf
         self._task: asyncio.Task[None] | None = None
-        self._came, self._room = asyncio.Event(), asyncio.Event()
+        self._came, self._committed = asyncio.Event(), asyncio.Event()
         self._snapshot = snapshot or (lambda: decider.snapshot(self.state))
         if journal is not None:
             journal.snapshot_includes_append = not journal_first
@@ -189,14 +186,16 @@ class DeciderRunner(Generic[S, E, F, C]):
 
     async def room(self) -> None:
         """Return when the runner is not `crowded`."""
-        while self.crowded and not self.failed.done():
-            self._room.clear()
-            await self._room.wait()
+        await self._until(lambda: not self.crowded)
 
     async def settled(self) -> None:
         """Return when the commands of all events so far were executed."""
-        while any(turn.commands for turn in (*self._held, *self._pending)) and not self.failed.done():
-            await asyncio.wait((self.failed,), timeout=LOOK_EVERY)
+        await self._until(lambda: not any(turn.commands for turn in (*self._held, *self._pending)))
+
+    async def _until(self, is_so: Callable[[], bool]) -> None:
+        while not is_so() and not self.failed.done():
+            self._committed.clear()
+            await self._committed.wait()
 
     # The end
 
@@ -213,7 +212,7 @@ class DeciderRunner(Generic[S, E, F, C]):
         error = cannot_continue(self._program, error)
         self.failed.set_exception(error)
         self.failed.exception()  # retrieved, so that asyncio does not log it once more
-        self._room.set()
+        self._committed.set()
         for turn in (*self._held, *self._pending):
             if turn.done is not None:
                 turn.end(error)
@@ -324,6 +323,7 @@ class DeciderRunner(Generic[S, E, F, C]):
             else:
                 self._finish()
                 return
+        self._committed.set()  # or its commands were executed without that
         await self._pause()
 
     async def _write(self) -> None:
@@ -347,7 +347,7 @@ class DeciderRunner(Generic[S, E, F, C]):
     def _finish(self) -> None:
         """All facts so far are on the disk."""
         turns, self._held = self._held, []
-        self._room.set()
+        self._committed.set()
         if self.failed.done():
             return
         if self._journal_first:

@@ -103,9 +103,10 @@ def online(state: HubState, peer: Connection, message: m.Online, now: float, dec
         decision.fact(f.GpuUnaddressed(gpu.name, now))
 
 
-def _may_stop(state: HubState, gpus: Iterable[Gpu], now: float, *phases: str) -> bool:
+def _may_stop(
+    state: HubState, gpus: Iterable[Gpu], now: float, phases: Collection[str] = ("draining", "stopping")
+) -> bool:
     """Whether a monitor may be stopping these GPUs at this moment: then its word counts, not that of a worker."""
-    phases = phases or ("draining", "stopping")
     return any(gpu.phase in phases and now - gpu.since <= state.limits.draining for gpu in gpus)
 
 
@@ -266,7 +267,7 @@ def _phase_seen(
     switched = at if at < (now if running is None else running) - LATE else None
     if message.state == "online" and not gpu.online:
         others = holders.neighbours(state, (gpu,)) if gpu.phase == "draining" else ()
-        if _another_stops(state, peer, others, now) or _may_stop(state, others, now, "stopping"):
+        if _another_stops(state, peer, others, now) or _may_stop(state, others, now, ("stopping",)):
             return  # it cannot know that the monitor of another GPU stops their machine
         if serving:
             _online(state, gpu, state.url_of(gpu), now, decision)

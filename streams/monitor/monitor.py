@@ -77,7 +77,7 @@ def _on_wake(step: Step, event: p.Wake) -> None:
 
 
 def _on_ended(step: Step, _event: p.Ended) -> None:
-    step.boot.wanted, step.boot.start_at, step.looks.next_at = False, None, math.inf
+    step.boot.wanted, step.looks.next_at = False, math.inf
     step.move(Signal.ENDED, "it ended with its monitor")
 
 
