@@ -382,6 +382,16 @@ async def test_the_details_of_a_job_have_its_id_its_path_and_a_log_and_its_folde
         await page.locator("#past-search").fill("done")
         await page.locator("#past").get_by_text("Details").click()
         await expect(page.locator("#past .card-detail dd").first).to_have_text(id_)
+        found, spent = page.locator("#past .card-detail"), {id_: {"cost": 0.0}}
+        await page.route("**/console/costs", lambda route: route.fulfill(json={"spent": spent}))
+        again, folder = (found.get_by_role("button", name=name) for name in ("Make 4 more", "Show in folder"))
+        for cost, held, then in ((7.5, again, again), (8.5, folder, found.locator("summary"))):
+            await held.focus()
+            spent[id_]["cost"] = cost
+            home.daemon.console._live.tell("costs", None)
+            await expect(found.locator("dd", has_text=f"{cost:.2f}")).to_be_visible()
+            await expect(page.locator("#past .past-note")).to_contain_text(f"{cost:.2f}")
+            await expect(then).to_be_focused()
         Path(entry.accepted.output).unlink()
         await page.locator("#past-search").fill("interview")
         await expect(page.locator("#past .past-note")).to_contain_text("The result file is gone.")

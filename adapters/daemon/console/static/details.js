@@ -49,10 +49,12 @@ export class Details {
     ];
     const said = report(job);
     const family = card.family.filter((one) => made(one).length);
+    const held = this.box.contains(document.activeElement) && document.activeElement;
     this.box.replaceChildren(...(said ? [h("p", { text: said })] : []), ...(canRemake(job) ? [this.varied ??= this.vary(card)] : []),
       ...(family.length > 1 ? [button(t("vary.compare", { count: number(family.length) }), "eye", () => this.compare(family), "quiet small")] : []),
       h("dl", { class: "facts-list" }, ...rows.filter(([, value]) => value).map(([name, value]) => h("div", {}, h("dt", { text: t(`detail.${name}`) }), h("dd", {}, value)))),
       h("ol", { class: "log", tabindex: "0", "aria-label": t("detail.log") }, ...[...lines(card)].map(([at, text]) => h("li", {}, h("time", { text: clock(at, true) }), h("span", { text })))));
+    if (held) (held.isConnected ? held : this.root.firstChild).focus({ preventScroll: true });
   }
 
   /** What makes more results of the same files: by chance, or with one parameter changed. */
