@@ -43,10 +43,10 @@ class Item:
 
 
 class Listener:
-    """The events that wait for one reader. `on_cut` is called when it is too slow; `counts`: see `followers`."""
+    """The events that wait for one reader. `on_cut` is called when it is too slow; `whose`: see `followers`."""
 
-    def __init__(self, on_cut: Callable[[], None], *, counts: bool = True) -> None:
-        self.counts = counts
+    def __init__(self, on_cut: Callable[[], None], *, whose: str | None = "") -> None:
+        self.whose = whose
         self._items: asyncio.Queue[Item | None] = asyncio.Queue()
         self._on_cut = on_cut
         self.ended = False
@@ -83,10 +83,9 @@ class EventFeed:
         self._ended: Recent[str, deque[Item]] = Recent(ENDED_KEPT)
         self._listeners: dict[str | None, set[Listener]] = {}
 
-    @property
-    def followers(self) -> int:
-        """The number of readers, without those that do not count."""
-        return sum(listener.counts for listeners in self._listeners.values() for listener in listeners)
+    def followers(self, whose: str = "") -> int:
+        """The number of readers of a program, or of the user. Those of None do not count."""
+        return sum(listener.whose == whose for listeners in self._listeners.values() for listener in listeners)
 
     def publish(self, job: str, plain: Mapping[str, Any]) -> None:
         """Publish an event of a job as JSON (`event` is its kind)."""
@@ -141,9 +140,9 @@ class EventFeed:
         return whole_number(number, most=10**18) if boot == self.boot else None
 
     @contextmanager
-    def follow(self, job: str | None, on_cut: Callable[[], None], *, counts: bool = True) -> Iterator[Listener]:
+    def follow(self, job: str | None, on_cut: Callable[[], None], *, whose: str | None = "") -> Iterator[Listener]:
         """New events of one job or of all, while the block runs."""
-        listener = Listener(on_cut, counts=counts)
+        listener = Listener(on_cut, whose=whose)
         listeners = self._listeners.setdefault(job, set())
         listeners.add(listener)
         try:

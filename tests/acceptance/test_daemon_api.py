@@ -200,8 +200,8 @@ async def test_a_stalled_reader_is_disconnected_and_the_others_get_all_events(al
         others = api.events("/api/events", f"{feed.boot}-0")
         feed.publish("a", {"event": "note", "text": "x"})
         await anext(others)
-        both, heard = feed.followers, 0
-        while feed.followers == both:
+        both, heard = feed.followers(), 0
+        while feed.followers() == both:
             feed.publish("a", {"event": "note", "text": "x" * 10_000})
             assert (await anext(others))[1]["event"] == "note"
             heard += 1
@@ -216,8 +216,8 @@ async def test_a_stalled_reader_is_disconnected_and_the_others_get_all_events(al
 
 async def test_watch_calls_jobs_by_the_names_of_their_files_and_two_of_one_name_by_their_ids_too(alone: User) -> None:
     async with in_this_process(alone) as (api, outbox), alone.runs("watch") as watching:
-        before = outbox.feed.followers
-        await until(lambda: outbox.feed.followers > before)
+        before = outbox.feed.followers()
+        await until(lambda: outbox.feed.followers() > before)
         await api.submit(alone)
         assert watching.process.stdout is not None
         line = (await watching.process.stdout.readline()).decode()
@@ -232,7 +232,7 @@ async def test_watch_calls_jobs_by_the_names_of_their_files_and_two_of_one_name_
 async def test_the_number_of_followers_is_limited(alone: User) -> None:
     async with in_this_process(alone) as (api, outbox):
         with ExitStack() as followers:
-            for _ in range(100 - outbox.feed.followers):
+            for _ in range(100 - outbox.feed.followers()):
                 followers.enter_context(outbox.feed.follow(None, lambda: None))
             status, plain = await api.ask("GET", "/api/events")
             assert (status, plain["code"]) == (503, "too_many_followers")

@@ -287,14 +287,14 @@ async def test_a_head_request_for_a_stream_is_refused_since_its_body_would_be_th
 
 async def test_calls_that_wait_take_no_place_of_an_event_stream(api: Programs) -> None:
     feed = api.daemon.outbox.feed
-    before = feed.followers
+    before = feed.followers()
     api.scene.engine.go_on.clear()
     headers = {"Authorization": f"Bearer {api.token}", "Prefer": "wait=30"}
     body = {"version": "join", "input": ABC}
     async with asyncio.TaskGroup() as tasks:
         call = tasks.create_task(api.session.post(f"{api.url}/v1/predictions", json=body, headers=headers))
         await until(lambda: any(job.startswith("ws-") for job in api.daemon.outbox.state.jobs))
-        assert feed.followers == before
+        assert feed.followers() == before
         api.scene.engine.go_on.set()
         (await call).close()
 

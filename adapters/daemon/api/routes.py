@@ -189,7 +189,7 @@ class Api:
 
     def _following(self, request: web.Request, job: str | None) -> AbstractContextManager[Listener]:
         feed = self.outbox.feed
-        if feed.followers >= FOLLOWERS:
+        if feed.followers() >= FOLLOWERS:
             raise ApiError(503, "too_many_followers", f"{FOLLOWERS} event streams are open; close one, then try again")
         return feed.follow(job, sse.cutting(request))
 

@@ -9,7 +9,7 @@ import os
 import re
 import stat
 import time
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -311,8 +311,7 @@ class Copies:
     lost: Callable[[Upload, dict[str, Any] | None], Awaitable[object]]
     tell: Callable[[str, object], None]
     changed: Callable[[], None]
-    _tasks: dict[str, asyncio.Task[None]] = field(default_factory=dict)
-    _number: Counter[str] = field(default_factory=Counter)
+    _tasks: dict[str, tuple[str, asyncio.Task[None]]] = field(default_factory=dict)
     _failed: Recent[str, dict[str, Any]] = field(default_factory=lambda: Recent(MOST))
     _turns: dict[str, asyncio.Semaphore] = field(
         default_factory=lambda: defaultdict(lambda: asyncio.Semaphore(AT_ONCE))
@@ -361,7 +360,7 @@ class Copies:
 
     def check_room(self, owner: str = "") -> None:
         """`ApiError` if too many copies of a program, or of the user, wait already."""
-        if self._number[owner] >= MOST:
+        if sum(of == owner for of, _ in self._tasks.values()) >= MOST:
             why = f"{MOST} files wait to be copied; add this one when some of them are there"
             raise ApiError(429, "many_copies", why, count=MOST)
 
@@ -370,13 +369,9 @@ class Copies:
         if upload.id in self._tasks:
             return
         upload.busy = True  # until its turn it must not be removed
-        self._tasks[upload.id] = background("a copy", self._copy(upload))
-        self._number[upload.owner] += 1
-        self._tasks[upload.id].add_done_callback(lambda _: self._ended(upload))
-
-    def _ended(self, upload: Upload) -> None:
-        self._number[upload.owner] -= 1
-        self._tasks.pop(upload.id, None)
+        task = background("a copy", self._copy(upload))
+        self._tasks[upload.id] = upload.owner, task
+        task.add_done_callback(lambda _: self._tasks.pop(upload.id, None))
 
     async def _copy(self, upload: Upload) -> None:
         try:
@@ -424,11 +419,11 @@ class Copies:
 
     async def stop(self, id_: str) -> bool:
         """End a copy, whose file is removed; False if there is none."""
-        task = self._tasks.get(id_)
+        _, task = self._tasks.get(id_, ("", None))
         if task is not None:
             await end(task)
         return task is not None
 
     async def close(self) -> None:
         """End all copies."""
-        await end(*self._tasks.values())
+        await end(*(task for _, task in self._tasks.values()))

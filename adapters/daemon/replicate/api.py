@@ -158,7 +158,7 @@ class Api:
         within = wait_of(request)
         async with self._turn(request):
             job = await self._begin(request)
-        with self._outbox.feed.follow(job, lambda: None, counts=False) as listener:
+        with self._outbox.feed.follow(job, lambda: None, whose=None) as listener:
             ended = within > 0 and await self._ended(job, listener, within)
         plain = await self._predictions.plain(self._found(job), starting=within > 0)
         return json_answer(plain, status=202 if within and not ended else 201)
@@ -263,7 +263,7 @@ class Api:
     async def cancel(self, request: web.Request) -> web.Response:
         """Cancel a prediction; the answer waits a moment for its end. One that has ended stays as it is."""
         job = self._found(request.match_info["id"], request[TOKEN]).accepted.job
-        with self._outbox.feed.follow(job, lambda: None, counts=False) as listener:
+        with self._outbox.feed.follow(job, lambda: None, whose=None) as listener:
             await self._cancel(job, "cancelled by the program")
             await self._ended(job, listener, CANCEL_WAITS)
         return json_answer(await self._predictions.plain(self._found(job)))

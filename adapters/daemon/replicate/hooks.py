@@ -94,7 +94,7 @@ class Hooks:
         """Notify of starts and logs; their ends come from the outbox."""
         while True:
             cut = asyncio.Event()
-            with self._outbox.feed.follow(None, cut.set, counts=False) as happened:
+            with self._outbox.feed.follow(None, cut.set, whose=None) as happened:
                 while (item := await happened.next()) is not None:
                     await self._happened(item)
             if not cut.is_set():

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any, Final
@@ -34,15 +33,14 @@ class Streams:
 
     def __init__(self, outbox: Outbox, predictions: Predictions, previews: Previews) -> None:
         self._feed, self._predictions, self._previews = outbox.feed, predictions, previews
-        self._open: Counter[str] = Counter()
 
     async def answer(self, request: web.Request, entry: Entry) -> web.StreamResponse:
         """Follow a prediction to its end. `ApiError` if its token has too many streams open."""
-        token = caller_of(entry).token
-        if self._open[token] >= FOLLOWERS:
+        token, feed = caller_of(entry).token, self._feed
+        if feed.followers(token) >= FOLLOWERS:
             why = f"this token has {FOLLOWERS} event streams open; close one, then try again"
             raise ApiError(429, "too_many_followers", why)
-        job, feed, only_text = entry.accepted.job, self._feed, [*caller_of(entry).shape.values()] == ["text"]
+        job, only_text = entry.accepted.job, [*caller_of(entry).shape.values()] == ["text"]
         last_id, _, sent = request.headers.get("Last-Event-ID", "").partition(":")
         number = feed.after(last_id) or 0
         grown = GrowingText((number and whole_number(sent, most=MAX_PREVIEW)) or 0)
@@ -55,23 +53,17 @@ class Streams:
             lines, number = self._predictions.log([item]), item.number
             return event(f"{feed.boot}-{number}:{grown.sent}", "logs", lines) if lines else b""
 
-        self._open[token] += 1
-        try:
-            with feed.follow(job, sse.cutting(request), counts=False) as listener:
-                first = b"".join(map(text, feed.of_job(job, number)))
-                live = None if entry.ended is not None else listener
-                async with tasks_of_block() as start:
-                    if only_text and live is not None:
-                        start(self._grow(job, grown, lambda: listener.put(Item(0, job, _GROWN, b""))))
-                    response = await sse.stream(
-                        request, first, live, text, last=lambda item: item.kind in OUTCOME_KINDS
-                    )
+        with feed.follow(job, sse.cutting(request), whose=token) as listener:
+            first = b"".join(map(text, feed.of_job(job, number)))
+            live = None if entry.ended is not None else listener
+            async with tasks_of_block() as start:
+                if only_text and live is not None:
+                    start(self._grow(job, grown, lambda: listener.put(Item(0, job, _GROWN, b""))))
+                response = await sse.stream(request, first, live, text, last=lambda item: item.kind in OUTCOME_KINDS)
             ended = self._predictions.find(job)
             if response.prepared and ended is not None and ended.ended is not None:
                 with suppress(ConnectionError):
                     await response.write(end_of(await self._predictions.plain(ended), grown if only_text else None))
-        finally:
-            self._open[token] -= 1
         return response
 
     async def _grow(self, job: str, grown: GrowingText, tell: Callable[[], object]) -> None:

@@ -26,7 +26,7 @@ async def test_a_reader_of_one_job_gets_its_events_and_a_reader_of_all_gets_all(
         assert orjson.loads(first.data) == {"job": "a", "event": "queued"}
         feed.close()
         assert (await one.next(), await all_jobs.next()) == (None, None)
-    assert feed.followers == 0
+    assert feed.followers() == 0
 
 
 async def test_a_slow_reader_is_disconnected_and_others_continue() -> None:
