@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.browser.studio import png
-from wakestream.adapters.runtime.tasks import tasks_of_block
+from wakestream.adapters.runtime.tasks import end
 from wakestream.adapters.worker import preview_file
 from wakestream.operators.model.engine import MAX_PREVIEW, Preview
 
@@ -45,9 +45,10 @@ async def shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterato
 
     monkeypatch.setattr(preview_file, "EVERY", 0.0)
     monkeypatch.setattr(preview_file, "_read", look)
-    async with tasks_of_block() as start:
-        start(preview_file.watch_preview(tmp_path / "preview.jpg", found.put_nowait))
-        yield found
+    watching = asyncio.create_task(preview_file.watch_preview(tmp_path / "preview.jpg", found.put_nowait))
+    yield found
+    assert not watching.done(), "it never fails"
+    await end(watching)
 
 
 async def test_each_new_picture_is_shown_once(shown: Shown, tmp_path: Path) -> None:
