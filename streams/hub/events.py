@@ -708,10 +708,9 @@ class WorkerUrl(_NowOfGpu, frozen=True):
     url: str
 
 
-class StopAllowed(_Transient, frozen=True):
-    """The monitor at `fd` was told that no job needs its machine, so it stops it now."""
+class StopAllowed(_NowOfConnection, frozen=True):
+    """The monitor at `fd` learned that no job needs its machine, so it stops it now."""
 
-    fd: int
     at: Moment
 
 
