@@ -58,11 +58,11 @@ export function past(acts, known) {
     if (more.hidden) reach(next);
   }
 
-  /** Moves the keyboard focus to a row: to its first button, or to the row itself. */
+  /** Moves the keyboard focus to a row: to the first button of what can be done with it, or to the row itself. */
   function reach(row) {
     if (!row) return;
     row.tabIndex = -1;
-    (row.querySelector("button") ?? row).focus({ preventScroll: true });
+    (row.querySelector(".past-tools button") ?? row).focus({ preventScroll: true });
   }
 
   search.addEventListener("input", () => {
