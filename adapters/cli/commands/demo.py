@@ -128,9 +128,7 @@ async def _demo_on_page(args: argparse.Namespace, folder: Path, show: DemoOutput
             show.table()
             show.next_steps(opened=True)
             show.say("demo", t("demo.stays"))
-            await first_of(stop.wait(), running.broken)
-            if running.broken.done():
-                running.broken.result()
+            await _unless_broken(running.broken, stop.wait())
     return status
 
 
