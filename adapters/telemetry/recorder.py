@@ -94,11 +94,19 @@ class Recorder(Tap):
         # Another process of this program may write here too: keep other files that were changed within a day.
         old = time.time() - DAY
         ours = sorted(self._folder.glob(f"{self._header.program}-*.jsonl"))
-        spare = [path for path in ours if path.name.startswith(self._name) or path.stat().st_mtime < old]
+        spare = [path for path in ours if path.name.startswith(self._name) or _written(path) < old]
         for path in spare[: max(0, len(ours) - self._max_files)]:
             with suppress(OSError):  # on Windows another program may read it; a later rotation removes it
                 path.unlink(missing_ok=True)
         return file
+
+
+def _written(path: Path) -> float:
+    """When a file was written; 0 if another program has removed it, too."""
+    try:
+        return path.stat().st_mtime
+    except FileNotFoundError:
+        return 0.0
 
 
 class _Turns:
