@@ -126,8 +126,8 @@ class Durable:
 
     `jobs` are all known jobs, in the order of their acceptance, `queue` those that have not ended, in the order of
     their turns within a priority, `ended` those that have ended, the earliest first. `forgotten` counts, by the batches
-    of known jobs, the jobs that are known no more, and those of them that were done. `pending` are the webhooks by
-    delivery, the oldest first. No order depends on the times in the facts: the clock may be set.
+    of known jobs, the jobs that are known no more and were not tried again, and those of them that were done. `pending`
+    are the webhooks by delivery, the oldest first. No order depends on the times in the facts: the clock may be set.
     """
 
     jobs: dict[str, Entry] = field(default_factory=dict)
@@ -342,16 +342,10 @@ def _forgotten(state: OutboxState, fact: f.JobForgotten) -> None:
             del state.after[before][fact.job]
             if not state.after[before]:
                 del state.after[before]
-        if entry.accepted.batch and entry.ended is not None:
-            _count_forgotten(state, entry)
-
-
-def _count_forgotten(state: OutboxState, entry: Entry) -> None:
-    """Count it for its batch, unless no other job of that is known, or this one was tried again."""
-    batch, tried_again = entry.accepted.batch, entry.accepted.job in state.again
-    jobs, done = state.forgotten.pop(batch, (0, 0))
-    if batch in state.batches:
-        state.forgotten[batch] = jobs + (not tried_again), done + (entry.state == "done")
+        if (batch := entry.accepted.batch) and entry.ended is not None:
+            jobs, done = state.forgotten.pop(batch, (0, 0))
+            if batch in state.batches:
+                state.forgotten[batch] = jobs + (fact.job not in state.again), done + (entry.state == "done")
 
 
 CHANGES: Mapping[type, Callable[[OutboxState, Any], object]] = {
