@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
 from random import Random
@@ -29,6 +30,8 @@ LOOK = 0.02
 
 BLOCKED = 0.25
 """Seconds for which one step of a call may hold up the event loop."""
+
+_LOOK_AT_THREAD = 0.01
 
 
 class CheckedPower(Provider):
@@ -97,38 +100,56 @@ def _machines(returned: Any) -> None:
 class _Steps:
     """Awaits a call, and measures for how long each of its steps keeps the event loop asleep.
 
-    A step that computes does not sleep, nor does one that waits for its turn at a processor.
+    A thread looks at that of the loop every 10 ms. Only what it sees counts: on a machine that is busy or stands still
+    it sees less, never more. A thread that computes, or waits for a processor or for Python's lock, is not asleep.
     """
 
     def __init__(self, call: Awaitable[Any]) -> None:
         self.call, self.longest = call, 0.0
+        self._thread, self._step, self._over = threading.current_thread(), 0, threading.Event()
 
     def __await__(self) -> Generator[Any, None, Any]:
         steps = self.call.__await__()
         resume: Callable[[], Any] = partial(steps.send, None)
-        while True:
-            before, turns = time.perf_counter() - time.thread_time(), _turns()
-            try:
-                waits_for = resume()
-            except StopIteration as end:
-                return end.value
-            finally:
-                waited = sum(after - turns.get(thread, 0.0) for thread, after in _turns().items())
-                self.longest = max(self.longest, time.perf_counter() - time.thread_time() - before - waited)
-            try:
-                yield waits_for
-                resume = partial(steps.send, None)
-            except BaseException as error:  # a cancellation goes into the call
-                resume = partial(steps.throw, error)
+        threading.Thread(target=self._look, daemon=True).start()
+        try:
+            while True:
+                self._step += 1
+                try:
+                    waits_for = resume()
+                except StopIteration as end:
+                    return end.value
+                finally:
+                    self._step += 1  # even: no step of this call runs
+                try:
+                    yield waits_for
+                    resume = partial(steps.send, None)
+                except BaseException as error:  # a cancellation goes into the call
+                    resume = partial(steps.throw, error)
+        finally:
+            self._over.set()
+
+    def _look(self) -> None:
+        before: tuple[int, object] = (0, None)
+        asleep = 0.0
+        while not self._over.wait(_LOOK_AT_THREAD):
+            now = step, _ = self._step, _sleep(self._thread)
+            if step % 2 and now == before:
+                asleep += _LOOK_AT_THREAD
+            elif step != before[0]:
+                asleep = 0.0
+            before, self.longest = now, max(self.longest, asleep)
 
 
-def _turns() -> dict[str, float]:
-    """The seconds for which each thread has waited for its turn at a processor: one of them may hold Python's lock."""
-    seconds = {}
-    for thread in Path("/proc/self/task").glob("*/schedstat"):  # only Linux has it
-        with suppress(OSError):  # the thread has ended
-            seconds[thread.parent.name] = int(thread.read_text("ascii").split()[1]) / 1e9
-    return seconds
+def _sleep(thread: threading.Thread) -> object:
+    """What is equal at two looks if the thread has slept in between."""
+    task = Path(f"/proc/self/task/{thread.native_id}")
+    try:
+        if task.joinpath("stat").read_text("ascii", "replace").rpartition(") ")[2].startswith("S"):
+            return task.joinpath("schedstat").read_text("ascii")  # its time on processors, and in the queue for one
+    except OSError:
+        return None  # only Linux tells: elsewhere a step that computes counts, too
+    return object()
 
 
 @asynccontextmanager
