@@ -386,7 +386,8 @@ async def test_the_details_of_a_job_have_its_id_its_path_and_a_log_and_its_folde
         await page.route("**/console/costs", lambda route: route.fulfill(json={"spent": spent}))
         again, folder = (found.get_by_role("button", name=name) for name in ("Make 4 more", "Show in folder"))
         details, tool = found.locator("summary"), page.locator("#past .past-tools button").first
-        for held, then in ((again, again), (folder, details), (tool, tool), (tool, None)):
+        lines = found.get_by_label("Log")
+        for held, then in ((again, again), (lines, lines), (folder, details), (tool, tool), (tool, None)):
             if then is None:
                 await details.click()  # closed: its buttons cannot have the focus
             await held.focus()

@@ -15,7 +15,8 @@ export class Details {
   constructor(asked) {
     this.asked = asked;
     this.box = h("div");
-    this.root = h("details", { class: "card-detail", ontoggle: () => this.ask() }, h("summary", { text: t("card.details") }), this.box);
+    this.log = h("ol", { class: "log", tabindex: "0", "aria-label": t("detail.log") });
+    this.root = h("details", { class: "card-detail", ontoggle: () => this.ask() }, h("summary", { text: t("card.details") }), this.box, this.log);
   }
 
   update(job) {
@@ -52,8 +53,8 @@ export class Details {
     const held = this.box.contains(document.activeElement) && document.activeElement;
     this.box.replaceChildren(...(said ? [h("p", { text: said })] : []), ...(canRemake(job) ? [this.varied ??= this.vary(card)] : []),
       ...(family.length > 1 ? [button(t("vary.compare", { count: number(family.length) }), "eye", () => this.compare(family), "quiet small")] : []),
-      h("dl", { class: "facts-list" }, ...rows.filter(([, value]) => value).map(([name, value]) => h("div", {}, h("dt", { text: t(`detail.${name}`) }), h("dd", {}, value)))),
-      h("ol", { class: "log", tabindex: "0", "aria-label": t("detail.log") }, ...[...lines(card)].map(([at, text]) => h("li", {}, h("time", { text: clock(at, true) }), h("span", { text })))));
+      h("dl", { class: "facts-list" }, ...rows.filter(([, value]) => value).map(([name, value]) => h("div", {}, h("dt", { text: t(`detail.${name}`) }), h("dd", {}, value)))));
+    this.log.replaceChildren(...[...lines(card)].map(([at, text]) => h("li", {}, h("time", { text: clock(at, true) }), h("span", { text }))));
     if (held) (held.isConnected ? held : this.root.firstChild).focus({ preventScroll: true });
   }
 
