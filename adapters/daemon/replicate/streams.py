@@ -29,7 +29,7 @@ _GROWN: Final = "grown"
 
 
 class Streams:
-    """The open streams. Those of a token are limited, so that they take no place of others."""
+    """The event streams. Those of a token are limited, so that they take no place of others."""
 
     def __init__(self, outbox: Outbox, predictions: Predictions, previews: Previews) -> None:
         self._feed, self._predictions, self._previews = outbox.feed, predictions, previews
