@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from wakestream.adapters.cli.main import main
+from wakestream.adapters.disk import documents
 from wakestream.adapters.hub import licenses
 from wakestream.adapters.hub.licenses import LicenseBook, LicenseError
 
@@ -255,7 +256,7 @@ def test_revoking_an_unknown_id_ends_with_2(tmp_path: Path, capsys: pytest.Captu
 
 
 def test_a_locked_file_is_reported_after_a_timeout(book: LicenseBook, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(licenses, "LOCK_WITHIN", 0.05)
+    monkeypatch.setattr(documents, "LOCK_WITHIN", 0.05)
     with book.documents.locked("licenses.json"), pytest.raises(LicenseError, match="held by another program"):
         LicenseBook(book.path.parent).issue("client", "", 0.0)
     assert book.issue("client", "", 0.0)[0].role == "client"
