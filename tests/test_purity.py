@@ -1,6 +1,7 @@
 """streams/ and operators/ are the same on every run: held by a rule over their source, not by trust."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -32,11 +33,11 @@ EXEMPT: Mapping[tuple[str, str], str] = {
 """What a module may do by exception, and why."""
 
 
-def in_our_modules() -> Iterator[tuple[str, str, int]]:
+@cache
+def in_our_modules() -> list[tuple[str, str, int]]:
     sources = {path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8") for path in MODULES}
     sets = frozenset(name for source in sources.values() for name in set_names(source))
-    for path, source in sources.items():
-        yield from ((path, fault.what, fault.line) for fault in faults(source, sets))
+    return [(path, fault.what, fault.line) for path, source in sources.items() for fault in faults(source, sets)]
 
 
 def test_no_module_of_streams_and_operators_has_a_clock_chance_environment_or_order_of_its_own() -> None:

@@ -187,9 +187,9 @@ def hidden_cancels(tree: ast.AST) -> bool:
 
 
 def test_adapters_start_tasks_by_the_supervisor_alone_and_suppress_no_cancel() -> None:
-    trees = {
-        path.relative_to(ADAPTERS).as_posix(): ast.parse(path.read_text("utf-8")) for path in ADAPTERS.rglob("*.py")
-    }
+    sources = {path.relative_to(ADAPTERS).as_posix(): path.read_text("utf-8") for path in ADAPTERS.rglob("*.py")}
+    words = ("create_task", "ensure_future", "suppress")
+    trees = {path: ast.parse(source) for path, source in sources.items() if any(word in source for word in words)}
     found = [f"{path}: {what}" for path, tree in trees.items() for what in bare_tasks(tree)]
     assert sorted(each for each in found if not each.startswith("runtime/tasks.py: ")) == sorted(BARE)
     assert [path for path, tree in trees.items() if hidden_cancels(tree)] == []

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from hypothesis import find, given
+from hypothesis import Phase, find, given, settings
 from hypothesis import strategies as st
 
 from tests.support.fuzz.example_counts import BOUNDED
@@ -175,4 +175,5 @@ BROKEN: dict[str, tuple[type, str, Callable[..., Any]]] = {
 def test_a_ledger_with_a_fault_is_found(fault: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(*BROKEN[fault])
     stories = st.tuples(st.integers(1, 2), history)
-    assert find(stories, lambda case: abs(difference(*case)) > 0.01, settings=BOUNDED)
+    first = settings(BOUNDED, phases=[Phase.generate])  # the smallest such story is of no use here
+    assert find(stories, lambda case: abs(difference(*case)) > 0.01, settings=first)
