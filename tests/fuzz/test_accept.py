@@ -104,8 +104,7 @@ async def running(name: str, folder: Path, *, tls: bool) -> AsyncIterator[Progra
     assert process.stdin is not None
     assert process.stdout is not None
     try:
-        async with asyncio.timeout(30):
-            line = (await process.stdout.readline()).decode()
+        line = (await process.stdout.readline()).decode()
         yield Program(int(line.rpartition(":")[2].partition("/")[0]), process.pid, context, owner(), answer)
     finally:
         process.stdin.close()
@@ -141,7 +140,7 @@ async def crowd(program: Program, says: bytes, count: int, *sources: str) -> Asy
 @pytest.mark.parametrize("name", ["hub", "worker"])
 async def test_silent_callers_are_counted_before_tls_and_others_are_answered(name: str, tmp_path: Path) -> None:
     assert room_for(1000)
-    async with asyncio.timeout(45), running(name, tmp_path, tls=True) as program:
+    async with running(name, tmp_path, tls=True) as program:
         reader, writer = await program.greeted()
         before = program.sockets()
         async with crowd(program, b"", 400, "127.0.0.66"):
@@ -159,7 +158,7 @@ ASKED = {"hub": UPGRADE % b"", "worker": HEALTH}
 @pytest.mark.parametrize("name", PROGRAMS)
 async def test_connections_of_four_addresses_do_not_block_others(name: str, tmp_path: Path) -> None:
     assert room_for(1000)
-    async with asyncio.timeout(45), running(name, tmp_path, tls=False) as program:
+    async with running(name, tmp_path, tls=False) as program:
         reader, writer = await program.greeted()
         sources = (f"127.0.0.{number}" for number in (66, 67, 68, 69))
         async with crowd(program, ASKED[name], 150, *sources):

@@ -3,7 +3,6 @@
 What the emulation covers, and what it does not, stands in `as_on_windows.py`; this is no run on Windows.
 """
 
-import asyncio
 import json
 import signal
 import sys
@@ -74,7 +73,7 @@ class House:
 
     async def rendering(self, name: str) -> None:
         """Returns when the job's engine runs; it is known by its output, which it has open."""
-        async with asyncio.timeout(20), self.user.runs("watch", name, "--json") as watching:
+        async with self.user.runs("watch", name, "--json") as watching:
             await watching.event("running", status="synthesizing")
 
     async def outcome(self, name: str) -> str:
@@ -179,7 +178,6 @@ async def _patiently(user: User, *command: str) -> Ran:
     """As `User.run`, for what takes its time."""
     async with user.runs(*command) as running:
         assert running.process.stdout is not None
-        async with asyncio.timeout(50):
-            out = await running.process.stdout.read()
+        out = await running.process.stdout.read()
         ran = await running.ended()
         return Ran(ran.code, out.decode(), ran.err)

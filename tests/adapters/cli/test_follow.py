@@ -44,8 +44,7 @@ async def handed_over(daemon: Daemon, stop: Stop) -> int:
             if stop.again is not None:
                 stop.again.set()
 
-    async with asyncio.timeout(10):
-        return await follow_or_cancel(cast("DaemonClient", daemon), job.id, cast("Any", Shown()), stop, lambda _: 0)
+    return await follow_or_cancel(cast("DaemonClient", daemon), job.id, cast("Any", Shown()), stop, lambda _: 0)
 
 
 async def test_an_error_of_the_events_is_the_reason_itself() -> None:

@@ -114,11 +114,10 @@ class Desk:
             await asyncio.sleep(0)
 
     async def hears(self, kind: str) -> None:
-        async with asyncio.timeout(5):
-            with self.feed.follow(None, lambda: None) as listener:
-                while (item := await listener.next()) is not None:
-                    if item.kind == kind:
-                        return
+        with self.feed.follow(None, lambda: None) as listener:
+            while (item := await listener.next()) is not None:
+                if item.kind == kind:
+                    return
 
 
 @pytest.fixture
@@ -127,7 +126,7 @@ async def desk() -> Desk:
 
 
 async def test_a_job_is_stored_before_the_reply_and_its_end_before_it_is_sent(desk: Desk) -> None:
-    async with asyncio.timeout(10), desk.serving():
+    async with desk.serving():
         assert (await desk.submit()).status == 201
         assert [type(fact) for fact in desk.journal.read()] == [f.JobAccepted]
         hearing = asyncio.create_task(desk.hears("failed"))
@@ -142,7 +141,7 @@ async def test_a_job_is_stored_before_the_reply_and_its_end_before_it_is_sent(de
 async def test_with_a_full_disk_a_job_is_refused_and_forgotten_and_the_next_is_taken_when_there_is_room(
     desk: Desk,
 ) -> None:
-    async with asyncio.timeout(10), desk.serving():
+    async with desk.serving():
         desk.journal.mood = NoSpace("the disk is full")
         answer = await desk.submit()
         assert (answer.status, answer.code, answer.reason) == (507, "no_space", "the disk is full")
@@ -154,7 +153,7 @@ async def test_with_a_full_disk_a_job_is_refused_and_forgotten_and_the_next_is_t
 
 
 async def test_jobs_refused_on_a_full_disk_are_not_stored_later(desk: Desk) -> None:
-    async with asyncio.timeout(10), desk.serving():
+    async with desk.serving():
         desk.journal.mood = NoSpace("the disk is full")
         for number in range(20):
             assert (await desk.submit(f"job-{number}")).status == 507
@@ -170,7 +169,7 @@ async def test_an_old_job_that_made_room_for_a_refused_one_of_its_name_stays_for
     before = [fact for job in "xy" for fact in (taken(job), f.JobEnded(job, "failed", at=1.0))]
     desk = Desk(*before)
     desk.state.ended_most = 2
-    async with asyncio.timeout(10), desk.serving():
+    async with desk.serving():
         desk.journal.mood = NoSpace("the disk is full")
         answers = await asyncio.gather(desk.submit("a"), desk.submit("x"))
         assert [answer.status for answer in answers] == [507, 507]
@@ -184,7 +183,7 @@ async def test_an_end_is_sent_once_the_full_disk_has_space(desk: Desk, monkeypat
     monkeypatch.setattr(decider_runner, "RETRY_AFTER", 0.01)
     complaints = list[str]()
     listening = logger.add(lambda line: complaints.append(str(line)), level="ERROR")
-    async with asyncio.timeout(10), desk.serving():
+    async with desk.serving():
         await desk.submit()
         desk.journal.mood = NoSpace("the disk is full")
         desk.jobs.shown["a"](e.Done(Path("/out/a.mp4"), 3))
@@ -209,7 +208,7 @@ async def test_the_log_tells_of_each_job_that_it_was_taken_and_how_it_ended(desk
             "c": e.TimedOut("online", 60),
             "d": e.Cancelled(),
         }
-        async with asyncio.timeout(10), desk.serving():
+        async with desk.serving():
             for job, end in ends.items():
                 await desk.submit(job)
                 hearing = asyncio.create_task(desk.hears(kind(end)))
@@ -230,7 +229,7 @@ async def test_the_log_tells_of_each_job_that_it_was_taken_and_how_it_ended(desk
 
 async def until_it_ends(desk: Desk, fault: Callable[[], object], asked: list[asyncio.Task[f.Answer]]) -> None:
     """Serve, with a job that is submitted after the fault, until the program ends by itself."""
-    async with asyncio.timeout(10), desk.serving():
+    async with desk.serving():
         await desk.submit()
         fault()
         asked.append(asyncio.create_task(desk.submit("b")))
@@ -265,7 +264,7 @@ async def test_a_job_that_fails_to_start_fails_alone(desk: Desk) -> None:
         return start(job, show) if job.id != "a" else cast("asyncio.Future[Any]", 1 // 0)
 
     desk.jobs.start = breaks  # type: ignore[method-assign]
-    async with asyncio.timeout(5), desk.serving():
+    async with desk.serving():
         hearing = asyncio.create_task(desk.hears("failed"))
         await asyncio.sleep(0)
         await desk.outbox.submit(submitting(0, "a", {"video": LOOK, "audio": LOOK}, {"video": "/out/a.mp4"}))
@@ -277,16 +276,15 @@ async def test_a_job_that_fails_to_start_fails_alone(desk: Desk) -> None:
 
 
 async def test_requests_during_the_stop_are_answered(desk: Desk) -> None:
-    async with asyncio.timeout(10):
-        async with desk.serving():
-            asked = asyncio.create_task(desk.submit())
-            await asyncio.sleep(0)
-        assert (await asked).status == 503
-        assert (await desk.submit()).status == 503
+    async with desk.serving():
+        asked = asyncio.create_task(desk.submit())
+        await asyncio.sleep(0)
+    assert (await asked).status == 503
+    assert (await desk.submit()).status == 503
 
 
 async def test_an_exception_in_a_pipeline_fails_the_job(desk: Desk) -> None:
-    async with asyncio.timeout(10), desk.serving():
+    async with desk.serving():
         await desk.submit()
         hearing = asyncio.create_task(desk.hears("failed"))
         await asyncio.sleep(0)
@@ -306,7 +304,7 @@ async def test_many_at_once_share_their_commits(desk: Desk) -> None:
         await append(facts)
 
     desk.journal.append = counted  # type: ignore[method-assign]
-    async with asyncio.timeout(10), desk.serving():
+    async with desk.serving():
         answers = await asyncio.gather(*(desk.submit(f"job-{n}") for n in range(400)))
     assert {answer.status for answer in answers} == {201}
     assert sum(appended) == 400
@@ -321,7 +319,7 @@ BEFORE = (
 
 async def test_cancelling_a_job_of_an_earlier_run_releases_it_at_its_worker() -> None:
     desk = Desk(*BEFORE)
-    async with asyncio.timeout(10), desk.serving():
+    async with desk.serving():
         while "a" not in desk.jobs.shown:  # noqa: ASYNC110 - no event announces it
             await asyncio.sleep(0)
         assert [(job, task) for job, _, task in desk.jobs.resumed] == [("a", "task-1")]
@@ -338,13 +336,12 @@ async def test_cancelling_a_job_of_an_earlier_run_releases_it_at_its_worker() ->
 
 async def test_a_job_in_cancellation_is_not_run_again() -> None:
     desk = Desk(*BEFORE, f.JobCancelling("a", 3.0))
-    async with asyncio.timeout(10):
-        hearing = asyncio.create_task(desk.hears("cancelled"))
-        await asyncio.sleep(0)
-        async with desk.serving():
-            await hearing
-        assert desk.jobs.shown == {}
-        assert (desk.jobs.farewells, desk.jobs.worker.said("cancel")) == ([("a", True)], ["task-1"])
+    hearing = asyncio.create_task(desk.hears("cancelled"))
+    await asyncio.sleep(0)
+    async with desk.serving():
+        await hearing
+    assert desk.jobs.shown == {}
+    assert (desk.jobs.farewells, desk.jobs.worker.said("cancel")) == ([("a", True)], ["task-1"])
 
 
 @pytest.mark.parametrize("when", ["before the restart", "after it"])
@@ -358,24 +355,23 @@ async def test_partial_downloads_of_an_earlier_run_are_removed_on_cancel(tmp_pat
     taken = f.JobAccepted("a", "", "", named["video"], 0, 0, 0, 0, "join", 0, 1.0, inputs=inputs, outputs=named)
     before = [f.JobCancelling("a", 3.0)] if when == "before the restart" else []
     desk = Desk(taken, BEFORE[1], *before)
-    async with asyncio.timeout(10):
-        hearing = asyncio.create_task(desk.hears("cancelled"))
-        await asyncio.sleep(0)
-        async with desk.serving():
-            if not before:
-                while "a" not in desk.jobs.shown:  # noqa: ASYNC110 - no event announces it
-                    await asyncio.sleep(0)
-                await desk.outbox.cancel("a")
-                desk.jobs.shown["a"](e.Cancelled())
-            await hearing
-            while not desk.jobs.worker.said("cancel"):  # noqa: ASYNC110 - as above
+    hearing = asyncio.create_task(desk.hears("cancelled"))
+    await asyncio.sleep(0)
+    async with desk.serving():
+        if not before:
+            while "a" not in desk.jobs.shown:  # noqa: ASYNC110 - no event announces it
                 await asyncio.sleep(0)
+            await desk.outbox.cancel("a")
+            desk.jobs.shown["a"](e.Cancelled())
+        await hearing
+        while not desk.jobs.worker.said("cancel"):  # noqa: ASYNC110 - as above
+            await asyncio.sleep(0)
     assert list(tmp_path.iterdir()) == [other]
 
 
 async def test_a_confirmed_end_is_not_sent_again_after_a_restart() -> None:
     desk = Desk(*BEFORE, f.JobEnded("a", "done", 3.0))
-    async with asyncio.timeout(10), desk.serving():
+    async with desk.serving():
         while not desk.jobs.farewells:  # noqa: ASYNC110 - no event announces it
             await asyncio.sleep(0)
         desk.jobs.on_released("a")
@@ -383,20 +379,19 @@ async def test_a_confirmed_end_is_not_sent_again_after_a_restart() -> None:
             await asyncio.sleep(0)
     assert list(desk.journal.read()) == [f.ReleaseConfirmed("a", 5.0)]
     again = Desk(*BEFORE, f.JobEnded("a", "done", 3.0), *desk.journal.read())
-    async with asyncio.timeout(10), again.serving():
+    async with again.serving():
         await again.submit("b")
     assert again.jobs.farewells == []
 
 
 async def test_a_waiting_job_is_cancelled_before_its_start() -> None:
     desk = Desk(*BEFORE)
-    async with asyncio.timeout(10):
-        async with desk.serving():
-            hearing = asyncio.create_task(desk.hears("cancelled"))
-            assert (await desk.outbox.cancel("a")).status == 202
-            await hearing
-        assert desk.state.jobs["a"].state == "cancelled"
-        assert ("a", True) in desk.jobs.farewells
+    async with desk.serving():
+        hearing = asyncio.create_task(desk.hears("cancelled"))
+        assert (await desk.outbox.cancel("a")).status == 202
+        await hearing
+    assert desk.state.jobs["a"].state == "cancelled"
+    assert ("a", True) in desk.jobs.farewells
 
 
 async def test_a_webhook_is_sent_after_its_fact_is_stored(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -404,7 +399,7 @@ async def test_a_webhook_is_sent_after_its_fact_is_stored(desk: Desk, monkeypatc
     desk.state.webhook = True
     told: list[WebhookOwed] = []
     desk.outbox.on_webhook = told.append
-    async with asyncio.timeout(10), desk.serving():
+    async with desk.serving():
         await desk.submit()
         desk.journal.mood = NoSpace("the disk is full")
         desk.jobs.shown["a"](e.Failed("no"))
@@ -423,7 +418,7 @@ async def test_a_webhook_is_sent_after_its_fact_is_stored(desk: Desk, monkeypatc
 async def test_a_move_is_stored_before_the_answer_and_told_to_the_pipelines_and_the_pages(desk: Desk) -> None:
     told = list[str]()
     desk.outbox.on_moved = told.append
-    async with asyncio.timeout(10), desk.serving():
+    async with desk.serving():
         for job in "abc":
             await desk.submit(job)
         answer = await desk.outbox.move("c", "b")
@@ -442,7 +437,7 @@ async def test_a_move_is_stored_before_the_answer_and_told_to_the_pipelines_and_
 
 
 async def test_two_pages_that_move_at_once_leave_one_order(desk: Desk) -> None:
-    async with asyncio.timeout(10), desk.serving():
+    async with desk.serving():
         for job in "abcd":
             await desk.submit(job)
         moves = (("d", "a"), ("a", "d"), ("c", "a"), ("d", ""))
@@ -456,7 +451,7 @@ async def test_a_moved_job_that_starts_later_gets_its_place_then() -> None:
     waits = replace(taken("later"), after=("a",))
     desk = Desk(taken("a"), taken("b"), waits, taken("c"), f.JobMoved("later", "b", 3, 1.0))
     assert desk.state.in_turn() == ["later", "a", "b", "c"]
-    async with asyncio.timeout(10), desk.serving():
+    async with desk.serving():
         await desk.begun("a", "b", "c")
         assert (desk.jobs.moves, desk.jobs.orders) == ([], [Order(("a", "b", "c"), (0, 0, 0))])
         desk.jobs.shown["a"](e.Done(Path("/out/a.mp4"), 3))
@@ -468,7 +463,7 @@ async def test_a_moved_job_that_starts_later_gets_its_place_then() -> None:
 async def test_a_job_of_a_chain_keeps_its_place_behind_the_job_that_it_waits_for(restart: bool) -> None:
     chain, moved = (taken("a"), replace(taken("b"), after=("a",)), taken("d"), taken("c")), f.JobMoved("d", "c", 0, 1.0)
     desk = Desk(*chain, moved) if restart else Desk(*chain)
-    async with asyncio.timeout(10), desk.serving():
+    async with desk.serving():
         await desk.begun("a", "c", "d")
         if not restart:
             await desk.outbox.move("d", "c")
@@ -479,7 +474,7 @@ async def test_a_job_of_a_chain_keeps_its_place_behind_the_job_that_it_waits_for
 
 
 async def test_a_chain_that_is_submitted_after_a_move_keeps_its_place_too(desk: Desk) -> None:
-    async with asyncio.timeout(10), desk.serving():
+    async with desk.serving():
         await desk.submit("a")
         await desk.submit("d")
         await desk.outbox.move("d", "a")
@@ -513,7 +508,7 @@ async def test_of_ten_thousand_jobs_the_order_is_told_once_when_all_have_started
 
 async def test_with_a_full_disk_a_move_happens_and_is_stored_later(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(decider_runner, "RETRY_AFTER", 0.0)
-    async with asyncio.timeout(10), desk.serving():
+    async with desk.serving():
         for job in "ab":
             await desk.submit(job)
         desk.journal.mood = NoSpace("the disk is full")

@@ -225,9 +225,8 @@ async def test_a_session_that_stopped_within_a_statement_is_ended_by_those_who_w
 
 async def taken_over(other: Any, *name: str) -> None:
     """Return when the other one leads."""
-    async with asyncio.timeout(20):
-        while not await asyncio.to_thread(other.lead, *name):  # noqa: ASYNC110 - this is how it learns it
-            await asyncio.sleep(0.05)
+    while not await asyncio.to_thread(other.lead, *name):  # noqa: ASYNC110 - this is how it learns it
+        await asyncio.sleep(0.05)
 
 
 def test_a_database_that_lost_facts_or_is_another_one_is_refused(postgres: PostgresServer, tmp_path: Path) -> None:

@@ -228,7 +228,7 @@ async def test_an_accepted_socket_has_nodelay_and_frees_its_place_on_close(serve
                 def connection_made(self, transport: asyncio.BaseTransport, made: Any = made) -> None:
                     made.set_result(transport)
 
-            async with asyncio.timeout(10), await loop.create_server(Protocol, sock=bound):
+            async with await loop.create_server(Protocol, sock=bound):
                 reader, writer = await asyncio.open_connection(*bound.getsockname()[:2])
                 transport = await made
                 accepted = transport.get_extra_info("socket")

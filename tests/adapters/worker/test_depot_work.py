@@ -61,12 +61,11 @@ class Desk(HubBench):
 
     async def until(self, condition: Callable[[], object]) -> None:
         """Return when this holds; the end of a job is no event."""
-        async with asyncio.timeout(20):
-            while not condition():
-                self.changed.clear()
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(0.01):
-                        await self.changed.wait()
+        while not condition():
+            self.changed.clear()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(0.01):
+                    await self.changed.wait()
 
     def answer(self, message: m.Message) -> None:
         match message:

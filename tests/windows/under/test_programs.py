@@ -22,9 +22,8 @@ STAYS = "import signal, sys; signal.signal(signal.SIGUSR1, signal.SIG_IGN); prin
 
 
 async def _until(power: ProcessPower, reading: str) -> None:
-    async with asyncio.timeout(20):
-        while (await power.inspect()).state != reading:  # noqa: ASYNC110 - nothing tells of it
-            await asyncio.sleep(0.01)
+    while (await power.inspect()).state != reading:  # noqa: ASYNC110 - nothing tells of it
+        await asyncio.sleep(0.01)
 
 
 @pytest.mark.parametrize("console", [True, False])
@@ -58,7 +57,7 @@ def _serves(monkeypatch: pytest.MonkeyPatch, failures: int) -> tuple[bytes, list
 
         server = await asyncio.start_server(answer, "127.0.0.1", 0)
         address = server.sockets[0].getsockname()
-        async with server, asyncio.timeout(10):
+        async with server:
             for _ in range(3):
                 try:
                     reader, writer = await asyncio.open_connection(*address)
@@ -97,11 +96,10 @@ async def test_a_program_of_ours_is_stopped_by_ctrl_break() -> None:
     flags = {"creationflags": 0x200}
     process = await asyncio.create_subprocess_exec(sys.executable, "-c", code, stdout=PIPE, **flags)
     assert process.stdout is not None
-    async with asyncio.timeout(20):
-        assert await process.stdout.readline() == b"up\n"
-        process.send_signal(1)
-        assert await process.stdout.read() == b"down in order\n"
-        assert await process.wait() == 0
+    assert await process.stdout.readline() == b"up\n"
+    process.send_signal(1)
+    assert await process.stdout.read() == b"down in order\n"
+    assert await process.wait() == 0
 
 
 def test_the_emulated_loop_lacks_the_same_methods() -> None:
@@ -129,13 +127,12 @@ asyncio.run(main())
 async def test_a_killed_worker_takes_its_engine_with_it_which_no_ctrl_c_of_its_console_reaches() -> None:
     worker = await asyncio.create_subprocess_exec(sys.executable, "-c", WORKER, stdout=PIPE)
     assert worker.stdout is not None
-    async with asyncio.timeout(20):
-        engine, group = map(int, (await worker.stdout.readline()).split())
-        assert group != os.getpgrp()
-        worker.kill()
-        await worker.wait()
-        while _lives(engine):  # noqa: ASYNC110 - nothing tells of it
-            await asyncio.sleep(0.01)
+    engine, group = map(int, (await worker.stdout.readline()).split())
+    assert group != os.getpgrp()
+    worker.kill()
+    await worker.wait()
+    while _lives(engine):  # noqa: ASYNC110 - nothing tells of it
+        await asyncio.sleep(0.01)
 
 
 def _lives(pid: int) -> bool:

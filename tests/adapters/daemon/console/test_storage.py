@@ -55,11 +55,9 @@ class House:
     async def cleaned(self) -> AsyncIterator[None]:
         cleaning = asyncio.create_task(self.holdings.clean(self.news.set))
         await asyncio.sleep(0)
-        async with asyncio.timeout(10):
-            yield
+        yield
         self.jobs.feed.close()
-        async with asyncio.timeout(10):
-            await cleaning
+        await cleaning
 
     async def given(self) -> Path:
         async def chunks() -> AsyncIterator[bytes]:
