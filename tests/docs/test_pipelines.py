@@ -29,7 +29,7 @@ def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_every_block_of_code_is_a_file_that_runs() -> None:
-    assert DOC.count("```python") + DOC.count("```ini") == len(FILES) == 10
+    assert DOC.count("```python") + DOC.count("```ini") == len(FILES) == 9
 
 
 def test_the_tests_of_the_page_record_their_log_once_and_then_replay_it(folder: Path) -> None:
@@ -41,10 +41,6 @@ def test_the_tests_of_the_page_record_their_log_once_and_then_replay_it(folder: 
     assert "5 passed" in again.stdout, again.stdout
     anew = run(folder, *quiet, "--replay-record=rewrite")
     assert "5 passed" in anew.stdout, anew.stdout
-
-
-def test_a_replay_by_hand_finds_no_difference(folder: Path) -> None:
-    assert run(folder, "by_hand.py").returncode == 0
 
 
 def test_the_program_of_the_page_says_what_is_not_set(folder: Path) -> None:
