@@ -175,7 +175,7 @@ async def test_variations_have_a_drawn_number_a_family_and_a_record_beside_the_r
         assert (ran.code, states(scene), len(scene.engine.works)) == (0, ["skipped"] * 4, before), ran
 
 
-async def test_an_unknown_kind_or_a_missing_daemon_is_said_once(scene: Flipping) -> None:
+async def test_what_is_wrong_in_a_flag_and_no_row_is_said_once(scene: Flipping) -> None:
     (scene.here / "rows.csv").write_text(TABLE)
     async with scene.online():
         ran = await scene.run("submit", "--kind", "flip", "--each", "rows.csv", "--yes", *OUT)
@@ -183,6 +183,8 @@ async def test_an_unknown_kind_or_a_missing_daemon_is_said_once(scene: Flipping)
     async with scene.online("daemon"):
         ran = await scene.run("submit", "--kind", "flap", "--each", "rows.csv", "--yes", *OUT)
         assert (ran.code, ran.err.count("there is no kind 'flap'")) == (2, 1), ran
+        ran = await batch(scene, "--param", "tme=1")
+        assert (ran.code, ran.err.count("tme"), "line" in ran.err) == (2, 1, False), ran
 
 
 async def test_a_secret_parameter_is_not_in_the_table_of_results(scene: Flipping) -> None:
