@@ -30,13 +30,12 @@ pytest.importorskip("playwright", reason="playwright is not installed: pip insta
 
 from playwright.async_api import expect
 
-from tests.support.browser.axe import FOCUS, faults
+from tests.support.browser.axe import FOCUS, faults, no_fault_light_or_dark
 
 if TYPE_CHECKING:
     from playwright.async_api import Browser, Page
 
 HTML = "<img src=x onerror=alert(1)>"
-LOOKS = [{}, {"color_scheme": "dark"}, {"locale": "zh-CN"}]
 EXPECTED = ("ERR_CONNECTION_REFUSED", "WebSocket connection to")
 
 
@@ -90,14 +89,14 @@ def visit(browser: Browser, scene: Scene, hub: HubServer) -> Visit:
     return Visit(browser, scene)
 
 
-@pytest.mark.parametrize("look", LOOKS, ids=["light", "dark", "chinese"])
-async def test_axe_core_finds_no_violation(visit: Visit, scene: Scene, look: dict[str, Any]) -> None:
-    async with scene.work() as work, visit.page(key=None, reduced_motion="reduce", **look) as page:
+@pytest.mark.parametrize("locale", ["en-US", "zh-CN"])
+async def test_axe_core_finds_no_violation(visit: Visit, scene: Scene, locale: str) -> None:
+    async with scene.work() as work, visit.page(key=None, reduced_motion="reduce", locale=locale) as page:
         await expect(page.locator("#door")).to_be_visible()
-        assert await faults(page) == []
+        await no_fault_light_or_dark(page)
         await visit.login(page, "wrong")
         await expect(page.locator("#door-wrong")).not_to_be_empty()
-        assert await faults(page) == []
+        await no_fault_light_or_dark(page)
         monitor = await work.monitor("studio", "lab")
         await work.worker("studio")
         await work.client("alice", *(f"job-{number}" for number in range(12)))
@@ -113,7 +112,7 @@ async def test_axe_core_finds_no_violation(visit: Visit, scene: Scene, look: dic
         await expect(page.locator("#secret code")).to_contain_text("ws_client_")
         await page.locator("#days summary").click()
         await expect(page.locator("#days-table tbody tr").first).to_be_visible()
-        assert await faults(page) == []
+        await no_fault_light_or_dark(page)
 
 
 async def test_everything_is_reached_by_keyboard_and_nothing_is_cut_off_at_360_pixels(

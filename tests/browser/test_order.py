@@ -15,7 +15,6 @@ from playwright.async_api import Locator, Page, expect
 from tests.browser.test_many import files
 from tests.browser.test_undo import start
 from tests.support.browser.actions import drop
-from tests.support.browser.axe import faults
 from tests.support.browser.console_scene import House
 from tests.support.browser.studio import Studio
 from tests.support.programs.our_peers import until
@@ -137,19 +136,6 @@ async def test_jobs_are_moved_with_the_keys_and_the_focus_stays(home: House, vis
         assert turns(home) == [0, 3, 1, 2]
         await grip(page, 3).press("Enter")
         await expect(page.locator(".toast", has_text="Drag to change the order")).to_be_visible()
-
-
-@pytest.mark.parametrize("look", [{}, {"color_scheme": "dark"}, {"locale": "zh-CN"}], ids=["light", "dark", "chinese"])
-async def test_axe_core_finds_no_violation(home: House, visitor: Visitor, look: dict[str, Any]) -> None:
-    await home.monitor()
-    async with visitor.page(reduced_motion="reduce") as page:
-        await waiting(home, page, 8)
-    async with visitor.page(reduced_motion="reduce", **look) as page:
-        await page.locator(".fold").click()
-        await page.locator(".grip").nth(4).focus()
-        await page.locator(".grip").nth(4).press("ArrowUp")
-        await expect(page.locator("#told")).not_to_be_empty()
-        assert await faults(page) == []
 
 
 async def test_jobs_are_dragged_with_a_finger_on_a_small_screen(home: House, visitor: Visitor) -> None:

@@ -8,16 +8,6 @@ from playwright.async_api import Page
 
 AXE = Path(__file__).parents[2] / "browser" / "node_modules" / "axe-core" / "axe.min.js"
 
-FOCUS = """
-() => {
-  const at = document.activeElement;
-  const style = getComputedStyle(at.type === "file" ? at.closest(".slot") : at);
-  const named = at.getAttribute("aria-label") || at.textContent.trim() || at.labels?.[0]?.textContent.trim() || "";
-  return { tag: at.tagName, id: at.id, named, seen: style.outlineStyle !== "none" };
-}
-"""
-"""What has the keyboard's focus: its name, and whether it is seen."""
-
 
 async def faults(page: Page) -> list[str]:
     """What axe-core finds, each with the element."""
@@ -37,8 +27,16 @@ FOCUS = """
 () => {
   const at = document.activeElement;
   const style = getComputedStyle(at.type === "file" ? at.closest(".slot") : at);
-  const named = at.getAttribute("aria-label") || at.textContent.trim() || at.labels?.[0]?.textContent.trim() || "";
+  const label = at.labels?.[0] ?? document.getElementById(at.getAttribute("aria-labelledby"));
+  const named = at.getAttribute("aria-label") || at.textContent.trim() || label?.textContent.trim() || "";
   return { tag: at.tagName, id: at.id, named, seen: style.outlineStyle !== "none", tab: at.dataset.tab ?? "" };
 }
 """
 """What has the keyboard focus: its name, whether that is seen, and its number if a test gave it one."""
+
+
+async def no_fault_light_or_dark(page: Page) -> None:
+    """Axe-core finds nothing on the page as it is, in either colour scheme."""
+    for scheme in ("light", "dark"):
+        await page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+        assert await faults(page) == [], scheme
