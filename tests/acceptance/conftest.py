@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.programs.client_scene import User
+from tests.support.programs.here import Here, of_users
 from tests.support.programs.hub_keeper import Keeper
 from tests.support.programs.our_peers import Place
 
@@ -33,3 +34,9 @@ def keeper(user: User, tmp_path: Path) -> Keeper:
 def working_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The test and the programs that it starts run in an empty folder."""
     monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def here(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Here:
+    """Runs a command of a user in this process: for what it refuses before anything starts."""
+    return of_users(monkeypatch, capsys)

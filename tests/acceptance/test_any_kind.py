@@ -15,6 +15,7 @@ from tests.support.field.worker import field_worker
 from tests.support.programs.any_kind_scene import CUT, KINDS, Scene
 from tests.support.programs.client_scene import User
 from tests.support.programs.daemon_scene import daemon
+from tests.support.programs.here import Here
 from tests.support.programs.our_peers import SECRET, Place, gpu_online, held
 from wakestream.adapters.client.worker import HttpWorkers
 from wakestream.adapters.telemetry.recordings import LogFile, read
@@ -360,8 +361,8 @@ async def test_submit_takes_a_job_of_one_file(scene: Scene, user: User, through:
         (("clip.mp4",), "give VIDEO and AUDIO"),
     ],
 )
-async def test_submit_refuses_what_cannot_be_and_names_it(user: User, flags: tuple[str, ...], words: str) -> None:
-    ran = await user.run("submit", *flags, "--hub", "ws://127.0.0.1:9", WAKESTREAM_KEY="ws_client_x")
+def test_submit_refuses_what_cannot_be_and_names_it(user: User, here: Here, flags: tuple[str, ...], words: str) -> None:
+    ran = here(user, "submit", *flags, "--hub", "ws://127.0.0.1:9", WAKESTREAM_KEY="ws_client_x")
     assert ran.code != 0
     assert words in ran.err
     assert "Traceback" not in ran.err

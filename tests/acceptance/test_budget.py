@@ -6,6 +6,7 @@ from contextlib import AsyncExitStack
 import pytest
 
 from tests.support.programs.client_scene import Running, User
+from tests.support.programs.here import Here
 from tests.support.programs.hub_keeper import Keeper
 
 
@@ -46,9 +47,11 @@ async def again(stack: AsyncExitStack, hub: Running, keeper: Keeper, *flags: str
         (["--gpu-budget", "studio=20"], "'studio=20' is no budget; write studio=20/300, studio=20/ or studio=/300"),
         (["--gpu-budget", "studio=/"], "'studio=/' is no budget"),
         (["--time-zone", "Berlin"], "'Berlin' is no time zone; write Europe/Berlin, or UTC"),
+        (["--keep-warm", "Mo-Fr 9-18"], "write for example Mon-Fri 09:00-18:00"),
+        (["--power-webhook", "https://shop.example/power"], "set WAKESTREAM_WEBHOOK_SECRET"),
     ],
 )
-async def test_wrong_flags_are_explained(user: User, flags: list[str], said: str) -> None:
-    ran = await user.run("hub", "--state", "hub", *flags)
+def test_wrong_flags_are_explained(user: User, here: Here, flags: list[str], said: str) -> None:
+    ran = here(user, "hub", "--state", "hub", *flags)
     assert ran.code == 2
     assert said in ran.err

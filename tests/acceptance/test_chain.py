@@ -11,6 +11,7 @@ import pytest
 from tests.support.programs.any_kind_scene import Scene
 from tests.support.programs.client_scene import Ran, User
 from tests.support.programs.daemon_scene import daemon
+from tests.support.programs.here import Here
 from tests.support.programs.our_peers import Place, gpu_online
 
 
@@ -121,44 +122,33 @@ async def test_one_submit_of_three_jobs_follows_the_last(scene: Scene, user: Use
     assert (user.folder / "three.bin").read_bytes() == result(user)
 
 
-@pytest.mark.parametrize(
-    ("wrong", "words"),
-    [
-        (["--in", "second=@one:nothing"], "job one has no result 'nothing'; it has whole"),
-        (["--param", "times=99", "--in", "second=@one"], "times"),
-        (["--in", "third=@one"], "no input 'third'"),
-    ],
-)
-async def test_all_jobs_of_a_chain_are_checked_before_the_first_is_submitted(
-    scene: Scene, user: User, wrong: list[str], words: str
-) -> None:
+async def test_all_jobs_of_a_chain_are_checked_before_the_first_is_submitted(scene: Scene, user: User) -> None:
     async with running(scene, user), daemon(user) as api:
-        ran = await user.run(*THEN[:-2], *wrong, "--out", "whole=three.bin")
-        assert (ran.code != 0, words in ran.err) == (True, True), ran
+        for wrong, words in (
+            (["--in", "second=@one:nothing"], "job one has no result 'nothing'; it has whole"),
+            (["--param", "times=99", "--in", "second=@one"], "times"),
+            (["--in", "third=@one"], "no input 'third'"),
+        ):
+            ran = await user.run(*THEN[:-2], *wrong, "--out", "whole=three.bin")
+            assert (ran.code != 0, words in ran.err) == (True, True), ran
         assert (await api.ask("GET", "/api/jobs"))[1]["jobs"] == []
     assert not scene.engine.works
 
 
-@pytest.mark.parametrize(
-    ("inputs", "words"),
-    [
-        (["first=@nothing:whole"], "inputs.first: there is no job 'nothing' here"),
-        (["first=@one:log"], "inputs.first: job one has no result 'log'; it has whole"),
-        (["first=@"], "inputs.first: there is no job '' here"),
-    ],
-)
-async def test_a_result_that_there_will_never_be_is_refused_with_the_field(
-    scene: Scene, user: User, inputs: list[str], words: str
-) -> None:
+async def test_a_result_that_there_will_never_be_is_refused_with_the_field(scene: Scene, user: User) -> None:
     async with running(scene, user, worker=False), daemon(user):
         await user.run(*stage("one", "join", "first=clip.mp4"))
-        refused = await user.run(*stage("two", "reverse", *inputs))
-    assert refused.code != 0
-    assert words in refused.err
+        for given, words in (
+            ("first=@nothing:whole", "inputs.first: there is no job 'nothing' here"),
+            ("first=@one:log", "inputs.first: job one has no result 'log'; it has whole"),
+            ("first=@", "inputs.first: there is no job '' here"),
+        ):
+            refused = await user.run(*stage("two", "reverse", given))
+            assert (refused.code != 0, words in refused.err) == (True, True), refused
 
 
-async def test_without_a_daemon_it_says_that_one_is_needed(user: User) -> None:
-    refused = await user.run(*stage("two", "reverse", "first=@one", after=["one"]))
+def test_without_a_daemon_it_says_that_one_is_needed(user: User, here: Here) -> None:
+    refused = here(user, *stage("two", "reverse", "first=@one", after=["one"]))
     assert refused.code != 0
     assert "wakestream daemon" in refused.err
 

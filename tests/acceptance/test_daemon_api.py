@@ -12,6 +12,7 @@ import pytest
 
 from tests.support.programs.client_scene import User
 from tests.support.programs.daemon_scene import RunningDaemon, daemon, state_of
+from tests.support.programs.here import Here
 from tests.support.programs.our_peers import until
 from wakestream.adapters.config import settings
 from wakestream.adapters.daemon.discovery import read
@@ -246,11 +247,11 @@ async def test_a_second_daemon_on_the_same_folder_exits_and_the_first_runs_on(al
         assert (await api.ask("GET", "/api/health"))[0] == 200
 
 
-async def test_a_broken_journal_and_an_open_address_are_refused(alone: User) -> None:
+def test_a_broken_journal_and_an_open_address_are_refused(alone: User, here: Here) -> None:
     alone.environment["WAKESTREAM_DAEMON"] = str(alone.folder.parent / "daemon")
     state_of(alone).mkdir()
     (state_of(alone) / "outbox.sqlite3").write_bytes(b"nonsense" * 1000)
-    ran = await alone.run("daemon")
+    ran = here(alone, "daemon")
     assert (ran.code, "it is damaged" in ran.err) == (2, True), ran
-    ran = await alone.run("daemon", "--listen", "0.0.0.0:0")
+    ran = here(alone, "daemon", "--listen", "0.0.0.0:0")
     assert (ran.code, "can be reached from other machines" in ran.err) == (2, True), ran

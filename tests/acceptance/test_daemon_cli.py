@@ -15,6 +15,7 @@ from aiohttp import web
 from tests.support.field.house import field
 from tests.support.programs.client_scene import QUICK, User
 from tests.support.programs.daemon_scene import daemon, state_of
+from tests.support.programs.here import Here
 from tests.support.programs.our_peers import Joining, Place, gpu_online, held, until
 from tests.support.programs.terminal_scene import plain, terminal
 from wakestream.adapters.daemon.discovery import Address, announced
@@ -342,9 +343,9 @@ async def test_a_follower_reconnects_to_a_restarted_daemon(user: User, place: Pl
     assert user.out.read_bytes() == RESULT
 
 
-async def test_without_a_daemon_detach_jobs_watch_and_cancel_say_how_to_start_one(user: User) -> None:
+def test_without_a_daemon_detach_jobs_watch_and_cancel_say_how_to_start_one(user: User, here: Here) -> None:
     for command in (user.command("--detach"), ["jobs"], ["watch"], ["watch", "x"], ["cancel", "x"]):
-        ran = await user.run(*command)
+        ran = here(user, *command)
         assert (ran.code, ran.out) == (4, ""), ran
         assert "start one with `wakestream daemon`" in ran.err
 
@@ -360,5 +361,5 @@ async def test_a_stale_daemon_file_is_detected_and_the_job_runs_without_a_daemon
 
 
 @pytest.mark.parametrize("arguments", [("--priority", "high"), ("--priority", "1000"), ("--detach", "--foreground")])
-async def test_wrong_flags_are_refused(user: User, arguments: tuple[str, ...]) -> None:
-    assert (await user.submit(*arguments)).code == 2
+def test_wrong_flags_are_refused(user: User, here: Here, arguments: tuple[str, ...]) -> None:
+    assert here(user, *user.command(*arguments)).code == 2

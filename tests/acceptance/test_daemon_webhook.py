@@ -17,6 +17,7 @@ from standardwebhooks import Webhook, WebhookVerificationError
 from tests.support.programs.certificates import Authority
 from tests.support.programs.client_scene import User
 from tests.support.programs.daemon_scene import daemon
+from tests.support.programs.here import Here
 from tests.support.programs.metrics_scene import QUICK
 from tests.support.programs.our_peers import Joining, Place, until
 from tests.support.programs.webhook_scene import Call, Shop
@@ -200,11 +201,11 @@ def test_a_secret_of_the_standard_that_is_not_base64_is_refused_at_the_start() -
         receiver("webhook_url", settings.Settings(webhook_url="https://shop.example", webhook_secret="whsec_%"))
 
 
-async def test_without_its_secret_the_daemon_names_the_missing_setting(user: User) -> None:
+def test_without_its_secret_the_daemon_names_the_missing_setting(user: User, here: Here) -> None:
     settings_ = {"API_SERVER_URL": "http://127.0.0.1:9", "WAKESTREAM_KEY": "any-key-0123456789"}
-    ran = await user.run("daemon", "--webhook", "https://shop.example/done", **settings_)
+    ran = here(user, "daemon", "--webhook", "https://shop.example/done", **settings_)
     assert (ran.code, "set WAKESTREAM_WEBHOOK_SECRET" in ran.err) == (2, True)
-    ran = await user.run("daemon", "--webhook", "ftp://shop.example/done", **settings_)
+    ran = here(user, "daemon", "--webhook", "ftp://shop.example/done", **settings_)
     assert (ran.code, "http:// or https://" in ran.err) == (2, True)
 
 

@@ -7,7 +7,6 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import aiohttp
-import pytest
 
 from tests.support.programs.client_scene import User
 from tests.support.programs.hub_keeper import Keeper
@@ -66,13 +65,6 @@ async def test_an_upload_of_a_few_bytes_a_second_does_not_keep_the_machine_on(us
             form.append(slowly()).set_content_disposition("form-data", name="file", filename="a.mp4")
             async with session.post(f"{url}/api/heygem/upload_file", data=form, headers=head) as reply:
                 assert reply.status < 500
-
-
-@pytest.mark.parametrize("given", [["--poweroff-after", "2h"], ["--poweroff", "systemctl poweroff"]])
-async def test_both_flags_belong_together(user: User, given: list[str]) -> None:
-    ran = await user.run("worker", "--state", "work", *given, **SECRET)
-    assert ran.code == 2
-    assert "--poweroff-after TIME and --poweroff COMMAND belong together; give both" in ran.err
 
 
 async def test_a_hub_without_the_monitor_of_the_gpu_is_no_reason_to_stay_on(

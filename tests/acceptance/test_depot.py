@@ -14,6 +14,7 @@ from loguru import logger
 from tests.support.programs.capability_scene import Caller
 from tests.support.programs.client_scene import User
 from tests.support.programs.depot_scene import depot_of, named, put
+from tests.support.programs.here import Here
 from tests.support.programs.hub_keeper import Keeper
 from tests.support.programs.our_peers import Place, until
 from wakestream.adapters.hub.config import HubConfig
@@ -151,10 +152,10 @@ async def test_files_of_an_open_job_stay_and_rm_says_so(keeper: Keeper) -> None:
         (("depot", "ls"), "no hub is set"),
     ],
 )
-async def test_wrong_settings_are_refused_with_what_to_do(
-    user: User, tmp_path: Path, command: tuple[str, ...], words: str
+def test_wrong_settings_are_refused_with_what_to_do(
+    user: User, here: Here, tmp_path: Path, command: tuple[str, ...], words: str
 ) -> None:
-    ran = await user.run(*command, WAKESTREAM_CONFIG=str(tmp_path / "none"))
+    ran = here(user, *command, WAKESTREAM_CONFIG=str(tmp_path / "none"))
     assert (ran.code, words in ran.err) == (2, True), ran.err
 
 

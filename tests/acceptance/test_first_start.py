@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.programs.client_scene import User
+from tests.support.programs.here import Here
 from tests.support.programs.terminal_scene import plain, terminal
 from wakestream.adapters.cli import first_start
 from wakestream.adapters.cli.first_start import hub_and_code
@@ -29,8 +30,8 @@ def newcomer(tmp_path: Path) -> User:
 
 
 @pytest.mark.parametrize("command", [("submit", "clip.mp4", "speech.wav"), ("daemon", "--open")])
-async def test_without_a_terminal_the_three_commands_are_named(newcomer: User, command: tuple[str, ...]) -> None:
-    ran = await newcomer.run(*command)
+def test_without_a_terminal_the_three_commands_are_named(newcomer: User, here: Here, command: tuple[str, ...]) -> None:
+    ran = here(newcomer, *command)
     assert ran.code == 2
     for named in ("wakestream join HOST CODE", "wakestream demo", "wakestream help"):
         assert named in ran.err

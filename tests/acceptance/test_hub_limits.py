@@ -152,13 +152,3 @@ async def test_silent_connections_are_limited_and_freed_on_close(place: Place) -
         await until(lambda: hub.refused["bad_handshake"] >= 16)
         async with connect(hub.url) as socket:
             assert (await register(socket, place.keys["client"]))["type"] == "registered"
-
-
-async def test_connections_of_an_address_beyond_its_number_are_refused_with_a_time_to_wait(place: Place) -> None:
-    async with hub_with(place, per_address=2) as hub, AsyncExitStack() as stack:
-        for _ in range(2):
-            socket = await stack.enter_async_context(connect(hub.url))
-            assert (await register(socket, place.keys["client"]))["type"] == "registered"
-        status, text, after = await refusal(hub.url)
-        assert (status, after) == (429, 5)
-        assert "too many connections from one address, 2 at most" in text

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from tests.support.programs.client_scene import User
+from tests.support.programs.here import Here
 from tests.support.programs.our_peers import SECRET, Place, until
 
 FAILS = json.dumps([sys.executable, "-c", "import sys; sys.exit('bad\\nvideo')", "{video}", "{audio}", "{output}"])
@@ -51,18 +52,18 @@ async def test_all_programs_log_json_while_a_job_fails(user: User, place: Place)
 
 
 @pytest.mark.parametrize("by", ["flag", "variable", ".env", "toml"])
-async def test_the_reason_for_a_failed_start_is_json(user: User, by: str) -> None:
+def test_the_reason_for_a_failed_start_is_json(user: User, here: Here, by: str) -> None:
     if by == ".env":
         (user.folder / ".env").write_text("WAKESTREAM_LOG_FORMAT=json\n")
     elif by == "toml":
         (user.folder / "wakestream.toml").write_text('log_format = "json"\n')
     variables = {"WAKESTREAM_LOG_FORMAT": "json"} if by == "variable" else {}
-    ran = await user.run("daemon", *(["--log-json"] if by == "flag" else []), **variables)
+    ran = here(user, "daemon", *(["--log-json"] if by == "flag" else []), **variables)
     (line,) = lines(ran.err)
     assert (ran.code, line["level"], line["program"]) == (2, "ERROR", "daemon")
     assert line["message"].startswith("no hub is set")
 
 
-async def test_an_unknown_log_format_is_refused(user: User) -> None:
-    ran = await user.run("daemon", WAKESTREAM_LOG_FORMAT="xml")
+def test_an_unknown_log_format_is_refused(user: User, here: Here) -> None:
+    ran = here(user, "daemon", WAKESTREAM_LOG_FORMAT="xml")
     assert (ran.code, "write one of text, json" in ran.err) == (2, True)

@@ -22,9 +22,3 @@ async def test_a_gpu_is_on_without_a_job_in_the_hours_and_stops_when_they_end(us
         await hub.ended()
         async with keeper.hub():
             await keeper.sees("off")
-
-
-async def test_wrong_hours_are_explained(user: User) -> None:
-    ran = await user.run("hub", "--state", "hub", "--keep-warm", "Mo-Fr 9-18")
-    assert ran.code == 2
-    assert "write for example Mon-Fri 09:00-18:00" in ran.err

@@ -31,9 +31,3 @@ async def test_news_of_power_are_signed_and_delivered_by_the_next_run_after_a_ki
     assert Webhook(SECRET.encode()).verify(told.body, told.headers) == told.news
     assert (told.news["event"], told.news["gpu"]) == ("power.failed", "studio")
     assert told.news["why"] == "the provider refused"
-
-
-async def test_a_webhook_needs_a_secret(user: User) -> None:
-    ran = await user.run("hub", "--state", "hub", "--power-webhook", "https://shop.example/power")
-    assert ran.code == 2
-    assert "set WAKESTREAM_WEBHOOK_SECRET" in ran.err

@@ -18,6 +18,7 @@ from tests.acceptance.test_console_sources import internet as internet
 from tests.support.programs.any_kind_scene import KINDS, Scene
 from tests.support.programs.client_scene import User
 from tests.support.programs.daemon_scene import daemon, state_of
+from tests.support.programs.here import Here
 from tests.support.programs.our_peers import Place, gpu_online, until
 from tests.support.programs.replicate_scene import Programs, asleep, programs
 from tests.support.programs.webhook_scene import Shop
@@ -424,16 +425,17 @@ async def test_the_command_line_makes_tokens_and_serves_the_api(user: User, plac
             assert response.status == 401
 
 
+HUB = {"API_SERVER_URL": "http://127.0.0.1:9", "WAKESTREAM_KEY": "any-key-0123456789"}
+
+
 @pytest.mark.parametrize("address", ["0.0.0.0:0", "192.0.2.7:0"])
-async def test_other_addresses_need_tls_or_a_flag(user: User, place: Place, address: str) -> None:
-    async with place.hub():
-        refused = await user.run("daemon", "--api", address)
+def test_other_addresses_need_tls_or_a_flag(user: User, here: Here, address: str) -> None:
+    refused = here(user, "daemon", "--api", address, **HUB)
     assert refused.code == 2
     assert "--api-tls" in refused.err
     assert "--api-insecure" in refused.err
 
 
-async def test_a_certificate_that_cannot_be_used_is_refused_by_its_flag(user: User, place: Place) -> None:
-    async with place.hub():
-        refused = await user.run("daemon", "--api", "127.0.0.1:0", "--api-tls", "no.pem")
+def test_a_certificate_that_cannot_be_used_is_refused_by_its_flag(user: User, here: Here) -> None:
+    refused = here(user, "daemon", "--api", "127.0.0.1:0", "--api-tls", "no.pem", **HUB)
     assert (refused.code, refused.err.partition(": ")[2][:18]) == (2, "--api-tls: no.pem ")

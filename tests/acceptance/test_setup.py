@@ -20,6 +20,7 @@ import pytest
 from tests.support.power.runpod_api import RunpodWorld
 from tests.support.programs import networks
 from tests.support.programs.client_scene import Running, User
+from tests.support.programs.here import Here
 from tests.support.programs.terminal_scene import plain, terminal
 from wakestream.adapters.cli.setup.files import folder_of, recorded
 from wakestream.adapters.cli.setup.service import service
@@ -427,16 +428,15 @@ async def test_init_monitor_asks_for_provider_key_and_machine_and_looks_at_it(tm
         (("--power", "process", "--program", "true", "--gpu", "a", "--price-per-hour", "x"), ": 'x' is no price"),
     ],
 )
-async def test_a_monitor_that_cannot_work_is_refused_and_nothing_is_written(
-    tmp_path: Path, flags: tuple[str, ...], words: str
+def test_a_monitor_that_cannot_work_is_refused_and_nothing_is_written(
+    tmp_path: Path, here: Here, flags: tuple[str, ...], words: str
 ) -> None:
     machine = Machine(tmp_path / "one")
-    assert (await machine.run("init", "hub", "--public", "http://127.0.0.1:8765")).code == 0
+    assert here(machine, "init", "hub", "--public", "http://127.0.0.1:8765").code == 0
     before = machine.files()
-    ran = await machine.run("init", "monitor", *flags)
+    ran = here(machine, "init", "monitor", *flags)
     assert (ran.code, words in ran.err, machine.files()) == (2, True, before), ran
-    licenses = await machine.run("license", "list", "--json")
-    assert licenses.out == ""
+    assert here(machine, "license", "list", "--json").out == ""
 
 
 @pytest.mark.parametrize(
@@ -454,8 +454,10 @@ async def test_a_monitor_that_cannot_work_is_refused_and_nothing_is_written(
         (("invite", "boss"), "invalid choice"),
     ],
 )
-async def test_what_cannot_be_is_refused_with_what_to_do(tmp_path: Path, command: tuple[str, ...], words: str) -> None:
-    ran = await Machine(tmp_path / "one").run(*command)
+def test_what_cannot_be_is_refused_with_what_to_do(
+    tmp_path: Path, here: Here, command: tuple[str, ...], words: str
+) -> None:
+    ran = here(Machine(tmp_path / "one"), *command)
     assert ran.code != 0
     assert words in ran.err
     assert "Traceback" not in ran.err

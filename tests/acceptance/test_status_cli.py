@@ -7,6 +7,7 @@ import orjson
 import pytest
 
 from tests.support.programs.client_scene import User
+from tests.support.programs.here import Here
 from tests.support.programs.hub_keeper import Keeper
 from wakestream.adapters.disk.journal import open_journal
 from wakestream.streams.hub import events as f
@@ -74,33 +75,22 @@ async def test_a_restarted_hub_reports_the_same_and_keeps_its_ledger(user: User,
     assert told[:3] == ["GpuPhase", "GpuOnline", "BootTook"]
 
 
-async def test_without_a_hub_status_exits_with_4(user: User) -> None:
-    ran = await user.run("status", API_SERVER_URL="http://127.0.0.1:9", WAKESTREAM_KEY="ws_client_x")
+def test_without_a_hub_status_exits_with_4(user: User, here: Here) -> None:
+    ran = here(user, "status", API_SERVER_URL="http://127.0.0.1:9", WAKESTREAM_KEY="ws_client_x")
     assert ran.code == 4
     assert "nothing listens there" in ran.err
 
 
-async def test_a_wrong_key_exits_with_2(user: User, keeper: Keeper) -> None:
-    async with keeper.hub():
-        ran = await user.run("cost", WAKESTREAM_KEY="ws_client_wrong")
-    assert ran.code == 2
-    assert "does not know the license key" in ran.err
-
-
 @pytest.mark.parametrize("since", ["yesterday", "2026-13-01", "-3d"])
-async def test_an_invalid_date_is_wrong_usage(user: User, since: str) -> None:
-    ran = await user.run("cost", f"--since={since}")
+def test_an_invalid_date_is_wrong_usage(user: User, here: Here, since: str) -> None:
+    ran = here(user, "cost", f"--since={since}")
     assert ran.code == 2
     assert "is no day; write 2026-01-31, or 30d" in ran.err
 
 
-async def test_costs_since_a_day_are_one_line_for_each_gpu(user: User, keeper: Keeper) -> None:
-    async with keeper.hub(), keeper.peer(keeper.worker(), m.Online()):
-        ran = await user.run("cost", "--since", "2d")
-    assert [line.split()[:4] for line in ran.out.splitlines()[1:2]] == [["studio", "since", "that", "day"]]
-
-
-async def test_cost_shows_what_each_job_and_license_used(user: User, keeper: Keeper) -> None:
+async def test_cost_shows_what_each_job_and_license_used_and_since_a_day_and_only_with_a_key(
+    user: User, keeper: Keeper
+) -> None:
     client = m.Register(key=keeper.keys["client"], features=("done",))
     async with (
         keeper.hub("--currency", "EUR"),
@@ -109,9 +99,13 @@ async def test_cost_shows_what_each_job_and_license_used(user: User, keeper: Kee
     ):
         open_ = await user.run("cost", "--jobs")
         link.send(m.JobDone(request_id="job-1"))
-        jobs, licenses, whole = [await user.run("cost", *flags) for flags in (("--jobs",), ("--licenses",), ())]
+        asked = (("--jobs",), ("--licenses",), ("--since", "2d"), ())
+        jobs, licenses, since, whole = [await user.run("cost", *flags) for flags in asked]
+        refused = await user.run("cost", WAKESTREAM_KEY="ws_client_wrong")
     assert "not yet" in open_.out
     assert jobs.out.splitlines()[1].split()[:3] == ["job-1", "lipsync", "studio"]
     assert "not yet" not in jobs.out
     assert "no job (boots, idle time)" in licenses.out
+    assert [line.split()[:4] for line in since.out.splitlines()[1:2]] == [["studio", "since", "that", "day"]]
+    assert (refused.code, "does not know the license key" in refused.err) == (2, True), refused
     assert f"{datetime.date.today().year}-" in whole.out.splitlines()[-1]

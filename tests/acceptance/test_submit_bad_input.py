@@ -13,6 +13,7 @@ from aiohttp import web
 from tests.support.faults.small_disk import small_disk
 from tests.support.field.house import KEY, field, go_online
 from tests.support.programs.client_scene import QUICK, Ran, User
+from tests.support.programs.here import Here
 from tests.support.programs.our_peers import Place
 from wakestream.adapters.disk import hashing_writer as sink
 from wakestream.adapters.engines.samples import make_speech, make_video
@@ -46,7 +47,7 @@ def set_up(user: User) -> User:
     return user
 
 
-async def test_unusable_files_are_reported_first(set_up: User) -> None:
+def test_unusable_files_are_reported_first(set_up: User, here: Here) -> None:
     (set_up.folder / "empty.mp4").touch()
     (set_up.folder / "nameless").write_bytes(b"x")
     for video, words in (
@@ -55,56 +56,56 @@ async def test_unusable_files_are_reported_first(set_up: User) -> None:
         (".", "is a folder"),
         ("nameless", "for example to nameless.mp4"),
     ):
-        told(await set_up.run("submit", video, "speech.wav", "-o", "out.mp4"), 2, words)
-        told(await set_up.run("submit", "clip.mp4", video, "-o", "out.mp4"), 2, words)
+        told(here(set_up, "submit", video, "speech.wav", "-o", "out.mp4"), 2, words)
+        told(here(set_up, "submit", "clip.mp4", video, "-o", "out.mp4"), 2, words)
     assert set_up.left() == {"empty.mp4", "nameless"}
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="this account may read everything")
-async def test_an_unreadable_file_is_reported(set_up: User) -> None:
+def test_an_unreadable_file_is_reported(set_up: User, here: Here) -> None:
     set_up.video.chmod(0)
-    told(await set_up.submit(), 2, "clip.mp4", "permissions")
+    told(here(set_up, *set_up.command()), 2, "clip.mp4", "permissions")
 
 
-async def test_an_unwritable_output_path_is_reported(set_up: User) -> None:
+def test_an_unwritable_output_path_is_reported(set_up: User, here: Here) -> None:
     for out, words in (
         ("clip.mp4/out.mp4", "clip.mp4 is a file, not a folder for the result"),
         ("nowhere/out.mp4", "the folder nowhere for the result does not exist"),
         ("./clip.mp4", "one of the inputs"),
         ("speech.wav", "one of the inputs"),
     ):
-        told(await set_up.run("submit", "clip.mp4", "speech.wav", "-o", out), 2, words)
+        told(here(set_up, "submit", "clip.mp4", "speech.wav", "-o", out), 2, words)
     assert set_up.video.read_bytes() == b"video" * 1000
 
 
-async def test_missing_and_invalid_settings_are_reported_with_their_source(user: User) -> None:
-    told(await user.submit(), 2, "no hub is set", "WAKESTREAM_HUB")
-    told(await user.submit(API_SERVER_URL=NOBODY), 2, "no key is set", ".license")
-    told(await user.submit(API_SERVER_URL="ftp://hub"), 2, "API_SERVER_URL", "http://")
-    told(await user.submit("--online-timeout", "soon"), 2, "--online-timeout", "is not a time")
-    told(await user.submit("--key-file", "key.txt", API_SERVER_URL=NOBODY), 2, "key.txt, which does not exist")
+def test_missing_and_invalid_settings_are_reported_with_their_source(user: User, here: Here) -> None:
+    told(here(user, *user.command()), 2, "no hub is set", "WAKESTREAM_HUB")
+    told(here(user, *user.command(), API_SERVER_URL=NOBODY), 2, "no key is set", ".license")
+    told(here(user, *user.command(), API_SERVER_URL="ftp://hub"), 2, "API_SERVER_URL", "http://")
+    told(here(user, *user.command("--online-timeout", "soon")), 2, "--online-timeout", "is not a time")
+    told(here(user, *user.command("--key-file", "key.txt"), API_SERVER_URL=NOBODY), 2, "key.txt, which does not exist")
     for rubbish, words in (
         (b"\x00\xff\xfe\x13", ".env"),
         (b"A=1\nwhat is this\n", ".env line 2"),
         (b"=\n\n", ".env line 1"),
     ):
         (user.folder / ".env").write_bytes(rubbish)
-        told(await user.submit(), 2, words)
+        told(here(user, *user.command()), 2, words)
     (user.folder / ".env").unlink()
     (user.folder / ".license").write_text('{"license": "x"}')
-    told(await user.submit(API_SERVER_URL=NOBODY), 2, ".license", '"license_key"')
+    told(here(user, *user.command(), API_SERVER_URL=NOBODY), 2, ".license", '"license_key"')
 
 
 @pytest.mark.parametrize("arguments", [("clip.mp4", "speech.wav", "--nonsense"), ("--job-id",)])
-async def test_wrong_usage_prints_the_usage(user: User, arguments: tuple[str, ...]) -> None:
-    ran = await user.run("submit", *arguments)
+def test_wrong_usage_prints_the_usage(user: User, here: Here, arguments: tuple[str, ...]) -> None:
+    ran = here(user, "submit", *arguments)
     assert (ran.code, ran.out) == (2, "")
     assert ran.err.startswith("usage: wakestream")
 
 
 @pytest.mark.parametrize("name", ["", " ", "x" * 201, "a\nb"])
-async def test_an_invalid_job_id_is_reported(set_up: User, name: str) -> None:
-    told(await set_up.submit("--job-id", name), 2, "--job-id")
+def test_an_invalid_job_id_is_reported(set_up: User, here: Here, name: str) -> None:
+    told(here(set_up, *set_up.command("--job-id", name)), 2, "--job-id")
 
 
 async def test_a_file_that_changes_while_the_gpu_wakes_is_not_sent(user: User) -> None:

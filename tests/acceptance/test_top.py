@@ -7,6 +7,7 @@ import orjson
 import pytest
 
 from tests.support.programs.client_scene import User
+from tests.support.programs.here import Here
 from tests.support.programs.our_peers import Joining, Place
 from tests.support.programs.terminal_scene import terminal
 
@@ -36,6 +37,6 @@ async def test_in_a_pipe_it_goes_on_and_on_a_terminal_q_leaves(user: User, place
         assert screen.process.returncode == 0
 
 
-async def test_without_a_hub_it_says_what_is_missing(user: User) -> None:
-    ran = await user.run("top", "--once")
+def test_without_a_hub_it_says_what_is_missing(user: User, here: Here) -> None:
+    ran = here(user, "top", "--once")
     assert (ran.code, "no hub is set" in ran.err) == (2, True)

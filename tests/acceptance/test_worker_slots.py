@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 from blake3 import blake3
 
-from tests.support.programs.client_scene import clean_environment
 from tests.support.programs.tus_scene import tus
 from tests.support.programs.worker_process import SECRET, WorkerProcess, worker_process
 from wakestream.adapters.client.worker import HttpWorker, HttpWorkers
@@ -117,26 +116,3 @@ async def test_a_cancel_of_one_leaves_the_other_and_a_kill_restores_both(tmp_pat
             worker.open(name)
         await worker.until(lambda: worker.ended("two", "three"))
         assert worker.seen["one"].status == "cancelled"
-
-
-@pytest.mark.parametrize(
-    ("flags", "said"),
-    [
-        (("--slots", "0"), "--slots is '0'; write a whole number from 1 to 64"),
-        (("--slots", "1000"), "--slots is '1000'; write a whole number from 1 to 64"),
-        (("--slots", "two"), "--slots is 'two'; write a whole number from 1 to 64"),
-        (("--label", "gpu=other"), "--label cannot be used: the label 'gpu' is given by the hub; use another name"),
-        (
-            ("--slots", "2", "--engine", "duix", "--engine-option", "folder=."),
-            "the engine duix does one task at a time; leave --slots out",
-        ),
-    ],
-)
-async def test_what_cannot_be_is_refused_at_the_start(tmp_path: Path, flags: tuple[str, ...], said: str) -> None:
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "wakestream.adapters.cli", "worker", "--state", str(tmp_path), "--no-secret", *flags,
-        stderr=asyncio.subprocess.PIPE, cwd=tmp_path, env=clean_environment(),
-    )  # fmt: skip
-    async with asyncio.timeout(40):
-        _, errors = await process.communicate()
-    assert (process.returncode, said in errors.decode()) == (2, True), errors.decode()

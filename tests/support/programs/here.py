@@ -1,10 +1,15 @@
 """A command of ours in this process: for what it refuses before anything starts."""
 
+import os
+from collections.abc import Callable
+
 import pytest
 from loguru import logger
 
-from tests.support.programs.client_scene import Ran
+from tests.support.programs.client_scene import Ran, User
 from wakestream.adapters.cli import main
+
+Here = Callable[..., Ran]
 
 
 def ran_here(capsys: pytest.CaptureFixture[str], *arguments: object) -> Ran:
@@ -17,3 +22,19 @@ def ran_here(capsys: pytest.CaptureFixture[str], *arguments: object) -> Ran:
         logger.remove()
     said = capsys.readouterr()
     return Ran(code, said.out, said.err)
+
+
+def of_users(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Here:
+    """The same for a command of a user, in the user's folder and with no other settings than the user's."""
+
+    def run(user: User, *command: str, **environment: str) -> Ran:
+        with monkeypatch.context() as patch:
+            patch.chdir(user.folder)
+            whole = user.surroundings() | environment
+            for name in os.environ.keys() - whole.keys():
+                patch.delenv(name)
+            for name, value in whole.items():
+                patch.setenv(name, value)
+            return ran_here(capsys, *command)
+
+    return run
