@@ -7,6 +7,7 @@ import runpy
 import sys
 import tomllib
 from fnmatch import fnmatchcase
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -31,6 +32,7 @@ FLAGS = re.compile(r"--[a-z][a-z-]+")
 OF_THE_DEMO = ("--audio", "--boot-seconds", "--video")
 
 
+@cache
 def spoken() -> str:
     """Every text constant of the code and of the catalog, what varies in it replaced by the sign for that."""
     said: list[str] = []
@@ -58,9 +60,6 @@ def quoted() -> list[str]:
     return re.findall(r"^\| `([^`]+)` \|", table, re.MULTILINE)
 
 
-SPOKEN = spoken()
-
-
 def test_the_table_of_what_you_see_is_found() -> None:
     assert len(quoted()) > 30
 
@@ -70,15 +69,14 @@ def test_quoted_messages_of_the_page_exist_in_the_programs(sentence: str) -> Non
     parts = [part for part in re.split("…|10 s", sentence) if len(part.strip(" ;:()")) > 3]
     assert parts
     for part in parts:
-        assert part in SPOKEN, part
+        assert part in spoken(), part
 
 
 def test_every_flag_that_exists_is_on_the_page_and_every_flag_of_the_page_exists() -> None:
-    known = set(FLAGS.findall(_all_help(parser_of())))
     ours = re.sub(r"^    (docker|systemctl|schtasks|git|\S+ -m pip) .*", _what_it_runs, DOC, flags=re.MULTILINE)
     shown = set(re.findall(rf"(?<![\w-]){FLAGS.pattern}", ours)) - {"--format", "--max-upload-size", "--profile"}
-    assert shown - {"--leave"} <= known
-    assert known - shown == {"--version", *OF_THE_DEMO}
+    assert shown - {"--leave"} <= flags_there_are()
+    assert flags_there_are() - shown == {"--version", *OF_THE_DEMO}
 
 
 def cells(heading: str) -> list[list[list[str]]]:
@@ -91,7 +89,7 @@ def test_every_setting_is_in_the_table_with_its_variable_and_its_flag() -> None:
     told: set[tuple[str | None, str]] = set()
     for names, variables, flags, _ in cells("| in `wakestream.toml` |"):
         told |= set(zip(names, variables, strict=True)) if names else {(None, *variables)}
-        assert set(flags) <= set(FLAGS.findall(_all_help(parser_of())))
+        assert set(flags) <= flags_there_are()
         assert len(flags) in (0, len(variables))
     plain = [one for one in settings._ALL if one not in settings._TIMES]
     assert told == {(None if one.name in settings._SECRET else one.name, one.variable) for one in plain}
@@ -134,6 +132,11 @@ def _all_help(parser: argparse.ArgumentParser) -> str:
         if isinstance(action, argparse._SubParsersAction):
             texts += [_all_help(each) for each in action.choices.values()]
     return "\n".join(texts)
+
+
+@cache
+def flags_there_are() -> set[str]:
+    return set(FLAGS.findall(_all_help(parser_of())))
 
 
 def test_the_settings_file_of_the_page_is_read(tmp_path: Path) -> None:

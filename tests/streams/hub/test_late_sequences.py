@@ -209,6 +209,8 @@ class DepotCrowd(Crowd):
         for number in range(3):
             self.comes(number, 1)
         for _ in range(300):
+            if not self.net.state.jobs:
+                break
             self.note()
             self.net.pass_time(1.0)
             for number, gpu in enumerate(GPUS):

@@ -6,6 +6,7 @@ import json
 import re
 import string
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -28,12 +29,12 @@ def blanks(sentence: str) -> set[str]:
     return {name for _, name, _, _ in string.Formatter().parse(sentence) if name is not None}
 
 
-def calls() -> Iterator[tuple[str, ast.Call]]:
-    """Every `t(...)` and `known(...)` of the code."""
-    for path in (ROOT / "adapters").rglob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in ("t", "known"):
-                yield f"{path.name}:{node.lineno}", node
+@cache
+def code() -> list[tuple[Path, ast.Call | ast.Constant | ast.JoinedStr]]:
+    """The calls and texts of the code."""
+    trees = ((path, ast.parse(path.read_text(encoding="utf-8"))) for path in (ROOT / "adapters").rglob("*.py"))
+    kinds = (ast.Call, ast.Constant, ast.JoinedStr)
+    return [(path, node) for path, tree in trees for node in ast.walk(tree) if isinstance(node, kinds)]
 
 
 def names(argument: ast.expr) -> Iterator[str]:
@@ -47,7 +48,11 @@ def names(argument: ast.expr) -> Iterator[str]:
             yield f"{begin}*"
 
 
-SAID = [(where, name, call) for where, call in calls() for name in names(call.args[0])]
+def said() -> Iterator[tuple[str, str, ast.Call]]:
+    """Each name that a `t(...)` or `known(...)` of the code may say, and where."""
+    for path, node in code():
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in ("t", "known"):
+            yield from ((f"{path.name}:{node.lineno}", name, node) for name in names(node.args[0]))
 
 
 def test_both_catalogs_have_the_same_entries() -> None:
@@ -80,8 +85,8 @@ def test_a_sentence_has_the_same_blanks_in_each_language() -> None:
 
 
 def test_every_text_in_the_code_is_in_the_catalog_and_its_fields_are_given() -> None:
-    assert len(SAID) > 150
-    for where, name, call in SAID:
+    assert len([*said()]) > 150
+    for where, name, call in said():
         if name.endswith("*"):
             assert any(key.startswith(name[:-1]) for key in EN), where
         else:
@@ -89,12 +94,7 @@ def test_every_text_in_the_code_is_in_the_catalog_and_its_fields_are_given() -> 
 
 
 def test_no_sentence_is_left_over() -> None:
-    nodes = [
-        node
-        for path in (ROOT / "adapters").rglob("*.py")
-        if path.parent.name != "i18n"
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
-    ]
+    nodes = [node for path, node in code() if path.parent.name != "i18n"]
     exact = {node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)}
     begun = {name[:-1] for node in nodes if isinstance(node, ast.JoinedStr) for name in names(node)}
     families = tuple(begin for begin in begun if begin.endswith("."))
