@@ -89,10 +89,9 @@ def waiting(shapes: list[Shape], placing: Placing) -> list[Shape]:
     return [shape for shape in shapes if granted[shape.key] < shape.jobs]
 
 
-@BOUNDED
-@given(machines(), shapes(), POLICIES)
-def test_a_gpu_that_is_on_gets_jobs_that_fit_and_never_more_than_its_slots_and_those_ahead(machines, shapes, policy):
-    placing = place(machines, shapes, policy, NOW)
+def a_gpu_that_is_on_gets_jobs_that_fit_and_never_more_than_its_slots_and_those_ahead(
+    machines, shapes, policy, placing
+):
     known, given_ = {machine.name: machine for machine in machines}, Counter(name for _, name in placing.grants)
     for name, count in given_.items():
         assert known[name].on
@@ -101,19 +100,13 @@ def test_a_gpu_that_is_on_gets_jobs_that_fit_and_never_more_than_its_slots_and_t
     assert all(name in fits[key] for key, name in placing.grants)
 
 
-@BOUNDED
-@given(machines(), shapes(), POLICIES)
-def test_no_job_waits_beside_a_free_gpu_that_fits(machines, shapes, policy):
-    placing = place(machines, shapes, policy, NOW)
+def no_job_waits_beside_a_free_gpu_that_fits(machines, shapes, policy, placing):
     given_ = Counter(name for _, name in placing.grants)
     free = {machine.name for machine in machines if machine.on and machine.held + given_[machine.name] < machine.slots}
     assert not [shape for shape in waiting(shapes, placing) if shape.fits & free]
 
 
-@BOUNDED
-@given(machines(), shapes(), POLICIES)
-def test_each_machine_is_woken_once_for_a_shape_that_needs_it(machines, shapes, policy):
-    placing = place(machines, shapes, policy, NOW)
+def each_machine_is_woken_once_for_a_shape_that_needs_it(machines, shapes, policy, placing):
     known, left = {machine.name: machine for machine in machines}, {shape.key for shape in waiting(shapes, placing)}
     hosts = [known[wake.gpu].host or wake.gpu for wake in placing.wakes]
     assert len(hosts) == len(set(hosts))
@@ -125,10 +118,7 @@ def test_each_machine_is_woken_once_for_a_shape_that_needs_it(machines, shapes, 
         assert wake.sooner is None or (wake.sooner >= policy.min_gain and not known[wake.gpu].backed_off)
 
 
-@BOUNDED
-@given(machines(), shapes(), POLICIES)
-def test_each_waiting_job_that_a_machine_can_be_woken_for_has_one_that_is_on_or_coming(machines, shapes, policy):
-    placing = place(machines, shapes, policy, NOW)
+def each_waiting_job_that_a_machine_can_be_woken_for_has_one_that_is_on_or_coming(machines, shapes, policy, placing):
     woken = {wake.gpu for wake in placing.wakes}
     starting = {machine.host or machine.name for machine in machines if machine.coming or machine.name in woken}
     for shape in waiting(shapes, placing):
@@ -138,20 +128,7 @@ def test_each_waiting_job_that_a_machine_can_be_woken_for_has_one_that_is_on_or_
             assert any(machine.on or (machine.host or machine.name) in starting for machine in fit)
 
 
-@BOUNDED
-@given(st.floats(0, 1e4), st.floats(0, 1e4), st.floats(1, 1e5), st.integers(2, 6), POLICIES, st.floats(0, NOW))
-def test_one_job_and_one_equal_machine_that_is_coming_wake_no_other(boot, passed, work, others, policy, arrived):
-    coming = Machine("a", coming=True, boot=max(0.0, boot - passed))
-    equal = [Machine(name, wakeable=True, boot=boot) for name in NAMES[1:others]]
-    shape = Shape("x", 1, frozenset(NAMES), work, arrived, arrived)
-    policy = replace(policy, min_gain=30.0)  # with none at all, a machine that brings nothing is as good
-    assert not place([coming, *equal], [shape], policy, NOW).wakes
-
-
-@BOUNDED
-@given(machines(), shapes(), POLICIES)
-def test_a_machine_leaves_only_if_no_gpu_in_it_is_used_or_wanted(machines, shapes, policy):
-    placing = place(machines, shapes, policy, NOW)
+def a_machine_leaves_only_if_no_gpu_in_it_is_used_or_wanted(machines, shapes, policy, placing):
     wanted = frozenset[str]().union(*(shape.fits for shape in waiting(shapes, placing)))
     used = {name for _, name in placing.grants} | {wake.gpu for wake in placing.wakes}
     leaving = {*placing.surplus, *placing.unwanted}
@@ -164,6 +141,33 @@ def test_a_machine_leaves_only_if_no_gpu_in_it_is_used_or_wanted(machines, shape
     idle = {machine.host or machine.name for machine in machines if machine.on and not machine.held}
     stay = {machine.host or machine.name for machine in machines if machine.on and machine.name not in placing.surplus}
     assert stay or not idle
+
+
+PROMISES = (
+    a_gpu_that_is_on_gets_jobs_that_fit_and_never_more_than_its_slots_and_those_ahead,
+    no_job_waits_beside_a_free_gpu_that_fits,
+    each_machine_is_woken_once_for_a_shape_that_needs_it,
+    each_waiting_job_that_a_machine_can_be_woken_for_has_one_that_is_on_or_coming,
+    a_machine_leaves_only_if_no_gpu_in_it_is_used_or_wanted,
+)
+
+
+@BOUNDED
+@given(machines(), shapes(), POLICIES)
+def test_what_is_promised_of_every_placing_holds(machines, shapes, policy):
+    placing = place(machines, shapes, policy, NOW)
+    for promise in PROMISES:
+        promise(machines, shapes, policy, placing)
+
+
+@BOUNDED
+@given(st.floats(0, 1e4), st.floats(0, 1e4), st.floats(1, 1e5), st.integers(2, 6), POLICIES, st.floats(0, NOW))
+def test_one_job_and_one_equal_machine_that_is_coming_wake_no_other(boot, passed, work, others, policy, arrived):
+    coming = Machine("a", coming=True, boot=max(0.0, boot - passed))
+    equal = [Machine(name, wakeable=True, boot=boot) for name in NAMES[1:others]]
+    shape = Shape("x", 1, frozenset(NAMES), work, arrived, arrived)
+    policy = replace(policy, min_gain=30.0)  # with none at all, a machine that brings nothing is as good
+    assert not place([coming, *equal], [shape], policy, NOW).wakes
 
 
 @BOUNDED
