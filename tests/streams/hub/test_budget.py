@@ -56,8 +56,7 @@ def test_a_job_beyond_the_budget_wakes_nothing_and_is_told_when_it_goes_on() -> 
     net = hub(day=2.0)
     on(net, 2)
     monitor, client = monitor_of(net), client_of(net)
-    told = net.submit(client)
-    assert isinstance(told, m.Offline)
+    told = net.reply(m.Offline, client)
     assert (told.phase, told.until, told.position, told.eta_s) == ("budget", TOMORROW, 1, None)
     assert told.msg == "the budget is spent; the job is queued and continues at 2026-03-11 00:00 Europe/Berlin"
     assert wakes(net, monitor) == 0
@@ -83,9 +82,7 @@ def test_a_job_that_waits_for_money_does_not_wait_for_a_monitor() -> None:
     on(net, 2)
     monitor_of(net)
     client = net.join("client", features=("grant", "done", "power_state"))
-    told = net.submit(client)
-    assert isinstance(told, m.Offline)
-    assert "monitor" not in (told.msg or "")
+    assert "monitor" not in (net.reply(m.Offline, client).msg or "")
     assert [state.msg for state in net.heard(client, m.PowerState) if "monitor" in (state.msg or "")] == []
     assert placement.no_way(net.state, PAIR) is None
 
@@ -94,8 +91,7 @@ def test_within_the_budget_a_job_wakes_the_machine() -> None:
     net = hub(day=2.0)
     on(net, 1.9)
     monitor, client = monitor_of(net), client_of(net)
-    told = net.submit(client)
-    assert isinstance(told, m.Offline)
+    told = net.reply(m.Offline, client)
     assert (told.phase, told.until) == ("booting", None)
     assert wakes(net, monitor) == 1
 
@@ -116,9 +112,7 @@ def test_the_new_day_wakes_the_machine_for_the_jobs_that_wait() -> None:
 def test_a_month_that_is_spent_waits_for_the_next_one() -> None:
     net = hub(day=2.0, month=2.0)
     on(net, 2)
-    told = net.submit(client_of(net))
-    assert isinstance(told, m.Offline)
-    assert told.until == APRIL
+    assert net.reply(m.Offline, client_of(net)).until == APRIL
 
 
 def test_a_raised_budget_lets_the_jobs_go_on_after_the_restart() -> None:
@@ -129,9 +123,7 @@ def test_a_raised_budget_lets_the_jobs_go_on_after_the_restart() -> None:
     net.restart(compacted=True)
     monitor = monitor_of(net)
     assert wakes(net, monitor) == 1
-    told = net.submit(client_of(net))
-    assert isinstance(told, m.Offline)
-    assert told.phase == "booting"
+    assert net.reply(m.Offline, client_of(net)).phase == "booting"
 
 
 def test_a_restart_does_not_forget_what_is_spent() -> None:
@@ -139,9 +131,7 @@ def test_a_restart_does_not_forget_what_is_spent() -> None:
     on(net, 2)
     net.restart(compacted=True)
     monitor = monitor_of(net)
-    told = net.submit(client_of(net))
-    assert isinstance(told, m.Offline)
-    assert told.phase == "budget"
+    assert net.reply(m.Offline, client_of(net)).phase == "budget"
     assert wakes(net, monitor) == 0
 
 
@@ -316,9 +306,7 @@ def test_the_budget_of_one_gpu_leaves_the_others_alone() -> None:
     net = hub(budgets={"studio": (2.0, None)})
     on(net, 2)
     studio, lab, client = monitor_of(net), monitor_of(net, "lab"), client_of(net)
-    told = net.submit(client)
-    assert isinstance(told, m.Offline)
-    assert told.phase == "booting"
+    assert net.reply(m.Offline, client).phase == "booting"
     assert (wakes(net, studio), wakes(net, lab)) == (0, 1)
 
 
@@ -338,9 +326,7 @@ def test_the_budget_of_all_counts_what_each_gpu_cost() -> None:
     on(net, 1)
     on(net, 1, "lab")
     assert [purse.spent for purse in budget.purses(net.state, net.now)] == [3]
-    told = net.submit(client_of(net))
-    assert isinstance(told, m.Offline)
-    assert told.phase == "budget"
+    assert net.reply(m.Offline, client_of(net)).phase == "budget"
 
 
 def reports(net: Net) -> list[tuple[str, int, str]]:
@@ -446,8 +432,7 @@ def test_a_license_that_has_spent_its_budget_waits_until_the_next_day_and_others
     net.pass_time(10)
     net.say(big, m.JobDone(request_id="b2"))
     net.pass_time(10)
-    told = net.submit(big, "b3")
-    assert isinstance(told, m.Offline)
+    told = net.reply(m.Offline, big, "b3")
     assert (told.phase, told.until, told.why) == ("budget", TOMORROW, "this license has spent its budget for the day")
     assert [job for job, held in net.state.jobs.items() if held.gpu] == ["b1"], "work that has begun goes on"
     assert isinstance(net.submit(small, "s1"), m.Ack)
@@ -465,8 +450,7 @@ def test_a_license_that_has_spent_its_budget_waits_until_the_next_day_and_others
     assert wakes(net, monitor) == 0, "nor does the job that waits wake it"
     net.restart(compacted=True)
     monitor, big = monitor_of(net), net.join("client", owner="big", features=features)
-    told = net.submit(big, "b3")
-    assert isinstance(told, m.Offline)
+    told = net.reply(m.Offline, big, "b3")
     assert (told.phase, wakes(net, monitor)) == ("budget", 0), "the hub knows it after a restart"
     net.now = TOMORROW
     net.pass_time(1)

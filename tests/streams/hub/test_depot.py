@@ -470,8 +470,7 @@ def test_a_failure_of_the_work_is_kept_like_a_result() -> None:
     net.leave(ann)
     net.say(one, d.DepotDelivered(request_id="j1", code="engine_error", reason="no frame"))
     assert net.heard(one, d.DepotStored)
-    said = net.submit(client(net))
-    assert isinstance(said, d.DepotDelivered)
+    said = net.reply(d.DepotDelivered, client(net))
     assert (said.code, said.reason, said.gpu) == ("engine_error", "no frame", "studio")
 
 
@@ -588,9 +587,7 @@ def test_a_hub_that_was_killed_goes_on_with_each_job_where_it_was(at: str, compa
         one = worker(net)
         assert len(net.heard(one, d.DepotFetch)) == 1
         deliver(net, one)
-    said = net.submit(client(net))
-    assert isinstance(said, d.DepotDelivered)
-    assert said.files[0].blake3 == RESULT.blake3
+    assert net.reply(d.DepotDelivered, client(net)).files[0].blake3 == RESULT.blake3
 
 
 @pytest.mark.parametrize("at", ["starting", "held"])

@@ -41,8 +41,7 @@ def test_its_jobs_wait_with_the_reason_and_its_machine_may_stop(net: Scene, stat
     net.says(net.gpu, state, FULL)
     assert net.heard(net.pc, m.WorkerState) == [m.WorkerState(gpu="studio", state=state, reason=FULL)]
     for id_ in ("held", "new"):
-        waits = net.submit(net.pc, id_)
-        assert isinstance(waits, m.Offline)
+        waits = net.reply(m.Offline, net.pc, id_)
         assert (waits.phase, FULL in (waits.why or ""), FULL in (waits.msg or "")) == (state, True, True)
     assert list(net.state.queue) == ["held", "new"]
     assert net.may_stop()
@@ -113,8 +112,7 @@ def test_an_engine_that_was_never_ready_is_the_reason_and_not_a_gpu_that_is_off(
     net.leave(net.gpu)
     net.leave(net.watch)
     net.says(net.join("worker", gpu="studio", features=("range", FEATURE)), "not_ready", MISSING)
-    waits = net.submit(net.pc, "new")
-    assert isinstance(waits, m.Offline)
+    waits = net.reply(m.Offline, net.pc, "new")
     assert (waits.phase, waits.why) == ("not_ready", f"the GPU studio takes no jobs at present: {MISSING}")
     asks = net.join("client", features=("hub_status",))
     net.say(asks, m.HubStatusQuery(request_id="s"))

@@ -222,8 +222,7 @@ def test_too_many_malformed_frames_end_a_connection() -> None:
 def test_with_a_gpu_online_a_job_is_granted_and_goes_to_its_worker_and_the_monitors(net: Net) -> None:
     monitor, worker, client = net.join("monitor"), net.worker(), net.join("client", key="k")
     payload = {"video_hash": "v"}
-    ack = net.submit(client, "j1", payload)
-    assert isinstance(ack, m.Ack)
+    ack = net.reply(m.Ack, client, "j1", payload)
     assert (ack.request_id, ack.gpu, ack.url, ack.position) == ("j1", "gpu", "http://w:1", 1)
     assert net.take(worker) == [m.Submit(request_id="j1", payload=payload, key="k", sender_fd=client)]
     assert net.take(monitor) == [m.Submit(request_id="j1", payload=payload)]
@@ -238,9 +237,7 @@ def test_a_key_that_a_client_puts_into_a_submit_goes_nowhere(net: Net) -> None:
 
 def test_without_a_gpu_a_job_is_queued_and_the_monitor_is_woken(net: Net) -> None:
     monitor, client = net.join("monitor"), net.join("client")
-    first, second = net.submit(client, "a"), net.submit(client, "b")
-    assert isinstance(first, m.Offline)
-    assert isinstance(second, m.Offline)
+    first, second = net.reply(m.Offline, client, "a"), net.reply(m.Offline, client, "b")
     assert (first.phase, first.position, first.status, first.ts, first.trace_id) == ("booting", 1, "offline", 1000, "a")
     assert first.eta_s is None
     assert second.position == 2
@@ -264,15 +261,11 @@ def test_the_offline_reply_has_the_gpus_state(net: Net, states: tuple[str, ...],
     monitor, client = net.join("monitor", gpus=("gpu",)), net.join("client")
     for state in states:
         net.say(monitor, m.PowerState(gpu="gpu", state=state))
-    reply = net.submit(client)
-    assert isinstance(reply, m.Offline)
-    assert reply.phase == phase
+    assert net.reply(m.Offline, client).phase == phase
 
 
 def test_the_offline_reply_reports_a_missing_monitor(net: Net) -> None:
-    reply = net.submit(net.join("client"))
-    assert isinstance(reply, m.Offline)
-    assert reply.phase == "no_monitor"
+    assert net.reply(m.Offline, net.join("client")).phase == "no_monitor"
 
 
 def test_old_field_names_are_answered_in_old_field_names(net: Net) -> None:
@@ -290,9 +283,7 @@ def test_the_same_id_again_gets_the_same_answer_and_no_second_job(net: Net, clie
     assert list(net.state.queue) == ["a", "b"]
     worker = net.worker()
     net.take(worker)
-    granted = net.submit(client, "a")
-    assert isinstance(granted, m.Ack)
-    assert net.submit(client, "a") == granted
+    assert net.submit(client, "a") == net.reply(m.Ack, client, "a")
     assert net.take(worker) == []
 
 
@@ -401,9 +392,7 @@ def test_a_granted_job_whose_worker_was_lost_is_granted_when_that_returns(net: N
     net.happen(f.Closed(worker))
     net.take(client)
     if submits_again:
-        again = net.submit(client)
-        assert isinstance(again, m.Offline)
-        assert again.position == 1
+        assert net.reply(m.Offline, client).position == 1
     back = net.worker()
     assert [type(message) for message in net.take(client)] == [m.Online, m.Ack]
     assert [type(message) for message in net.take(back)] == [m.DispatchBatch]
@@ -424,9 +413,7 @@ def test_jobs_of_a_lost_gpu_go_to_another_online_gpu(net: Net) -> None:
     net.submit(client)
     net.worker("two")
     net.happen(f.Closed(one))
-    ack = net.submit(client)
-    assert isinstance(ack, m.Ack)
-    assert ack.gpu == "two"
+    assert net.reply(m.Ack, client).gpu == "two"
     assert not net.state.gpus["one"].leases
 
 
@@ -449,9 +436,7 @@ def test_a_second_worker_of_another_license_may_not_take_a_gpus_name(net: Net) -
 def test_a_worker_without_a_name_serves_the_gpu_that_the_monitor_names(net: Net) -> None:
     net.join("monitor", gpus=("a100",))
     net.worker(None)
-    ack = net.submit(net.join("client"))
-    assert isinstance(ack, m.Ack)
-    assert ack.gpu == "a100"
+    assert net.reply(m.Ack, net.join("client")).gpu == "a100"
 
 
 def test_workers_without_a_name_do_not_push_each_other_out(net: Net) -> None:
@@ -462,9 +447,7 @@ def test_workers_without_a_name_do_not_push_each_other_out(net: Net) -> None:
 
 def test_a_bare_address_from_a_worker_is_its_url(net: Net, worker: int) -> None:
     net.say(worker, m.Url(url="http://new:2"))
-    ack = net.submit(net.join("client"))
-    assert isinstance(ack, m.Ack)
-    assert ack.url == "http://new:2"
+    assert net.reply(m.Ack, net.join("client")).url == "http://new:2"
 
 
 def test_queued_jobs_get_the_usual_boot_time(net: Net, client: int) -> None:
@@ -474,11 +457,9 @@ def test_queued_jobs_get_the_usual_boot_time(net: Net, client: int) -> None:
     worker = net.worker()
     net.say(client, m.JobDone(request_id="j1"))
     net.happen(f.Closed(worker))
-    first = net.submit(client, "j2")
+    first = net.reply(m.Offline, client, "j2")
     net.now += 30
-    later = net.submit(client, "j2")
-    assert isinstance(first, m.Offline)
-    assert isinstance(later, m.Offline)
+    later = net.reply(m.Offline, client, "j2")
     assert first.eta_s == {"p50": 90.0, "p90": 90.0}
     assert later.eta_s == {"p50": 60.0, "p90": 60.0}
 
@@ -560,9 +541,7 @@ def test_cancelling_a_queued_job_moves_the_others_up(net: Net, client: int) -> N
     for id_ in "abc":
         net.submit(client, id_)
     net.say(client, m.Cancel(request_id="a"))
-    reply = net.submit(client, "c")
-    assert isinstance(reply, m.Offline)
-    assert reply.position == 2
+    assert net.reply(m.Offline, client, "c").position == 2
 
 
 # Expiry and revocation
@@ -651,9 +630,7 @@ def test_booted_goes_to_all_clients_and_is_not_online(net: Net) -> None:
     monitor, client = net.join("monitor", gpus=("gpu",)), net.join("client")
     net.say(monitor, m.Booted(msg="up"))
     assert net.take(client) == [m.Booted(msg="up")]
-    reply = net.submit(client)
-    assert isinstance(reply, m.Offline)
-    assert reply.phase == "booted"
+    assert net.reply(m.Offline, client).phase == "booted"
 
 
 def test_a_failed_boot_reaches_every_waiting_job_under_its_own_id_and_empties_the_queue(net: Net) -> None:
@@ -798,9 +775,7 @@ def test_a_task_query_counts_leases_queued_jobs_and_recent_activity(net: Net) ->
 def test_a_drained_gpu_gets_no_job_and_its_monitor_gets_a_boot(net: Net) -> None:
     monitor, worker, client = net.join("monitor", gpus=("gpu",)), net.worker(), net.join("client")
     assert ask(net, monitor, drain=True) == (0, False)
-    reply = net.submit(client)
-    assert isinstance(reply, m.Offline)
-    assert reply.phase == "stopping"
+    assert net.reply(m.Offline, client).phase == "stopping"
     assert [type(message) for message in net.take(monitor)] == [m.Submit]
     net.take(worker)
     net.say(monitor, m.PowerState(gpu="gpu", state="online"))

@@ -33,8 +33,7 @@ def test_queued_jobs_get_the_most_promising_gpus_state(net: Net) -> None:
     client, one, two = net.join("client"), net.monitor("one"), net.monitor("two")
 
     def phase() -> str | None:
-        reply = net.submit(client)
-        assert isinstance(reply, m.Offline)
+        reply = net.reply(m.Offline, client)
         return reply.phase
 
     net.phase(one, "no_capacity", "one")
@@ -50,8 +49,7 @@ def test_queued_jobs_get_the_most_promising_gpus_state(net: Net) -> None:
 def test_a_resubmit_keeps_the_place_in_the_queue(net: Net, client: int) -> None:
     places = []
     for job in ("a", "b", "a", "c", "b"):
-        reply = net.submit(client, job)
-        assert isinstance(reply, m.Offline)
+        reply = net.reply(m.Offline, client, job)
         places.append(reply.position)
     assert places == [1, 2, 1, 3, 2]
 

@@ -78,8 +78,7 @@ def test_a_job_goes_to_a_gpu_that_has_its_kind(net: Net, client: int) -> None:
     assert [each.gpu for each in answers if isinstance(each, m.Ack)] == ["two"] * 3
     assert net.heard(one, m.Submit) == []
     assert len(net.heard(two, m.Submit)) == 3
-    pair = net.submit(client, "pair", {"video_ext": ".mp4", "audio_ext": ".wav"})
-    assert isinstance(pair, m.Ack)
+    pair = net.reply(m.Ack, client, "pair", {"video_ext": ".mp4", "audio_ext": ".wav"})
     assert pair.gpu == "two", "a pair of files is the kind lipsync"
 
 
@@ -90,9 +89,7 @@ def test_a_job_for_a_gpu_goes_to_this_one_and_waits_for_it(net: Net, client: int
         answer = submit(net, client, "paint", f"j{number}", gpus=["two"])
         assert isinstance(answer, m.Ack)
         assert answer.gpu == "two"
-    pair = net.submit(client, "pair", {"video_ext": ".mp4", "audio_ext": ".wav", "gpus": ["two"]})
-    assert isinstance(pair, m.Ack)
-    assert pair.gpu == "two"
+    assert net.reply(m.Ack, client, "pair", {"video_ext": ".mp4", "audio_ext": ".wav", "gpus": ["two"]}).gpu == "two"
     net.leave(two)
     assert isinstance(submit(net, client, "paint", "later", gpus=["two"]), m.Offline), "the other one has the kind too"
     for job, name, gpu, words in (

@@ -40,8 +40,7 @@ def done(net: Net, fd: int, id_: str) -> None:
 def test_one_job_wakes_the_cheapest_machine_and_no_other() -> None:
     net = Net(prices={"a": 2.0, "b": 1.0, "c": 4.0})
     monitors, ann = off(net, "a", "b", "c"), client(net)
-    answer = net.submit(ann)
-    assert isinstance(answer, m.Offline)
+    net.reply(m.Offline, ann)
     assert woken(net, monitors) == ["b"]
     for _ in range(20):
         net.pass_time(1.0)
@@ -245,8 +244,7 @@ def test_a_gpu_that_is_held_gets_nothing_new_and_the_job_says_why() -> None:
     ann, _ = client(net), net.worker("a")
     net.submit(ann, "j1")
     net.say(ann, m.GpuAdmin(request_id="h", gpu="a", action="hold"))
-    answer = net.submit(ann, "j2")
-    assert isinstance(answer, m.Offline)
+    answer = net.reply(m.Offline, ann, "j2")
     assert (answer.phase, "held for maintenance" in (answer.why or "")) == ("paused", True)
     assert leases(net, "a") == ["j1"]
     net.say(ann, m.GpuAdmin(request_id="r", gpu="a", action="resume"))

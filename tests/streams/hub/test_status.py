@@ -308,14 +308,10 @@ def test_queued_jobs_get_the_usual_boot_time_after_a_restart(*, compacted: bool)
     net, monitor, client = a_day()
     net.say(client, m.JobDone(request_id="j2"))
     net.phase(monitor, "off")
-    first = net.submit(client, "j3")
-    assert isinstance(first, m.Offline)
-    assert first.eta_s == {"p50": 60.0, "p90": 120.0}
+    assert net.reply(m.Offline, client, "j3").eta_s == {"p50": 60.0, "p90": 120.0}
     net.now += 20.0
     net.restart(compacted=compacted)
-    again = net.submit(net.join("client", owner="mine"), "j3")
-    assert isinstance(again, m.Offline)
-    assert again.eta_s == {"p50": 40.0, "p90": 100.0}
+    assert net.reply(m.Offline, net.join("client", owner="mine"), "j3").eta_s == {"p50": 40.0, "p90": 100.0}
 
 
 def test_the_time_of_a_boot_is_that_of_each_gpu(net: Net) -> None:
@@ -330,9 +326,7 @@ def test_the_time_of_a_boot_is_that_of_each_gpu(net: Net) -> None:
     client = net.join("client")
     told = {gpu["gpu"]: (gpu["boots"], gpu["boot_s"]["p50"]) for gpu in asked(net, client).gpus}
     assert told == {"quick": (1, 20.0), "slow": (1, 300.0)}
-    answer = net.submit(client, "j3", {"gpus": ["quick"]})
-    assert isinstance(answer, m.Offline)
-    assert (answer.eta_s or {})["p50"] == 20.0
+    assert (net.reply(m.Offline, client, "j3", {"gpus": ["quick"]}).eta_s or {})["p50"] == 20.0
 
 
 def test_the_last_hundred_boots_count(net: Net) -> None:
@@ -381,8 +375,7 @@ def test_clients_hear_when_the_provider_is_asked_for_a_machine_again() -> None:
     net.phase(monitor, "no_capacity", msg="no stock", retry_in=40)
     assert [said.retry_in for said in net.heard(other, m.PowerState)] == [40]
     net.pass_time(10.0)
-    reply = net.submit(client)
-    assert isinstance(reply, m.Offline)
+    reply = net.reply(m.Offline, client)
     assert (reply.phase, reply.retry_in) == ("no_capacity", 30)
     assert retry_at() == MORNING + 40
     net.phase(monitor, "no_capacity", msg="no stock", retry_in=5)
@@ -393,8 +386,7 @@ def test_clients_hear_when_the_provider_is_asked_for_a_machine_again() -> None:
         net.phase(monitor, "no_capacity", retry_in=strange)
         assert retry_at() == MORNING + 10 + seconds
     net.phase(monitor, "starting", msg="asking again")
-    reply = net.submit(client, "next")
-    assert isinstance(reply, m.Offline)
+    reply = net.reply(m.Offline, client, "next")
     assert reply.retry_in is retry_at() is None
 
 

@@ -81,6 +81,12 @@ class Net:
         self.say(fd, m.Submit(request_id=id_, payload=payload or {}))
         return self.sent[fd][0]
 
+    def reply(self, kind: type[M], fd: int, id_: str = "j1", payload: Mapping[str, Any] | None = None) -> M:
+        """Submit a job; the answer is of this kind."""
+        answer = self.submit(fd, id_, payload)
+        assert isinstance(answer, kind), answer
+        return answer
+
     def heard(self, fd: int, kind: type[M]) -> list[M]:
         return [message for message in self.sent.get(fd, []) if isinstance(message, kind)]
 
