@@ -56,15 +56,15 @@ def store(net: Store, fd: int, id_: str = "j1", files: tuple[d.DepotFile, ...] =
     assert net.heard(fd, d.DepotStored)
 
 
-def resting() -> tuple[Store, int, int]:
+def resting(**limits: Any) -> tuple[Store, int, int]:
     """A hub whose machine is off, with the machine's monitor and a client."""
-    net = Store()
+    net = Store(**limits)
     return net, off(net)["studio"], client(net)
 
 
-def fetching() -> tuple[Store, int, int]:
+def fetching(**limits: Any) -> tuple[Store, int, int]:
     """A hub whose worker has begun with the stored job of a client."""
-    net, _, ann = resting()
+    net, _, ann = resting(**limits)
     store(net, ann)
     return net, ann, worker(net)
 
@@ -73,6 +73,26 @@ def deliver(net: Store, fd: int, id_: str = "j1", owner: str = "ann") -> None:
     net.say(fd, d.DepotOffer(request_id=id_, files=(RESULT,)))
     net.put(owner, RESULT)
     net.say(fd, d.DepotDelivered(request_id=id_, files=(d.DepotPlace(**place(RESULT)),)))
+
+
+def delivered(**limits: Any) -> tuple[Store, int, int]:
+    """The same, and the worker has delivered the results."""
+    net, ann, one = fetching(**limits)
+    deliver(net, one)
+    return net, ann, one
+
+
+def at_step(at: str) -> tuple[Store, int, int | None]:
+    """A hub with a job that has come so far, its client, and the worker that was given it."""
+    net, _, ann = resting()
+    offer(net, ann)
+    if at != "storing":
+        net.put("ann", *FILES)
+        net.say(ann, d.DepotStored(request_id="j1"))
+    one = worker(net) if at in ("held", "delivered") else None
+    if one is not None and at == "delivered":
+        deliver(net, one)
+    return net, ann, one
 
 
 def place(file: d.DepotFile) -> dict[str, Any]:
@@ -120,9 +140,7 @@ def test_a_job_that_is_granted_at_once_does_not_use_the_depot() -> None:
 def test_a_job_that_the_depot_cannot_take_goes_the_direct_way_and_wakes_its_machine(
     limits: dict[str, Any], code: str
 ) -> None:
-    net = Store(**limits)
-    monitor = off(net)["studio"]
-    ann = client(net)
+    net, monitor, ann = resting(**limits)
     assert offer(net, ann).code == code
     assert woken(net, monitor)
     worker(net)
@@ -214,9 +232,8 @@ def test_kinds_that_need_a_secret_and_workers_of_an_earlier_version_are_no_work_
 
 
 def test_a_job_of_another_license_and_one_that_is_not_known_have_no_places() -> None:
-    net = Store()
-    off(net)
-    ann, bob = client(net), client(net, "bob")
+    net, _, ann = resting()
+    bob = client(net, "bob")
     net.submit(ann)
     for id_ in ("j1", "j2"):
         net.say(bob, d.DepotOffer(request_id=id_, files=FILES))
@@ -443,8 +460,7 @@ def test_a_start_that_fails_ends_no_stored_job_and_is_tried_again_after_a_pause(
 
 
 def test_the_lease_ends_with_the_delivery_and_the_client_hears_where_the_results_are() -> None:
-    net, ann, one = fetching()
-    deliver(net, one)
+    net, ann, one = delivered()
     assert not net.state.gpus["studio"].leases
     assert [each.have for each in net.heard(one, d.DepotPlaces)[0].files] == [False]
     assert net.heard(one, d.DepotStored)
@@ -548,9 +564,7 @@ def test_the_store_says_which_files_a_worker_cannot_get_because_they_are_gone() 
 
 
 def test_another_workers_job_is_not_delivered_and_one_that_ended_is_no_concern_of_a_worker_any_more() -> None:
-    net, _, ann = resting()
-    store(net, ann)
-    worker(net)
+    net, ann, _ = fetching()
     other = worker(net, "other")
     for message in (d.DepotOffer(request_id="j1", files=(RESULT,)), d.DepotDelivered(request_id="j1", code="x")):
         net.say(other, message)
@@ -566,15 +580,7 @@ def test_another_workers_job_is_not_delivered_and_one_that_ended_is_no_concern_o
 @pytest.mark.parametrize("compacted", [True, False])
 @pytest.mark.parametrize("at", ["storing", "stored", "held", "delivered"])
 def test_a_hub_that_was_killed_goes_on_with_each_job_where_it_was(at: str, compacted: bool) -> None:
-    net, _, ann = resting()
-    offer(net, ann)
-    if at != "storing":
-        net.put("ann", *FILES)
-        net.say(ann, d.DepotStored(request_id="j1"))
-    if at in ("held", "delivered"):
-        one = worker(net)
-        if at == "delivered":
-            deliver(net, one)
+    net, _, _ = at_step(at)
     net.restart(compacted=compacted)
     off(net)
     if at == "storing":
@@ -664,17 +670,7 @@ def test_a_worker_that_is_back_is_told_its_job_again_and_one_that_stays_away_los
 @pytest.mark.parametrize("at", ["storing", "stored", "held", "delivered"])
 @pytest.mark.parametrize("how", ["cancelled", "revoked"])
 def test_a_job_that_is_cancelled_or_whose_license_is_revoked_ends_in_each_state(at: str, how: str) -> None:
-    net = Store()
-    off(net)
-    ann, one = client(net), None
-    offer(net, ann)
-    if at != "storing":
-        net.put("ann", *FILES)
-        net.say(ann, d.DepotStored(request_id="j1"))
-    if at in ("held", "delivered"):
-        one = worker(net)
-        if at == "delivered":
-            deliver(net, one)
+    net, ann, one = at_step(at)
     if how == "cancelled":
         net.say(ann, m.Cancel(request_id="j1"))
         assert net.heard(ann, m.JobReleased)
@@ -692,9 +688,7 @@ def test_a_job_that_is_cancelled_or_whose_license_is_revoked_ends_in_each_state(
 
 @pytest.mark.parametrize("by", [1200.0, -1200.0])
 def test_a_clock_that_is_set_by_twenty_minutes_changes_no_term(by: float) -> None:
-    net, _, ann = resting()
-    store(net, ann)
-    deliver(net, worker(net))
+    net, _, _ = delivered()
     net.now += by
     net.happen(f.ClockMoved(by))
     net.pass_time(7 * DAY - 60)
@@ -722,17 +716,14 @@ def test_a_delivered_job_is_on_record_until_its_client_confirms_it() -> None:
 
 
 def test_results_that_their_client_gives_up_leave_the_depot_so_that_spoiled_ones_are_not_taken_for_there() -> None:
-    net, _, ann = resting()
-    store(net, ann)
-    deliver(net, worker(net))
+    net, ann, _ = delivered()
     net.say(ann, m.Cancel(request_id="j1"))
     assert not net.state.delivered
     assert set(net.files) == {("ann", file.blake3) for file in FILES}
 
 
 def test_a_client_of_an_earlier_version_that_submits_a_delivered_or_stored_job_gets_it_done_as_usual() -> None:
-    net, _, one = fetching()
-    deliver(net, one)
+    net, _, one = delivered()
     old = net.join("client", owner="ann", features=("queue", "done"))
     assert isinstance(net.submit(old), m.Ack)
     assert net.heard(one, m.Submit)
@@ -789,9 +780,8 @@ def test_a_late_answer_of_the_depot_does_not_disturb_a_job_at_a_worker_that_know
 
 
 def test_what_the_depot_says_of_a_job_is_not_taken_for_the_next_job_of_that_id() -> None:
-    net = Store()
-    off(net)
-    ann, bob = client(net), client(net, "bob")
+    net, _, ann = resting()
+    bob = client(net, "bob")
     offer(net, ann)
     net.put("ann", *FILES)
     net.slow = True
@@ -822,11 +812,7 @@ def test_a_client_that_is_back_hears_that_the_hub_has_its_job() -> None:
 
 
 def test_a_result_goes_after_its_time_and_its_owner_is_told_a_day_before() -> None:
-    net = Store(depot_keep=3 * DAY)
-    off(net)
-    ann = client(net)
-    store(net, ann)
-    deliver(net, worker(net))
+    net, ann, _ = delivered(depot_keep=3 * DAY)
     due = int(net.now + 3 * DAY)
     net.pass_time(2 * DAY - 60)
     assert not net.heard(ann, d.DepotExpiring)
@@ -883,9 +869,7 @@ def test_a_file_that_a_late_link_puts_after_its_removal_is_removed_again() -> No
 
 
 def test_a_stored_job_that_no_gpu_does_is_given_up_after_the_time_that_files_are_kept() -> None:
-    net = Store(depot_keep=3 * DAY)
-    off(net)
-    ann = client(net)
+    net, _, ann = resting(depot_keep=3 * DAY)
     store(net, ann)
     net.leave(ann)
     net.pass_time(2 * DAY)
@@ -898,9 +882,7 @@ def test_a_stored_job_that_no_gpu_does_is_given_up_after_the_time_that_files_are
 
 
 def test_files_that_nothing_needs_make_room_and_others_count_against_the_quota() -> None:
-    net = Store(depot_quota=120_000_000)
-    off(net)
-    ann = client(net)
+    net, _, ann = resting(depot_quota=120_000_000)
     store(net, ann)
     more = d.DepotFile(name="video", blake3="e" * 64, size=80_000_000)
     assert offer(net, ann, "j2", (more,)).code == "quota"
@@ -948,9 +930,7 @@ def test_a_long_list_comes_in_pages() -> None:
 
 
 def test_files_that_are_not_used_for_long_are_removed_and_a_file_that_is_offered_meanwhile_stays() -> None:
-    net = Store(depot_keep=3 * DAY)
-    off(net)
-    ann = client(net)
+    net, _, ann = resting(depot_keep=3 * DAY)
     store(net, ann)
     net.say(ann, m.Cancel(request_id="j1"))
     net.pass_time(3 * DAY)
@@ -967,11 +947,7 @@ def test_files_that_are_not_used_for_long_are_removed_and_a_file_that_is_offered
 
 @pytest.mark.parametrize("by", ["room", "rm"])
 def test_results_that_are_removed_while_their_delivery_is_checked_are_put_again(by: str) -> None:
-    net = Store(depot_quota=60_000_000)
-    off(net)
-    ann = client(net)
-    store(net, ann)
-    one = worker(net)
+    net, ann, one = fetching(depot_quota=60_000_000)
     big = replace(RESULT, size=10_000_000)
     net.say(one, d.DepotOffer(request_id="j1", files=(big,)))
     net.put("ann", big)
@@ -995,8 +971,7 @@ def test_results_that_are_removed_while_their_delivery_is_checked_are_put_again(
 
 
 def test_a_worker_that_lacks_an_input_has_no_other_files_removed() -> None:
-    net, ann, one = fetching()
-    deliver(net, one)
+    net, ann, one = delivered()
     net.leave(one)
     net.phase(net.monitor("studio"), "off")
     store(net, ann, "j2")

@@ -20,15 +20,6 @@ def test_each_end_of_a_job_is_confirmed_on_request(net: Net) -> None:
     assert net.state.jobs == {}
 
 
-def test_a_client_cannot_end_another_licenses_job(net: Net) -> None:
-    owner, other = net.join("client", owner="a"), net.join("client", owner="b", features=OURS)
-    net.submit(owner)
-    net.say(other, m.JobDone(request_id="j1"))
-    net.say(other, m.Cancel(request_id="j1"))
-    assert list(net.state.jobs) == ["j1"]
-    assert [error.code for error in net.heard(other, m.Error)] == ["unknown_job"]
-
-
 def test_queued_jobs_get_the_most_promising_gpus_state(net: Net) -> None:
     client, one, two = net.join("client"), net.monitor("one"), net.monitor("two")
 
@@ -44,14 +35,6 @@ def test_queued_jobs_get_the_most_promising_gpus_state(net: Net) -> None:
     net.leave(one)
     net.leave(two)
     assert phase() == "no_monitor"
-
-
-def test_a_resubmit_keeps_the_place_in_the_queue(net: Net, client: int) -> None:
-    places = []
-    for job in ("a", "b", "a", "c", "b"):
-        reply = net.reply(m.Offline, client, job)
-        places.append(reply.position)
-    assert places == [1, 2, 1, 3, 2]
 
 
 def test_a_result_for_an_absent_client_is_stored_for_a_time_and_sent_once() -> None:

@@ -14,13 +14,6 @@ def phases(net: Net) -> dict[str, str]:
     return {name: gpu.phase for name, gpu in net.state.gpus.items()}
 
 
-def test_a_worker_that_came_again_is_not_lost_when_its_former_connection_closes(net: Net) -> None:
-    first = net.worker()
-    net.worker()
-    net.leave(first)
-    assert phases(net) == {"studio": "online"}
-
-
 def test_a_worker_that_leaves_a_machine_which_is_stopped_is_no_loss(net: Net) -> None:
     worker, monitor = net.worker(), net.monitor()
     net.phase(monitor, "stopping")
