@@ -61,6 +61,8 @@ class Invites:
     def create(self, role: str, now: float, note: str = "", gpus: Sequence[str] = (), public: str = "") -> Invite:
         """Make an invitation. Raises `LicenseError`: role or GPUs are wrong, or the folder cannot be written."""
         check_wanted(role, note, gpus)
+        if role == "front":
+            raise LicenseError("a front joins without a code; run: wakestream license issue --role front > front.key")
         with self._file.locked():
             known = self._unended(now)
             if len(known) >= MOST:

@@ -22,7 +22,7 @@ EXAMPLES = ("invite worker --gpu studio", "invite client --note alice", "invite 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """The role, and what the license is for."""
-    parser.add_argument("role", metavar="ROLE", choices=ROLES, help=", ".join(ROLES))
+    parser.add_argument("role", metavar="ROLE", choices=ROLES, help=", ".join(ROLES).replace(" front,", ""))
     flags.add(parser, "--note TEXT", "a note, such as a person's name", default="")
     text = "reserve this GPU for the key of a worker or monitor; may be repeated"
     flags.add(parser, "--gpu NAME", text, action="append", default=[])

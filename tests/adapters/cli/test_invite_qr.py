@@ -8,7 +8,9 @@ import pytest
 import segno
 
 from wakestream.adapters.cli import main
+from wakestream.adapters.cli.i18n.catalog import known
 from wakestream.adapters.hub.invites import Invites
+from wakestream.adapters.hub.licenses import ROLES
 from wakestream.adapters.net import qr_code
 
 
@@ -56,3 +58,12 @@ def test_an_output_that_cannot_show_it_is_told_and_no_code_is_made(
     assert main.main(["invite", "worker", "--state", str(tmp_path), "--public", "hub.example", "--qr"]) == 2
     assert "this output cannot show a QR code" in capsys.readouterr().err
     assert not (tmp_path / "invites.json").exists()
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_a_role_that_joins_with_a_code_is_told_what_it_can_do_now(
+    role: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = main.main(["invite", role, "--state", str(tmp_path)]) == 0
+    assert made == known(f"join.done.{role}")
+    assert made or "license issue --role front" in capsys.readouterr().err

@@ -9,7 +9,7 @@ const LONGEST = 200;
 
 /** Fills a form. `read()` gives its values or null, `clear()` empties it, `busy(promise)` waits with a disabled button. */
 export function fieldsOf(form, id, word) {
-  const role = h("select", { id: `${id}-role` }, ...ROLES.map((name) => h("option", { value: name, text: t(`role.${name}`) })));
+  const role = h("select", { id: `${id}-role` }, ...ROLES.filter((name) => id !== "invite" || name !== "front").map((name) => h("option", { value: name, text: t(`role.${name}`) })));
   const note = h("input", { id: `${id}-note`, maxlength: String(LONGEST), autocomplete: "off", placeholder: t("field.note.hint"), "aria-describedby": `${id}-wrong` });
   const gpus = h("input", { id: `${id}-gpus`, autocomplete: "off", spellcheck: "false", placeholder: t("field.gpus.hint"), "aria-describedby": `${id}-wrong` });
   const wrong = h("p", { class: "wrong", id: `${id}-wrong`, role: "alert" });
