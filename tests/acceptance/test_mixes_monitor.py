@@ -16,6 +16,7 @@ from tests.support.field.worker import FieldWorker, rendered
 from tests.support.mixes import OldMachine, address, comes_into, our_monitor
 from tests.support.programs.client_scene import User
 from tests.support.programs.hub_scene import Place
+from tests.support.programs.our_peers import until
 from wakestream.adapters.monitor.runner import MonitorProgram
 from wakestream.streams.hub.hub import Limits
 
@@ -111,13 +112,18 @@ async def test_at_a_deployed_hub_a_text_request_wakes_the_machine_too() -> None:
 
 async def test_at_a_deployed_hub_a_desktop_is_answered_in_time_and_its_machine_stops_when_idle(user: User) -> None:
     async with field_hub() as hub, OldMachine(hub.url, texts=False) as machine:
-        machine.cloud.look_takes = 1.5
         url = f"{hub.url.replace('http', 'ws')}/dsp"
         async with our_monitor(url, machine.cloud, machine.url, idle_after=IDLE, query_timeout=IDLE) as monitor:
             await comes_into(monitor, "off")
-            # It goes by what the hub says, and leaves it at the first silence, as the deployed one does after 5 s.
-            limits = replace(DesktopLimits(), hub_silence=1.2, health_every=60.0)
-            desktop = FieldDesktop(hub.url, machine.url, limits=limits)
+            # It goes by what the hub says, and leaves it at the first silence, which no look of the monitor ends.
+            desktop = FieldDesktop(hub.url, machine.url, limits=replace(DesktopLimits(), health_every=60.0))
+            look = machine.cloud.look
+
+            async def slow() -> str:
+                await until(lambda: desktop.boots > 0)
+                return await look()
+
+            machine.cloud.look = slow  # type: ignore[method-assign]
             film = await desktop.render(user.video, user.audio)
             assert film == rendered(user.audio.read_bytes(), user.video.read_bytes())
             assert (desktop.went_on_by, desktop.boots) == ("hub", 1)

@@ -55,45 +55,48 @@ async def api(scene: Scene) -> AsyncIterator[Programs]:
             yield found
 
 
-@pytest.mark.parametrize(
-    ("body", "field"),
-    [
-        ({"version": "0123456789abcdef", "input": {}}, "version"),
-        ({"input": {}}, "version"),
-        ({"version": "join"}, "input"),
-        ({"version": "join", "input": {}}, "input.first"),
-        ({"version": "join", "input": {"first": "data:,a", "times": "two"}}, "input.times"),
-        ({"version": "join", "input": {"first": "data:,a", "times": 10}}, "input.times"),
-        ({"version": "join", "input": {"first": "data:,a", "speed": 1}}, "input.speed"),
-        ({"version": "join", "input": {"first": "/etc/passwd"}}, "input.first"),
-        ({"version": "join", "input": {"first": "file:///etc/passwd"}}, "input.first"),
-        ({"version": "join", "input": {"first": "data:image/png;base64,%"}}, "input.first"),
-        ({"version": "join", "input": {"first": ["data:,a", "data:,b"]}}, "input.first"),
-        ({"version": "join", "input": {"first": f"data:,{'%41' * 70_000}"}}, "input.first"),
-        ({"version": "join", "input": {"first": "data:,a", "times": json.loads("[" * 900 + "]" * 900)}}, "input"),
-        ({"version": "join", "inptu": {}}, "inptu"),
-        ({"version": "join", "input": {}, "webhook": "ftp://shop.example"}, "webhook"),
-        ({"version": "join", "input": {}, "webhook": "http://localhost:9/"}, "webhook"),
-        ({"version": "join", "input": {}, "webhook": "http://169.254.169.254/"}, "webhook"),
-        ({"version": "join", "input": {}, "webhook": "http://[::1]/"}, "webhook"),
-        ({"version": "join", "input": {}, "webhook": f"http://{'a' * 70}.example/"}, "input.first"),
-        ({"version": "join", "input": {}, "webhook_events_filter": ["end"]}, "webhook_events_filter"),
-        ({"version": "join", "input": {}, "webhook_events_filter": [["end"]]}, "webhook_events_filter"),
-        ({"version": "join", "input": {}, "webhook": f"https://shop.example/{'a' * 2048}"}, "webhook"),
-    ],
-)
-async def test_wrong_input_is_refused_with_its_field(api: Programs, body: dict[str, Any], field: str) -> None:
-    status, plain = await api.ask("POST", "/v1/predictions", body)
-    assert (status, [each["field"] for each in plain["invalid_fields"]]) == (422, [field]), plain
-    assert (await api.ask("GET", "/v1/predictions"))[1]["results"] == []
-    assert api.scene.engine.works == []
+WRONG: list[tuple[dict[str, Any], str]] = [
+    ({"version": "0123456789abcdef", "input": {}}, "version"),
+    ({"input": {}}, "version"),
+    ({"version": "join"}, "input"),
+    ({"version": "join", "input": {}}, "input.first"),
+    ({"version": "join", "input": {"first": "data:,a", "times": "two"}}, "input.times"),
+    ({"version": "join", "input": {"first": "data:,a", "times": 10}}, "input.times"),
+    ({"version": "join", "input": {"first": "data:,a", "speed": 1}}, "input.speed"),
+    ({"version": "join", "input": {"first": "/etc/passwd"}}, "input.first"),
+    ({"version": "join", "input": {"first": "file:///etc/passwd"}}, "input.first"),
+    ({"version": "join", "input": {"first": "data:image/png;base64,%"}}, "input.first"),
+    ({"version": "join", "input": {"first": ["data:,a", "data:,b"]}}, "input.first"),
+    ({"version": "join", "input": {"first": f"data:,{'%41' * 70_000}"}}, "input.first"),
+    ({"version": "join", "input": {"first": "data:,a", "times": json.loads("[" * 900 + "]" * 900)}}, "input"),
+    ({"version": "join", "inptu": {}}, "inptu"),
+    ({"version": "join", "input": {}, "webhook": "ftp://shop.example"}, "webhook"),
+    ({"version": "join", "input": {}, "webhook": "http://localhost:9/"}, "webhook"),
+    ({"version": "join", "input": {}, "webhook": "http://169.254.169.254/"}, "webhook"),
+    ({"version": "join", "input": {}, "webhook": "http://[::1]/"}, "webhook"),
+    ({"version": "join", "input": {}, "webhook": f"http://{'a' * 70}.example/"}, "input.first"),
+    ({"version": "join", "input": {}, "webhook_events_filter": ["end"]}, "webhook_events_filter"),
+    ({"version": "join", "input": {}, "webhook_events_filter": [["end"]]}, "webhook_events_filter"),
+    ({"version": "join", "input": {}, "webhook": f"https://shop.example/{'a' * 2048}"}, "webhook"),
+]
 
 
-@pytest.mark.parametrize("url", ["http://127.0.0.1/a.png", "http://[::1]:8399/v1/files/a"])
-async def test_a_file_at_an_inner_address_is_refused(api: Programs, url: str) -> None:
-    status, plain = await api.ask("POST", "/v1/predictions", {"version": "join", "input": {"first": url}})
-    field = plain["invalid_fields"][0]["field"]
-    assert (status, plain["code"], field) == (422, "source_not_public", "input.first")
+async def test_wrong_input_is_refused_with_its_field(api: Programs) -> None:
+    for body, field in WRONG:
+        status, plain = await api.ask("POST", "/v1/predictions", body)
+        assert (status, [each["field"] for each in plain["invalid_fields"]]) == (422, [field]), plain
+        assert (await api.ask("GET", "/v1/predictions"))[1]["results"] == [], body
+        assert api.scene.engine.works == [], body
+
+
+INNER: list[str] = ["http://127.0.0.1/a.png", "http://[::1]:8399/v1/files/a"]
+
+
+async def test_a_file_at_an_inner_address_is_refused(api: Programs) -> None:
+    for url in INNER:
+        status, plain = await api.ask("POST", "/v1/predictions", {"version": "join", "input": {"first": url}})
+        field = plain["invalid_fields"][0]["field"]
+        assert (status, plain["code"], field) == (422, "source_not_public", "input.first"), url
 
 
 async def test_a_file_of_the_internet_is_copied_before_the_job_begins(api: Programs, internet: None) -> None:
@@ -192,31 +195,31 @@ async def test_a_file_beyond_the_quota_is_refused(api: Programs) -> None:
     assert (await api.ask("POST", "/v1/predictions", {"version": "join", "input": large}))[0] == 413
 
 
-@pytest.mark.parametrize(
-    ("content", "body"),
-    [
-        ("application/json", b"{}"),
-        ("multipart/form-data", b"no boundary"),
-        ("multipart/form-data; boundary=a", b"no part"),
-        ("multipart/form-data; boundary=a", b"--a--\r\n"),
-        (
-            "multipart/form-data; boundary=a",
-            b'--a\r\nContent-Disposition: form-data; name="metadata"\r\n\r\n[1]\r\n--a--',
-        ),
-        ("multipart/form-data; boundary=a", b'--a\r\nContent-Disposition: form-data; name="content"\r\n\r\n\r\n--a--'),
-        ("multipart/form-data; boundary=a", PARTS % (b"[" * 300 + b"]" * 300)),
-        ("multipart/form-data; boundary=a", PARTS % (b"[" * 7000 + b"]" * 7000)),
-        ("multipart/form-data; boundary=a", PARTS % b"no JSON"),
-        ("multipart/form-data; boundary=a", PARTS % (b'"' + b"b" * 20_000 + b'"')),
-        ("multipart/form-data; boundary=a", PARTS.replace(b'name="content"', b'name="content\0"')),
-        ("multipart/form-data; boundary=a", b"--a\r\nA: b\r\n\r\n\r\n" * 20 + PARTS % b"1"),
-    ],
-)
-async def test_a_form_without_a_file_is_refused(api: Programs, content: str, body: bytes) -> None:
-    headers = {"Authorization": f"Bearer {api.token}", "Content-Type": content}
-    async with api.session.post(f"{api.url}/v1/files", data=body, headers=headers) as response:
-        assert (response.status, (await response.json())["status"]) == (422, 422)
-    assert api.daemon.console.holdings.uploads.used == 0
+NO_FILE: list[tuple[str, bytes]] = [
+    ("application/json", b"{}"),
+    ("multipart/form-data", b"no boundary"),
+    ("multipart/form-data; boundary=a", b"no part"),
+    ("multipart/form-data; boundary=a", b"--a--\r\n"),
+    (
+        "multipart/form-data; boundary=a",
+        b'--a\r\nContent-Disposition: form-data; name="metadata"\r\n\r\n[1]\r\n--a--',
+    ),
+    ("multipart/form-data; boundary=a", b'--a\r\nContent-Disposition: form-data; name="content"\r\n\r\n\r\n--a--'),
+    ("multipart/form-data; boundary=a", PARTS % (b"[" * 300 + b"]" * 300)),
+    ("multipart/form-data; boundary=a", PARTS % (b"[" * 7000 + b"]" * 7000)),
+    ("multipart/form-data; boundary=a", PARTS % b"no JSON"),
+    ("multipart/form-data; boundary=a", PARTS % (b'"' + b"b" * 20_000 + b'"')),
+    ("multipart/form-data; boundary=a", PARTS.replace(b'name="content"', b'name="content\0"')),
+    ("multipart/form-data; boundary=a", b"--a\r\nA: b\r\n\r\n\r\n" * 20 + PARTS % b"1"),
+]
+
+
+async def test_a_form_without_a_file_is_refused(api: Programs) -> None:
+    for content, body in NO_FILE:
+        headers = {"Authorization": f"Bearer {api.token}", "Content-Type": content}
+        async with api.session.post(f"{api.url}/v1/files", data=body, headers=headers) as response:
+            assert (response.status, (await response.json())["status"]) == (422, 422), content
+        assert api.daemon.console.holdings.uploads.used == 0, content
 
 
 async def test_a_file_is_removed_when_no_prediction_needs_it_any_more(api: Programs) -> None:

@@ -57,29 +57,27 @@ async def test_files_are_there_under_their_hashes(worker: RunningWorker) -> None
         assert (worker.store.root / "files" / f"{blake3(content).hexdigest()}.bin").read_bytes() == content
 
 
-@pytest.mark.parametrize(
-    ("content", "status", "words"),
-    [
-        (b"", 400, "the list of the files does not parse"),
-        (b"{}\n", 400, "the list of the files does not parse"),
-        (body([]), 400, "the request has 0 files; send 1 to 64"),
-        (body([entry(ONE)] * 65), 400, "the request has 65 files; send 1 to 64"),
-        (body([entry(ONE)]), 400, "the files have 3 bytes in the list, but 10 came"),
-        (body([entry(ONE), entry(TWO)], ONE), 400, "the files have 10 bytes in the list, but 3 came"),
-        (body([{**entry(ONE), "size": -3}, entry(TWO)]), 400, '"size" must be the bytes of a file'),
-        (body([{**entry(ONE), "size": 1024 * 1024 + 1}, entry(TWO)]), 400, "send larger ones alone"),
-        (body([{**entry(ONE), "hash": "ab" * 16}, entry(TWO)]), 400, '"hash" must be 64 hex digits'),
-        (body([{**entry(ONE), "ext": "/../x"}, entry(TWO)]), 400, '"ext" must be a dot'),
-        (body([entry(ONE), entry(TWO)], TWO + ONE), 400, "the file's hash is"),
-        (b"x" * (17 * 1024 * 1024), 413, "send large ones alone"),
-    ],
-)
-async def test_what_does_not_fit_is_refused_and_nothing_is_kept(
-    worker: RunningWorker, content: bytes, status: int, words: str
-) -> None:
-    answered, message = await post(worker, content)
-    assert (answered, words in message) == (status, True), message
-    assert list((worker.store.root / "files").iterdir()) == []
+UNFIT: list[tuple[bytes, int, str]] = [
+    (b"", 400, "the list of the files does not parse"),
+    (b"{}\n", 400, "the list of the files does not parse"),
+    (body([]), 400, "the request has 0 files; send 1 to 64"),
+    (body([entry(ONE)] * 65), 400, "the request has 65 files; send 1 to 64"),
+    (body([entry(ONE)]), 400, "the files have 3 bytes in the list, but 10 came"),
+    (body([entry(ONE), entry(TWO)], ONE), 400, "the files have 10 bytes in the list, but 3 came"),
+    (body([{**entry(ONE), "size": -3}, entry(TWO)]), 400, '"size" must be the bytes of a file'),
+    (body([{**entry(ONE), "size": 1024 * 1024 + 1}, entry(TWO)]), 400, "send larger ones alone"),
+    (body([{**entry(ONE), "hash": "ab" * 16}, entry(TWO)]), 400, '"hash" must be 64 hex digits'),
+    (body([{**entry(ONE), "ext": "/../x"}, entry(TWO)]), 400, '"ext" must be a dot'),
+    (body([entry(ONE), entry(TWO)], TWO + ONE), 400, "the file's hash is"),
+    (b"x" * (17 * 1024 * 1024), 413, "send large ones alone"),
+]
+
+
+async def test_what_does_not_fit_is_refused_and_nothing_is_kept(worker: RunningWorker) -> None:
+    for content, status, words in UNFIT:
+        answered, message = await post(worker, content)
+        assert (answered, words in message) == (status, True), message
+        assert list((worker.store.root / "files").iterdir()) == [], content
 
 
 async def test_calls_that_stall_hold_little_memory(tmp_path: Path) -> None:
