@@ -86,7 +86,8 @@ class Keeper:
         """
         key = self.folder / "worker.key"
         key.write_text(self.keys["worker"])
-        engine = command_line([sys.executable, "-c", _JOIN, "{video}", "{audio}", "{output}", str(works), str(self.took)])
+        joins = (_JOIN, "{video}", "{audio}", "{output}", str(works), str(self.took))
+        engine = command_line([sys.executable, "-c", *joins])
         logged = () if log is None else (sys.executable, "-c", _LOGGED, str(log))
         machine = command_line([
             *logged, sys.executable, "-m", "wakestream.adapters.cli", "worker", "--listen", "127.0.0.1:0",
