@@ -5,12 +5,13 @@ from __future__ import annotations
 import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
 
 import pytest
 
 pytest.importorskip("playwright", reason="playwright is not installed: pip install wakestream[browser]")
 
-from playwright.async_api import Page, expect
+from playwright.async_api import CDPSession, Page, expect
 
 from tests.support.browser.actions import drop
 from tests.support.browser.console_scene import House
@@ -64,11 +65,16 @@ async def said(page: Page, text: str) -> None:
     await expect(page.locator(".batch-said")).to_have_text(text)
 
 
+SESSIONS: WeakKeyDictionary[Page, CDPSession] = WeakKeyDictionary()
+"""One for each page: what one session has slowed down, another one does not make fast again."""
+
+
 async def throttle(page: Page, conditions: dict[str, object]) -> None:
     """Change the speed of the page's uploads."""
-    session = await page.context.new_cdp_session(page)
-    await session.send("Network.enable")
-    await session.send("Network.emulateNetworkConditions", conditions)
+    if page not in SESSIONS:
+        SESSIONS[page] = await page.context.new_cdp_session(page)
+        await SESSIONS[page].send("Network.enable")
+    await SESSIONS[page].send("Network.emulateNetworkConditions", conditions)
 
 
 async def test_many_files_become_jobs_that_can_be_changed_before_the_start(home: House, visitor: Visitor) -> None:
@@ -179,6 +185,7 @@ async def test_a_reload_stops_the_copy_and_the_same_file_lets_it_go_on(home: Hou
         page.on("dialog", lambda dialog: dialog.accept())
         await page.reload()
         await expect(page.locator(".card[data-state=stuck]")).to_contain_text("Waiting for a.mp4, a.wav.")
+        await throttle(page, FAST)
         await drop(page, *given)
         await expect(page.locator(".card[data-state=done]")).to_have_count(1)
 
