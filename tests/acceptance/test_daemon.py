@@ -225,7 +225,7 @@ async def test_a_job_that_waits_for_its_turn_is_cancelled_at_once(user: User, pl
 URGENT = (("first", 0), ("next", 0), ("low", -1), ("high", 7))
 
 
-async def test_the_more_urgent_job_has_its_turn_first(user: User, place: Place) -> None:
+async def test_the_more_urgent_job_has_its_turn_first_also_in_a_replay(user: User, place: Place) -> None:
     order: list[str] = []
 
     class Noting(Joining):
@@ -237,17 +237,28 @@ async def test_the_more_urgent_job_has_its_turn_first(user: User, place: Place) 
     engine = Noting(held=True)
     async with place.hub() as hub, place.worker(engine):
         await gpu_online(hub)
-        async with daemon(user, "--max-gpu", "1") as api:
+        async with daemon(user, "--max-gpu", "1", "--record", "night") as api:
             for name, priority in URGENT:
                 video = user.folder / f"{name}.mp4"
                 video.write_text(name)
                 output = str(user.folder / f"{name}.out.mp4")
                 await api.submit(user, name, video=str(video), output=output, priority=priority)
                 await api.until({"first": "running", "next": "note"}.get(name, "queued"), name)
+            await api.submit(user, "same", video=str(video), output=str(user.folder / "same.mp4"))
+            await api.until("note", "same")
             engine.go_on.set()
-            for name, _ in URGENT:
+            for name in (*(name for name, _ in URGENT), "same"):
                 assert (await api.outcome(name))["event"] == "done"
+            api.running.process.terminate()
+            await api.running.ended()
     assert order == ["first", "next", "high", "low"]  # the next one has the GPU already, for its upload
+    await replays(user)
+
+
+async def replays(user: User) -> None:
+    """The recording of the user's daemon replays."""
+    ran = await user.run("replay", "night", "--json")
+    assert (ran.code, [log["result"] for log in ran.events if "log" in log]) == (0, ["same"]), ran.out
 
 
 async def test_the_same_work_is_answered_from_the_existing_result(user: User, place: Place) -> None:
@@ -303,29 +314,6 @@ async def test_the_second_does_the_work_itself_when_the_first_is_cancelled(user:
         assert not user.out.exists()
 
 
-async def test_its_recording_replays_with_the_turns_and_answers_as_they_were(user: User, place: Place) -> None:
-    async with (
-        place.hub(),
-        place.worker(engine := Joining(held=True)),
-        daemon(user, "--record", "night", "--max-gpu", "1") as api,
-    ):
-        for name, priority in URGENT:
-            video = user.folder / f"{name}.mp4"
-            video.write_text(name)
-            output = str(user.folder / f"{name}.out.mp4")
-            await api.submit(user, name, video=str(video), output=output, priority=priority)
-            await api.until({"first": "running", "next": "note"}.get(name, "queued"), name)
-        await api.submit(user, "same", video=str(video), output=str(user.folder / "same.mp4"))
-        await api.until("note", "same")
-        engine.go_on.set()
-        for name in (*(name for name, _ in URGENT), "same"):
-            assert (await api.outcome(name))["event"] == "done"
-        api.running.process.terminate()
-        await api.running.ended()
-    ran = await user.run("replay", "night", "--json")
-    assert (ran.code, [log["result"] for log in ran.events if "log" in log]) == (0, ["same"]), ran.out
-
-
 async def test_the_recording_of_a_restarted_daemon_replays(user: User, place: Place) -> None:
     async with place.hub(), place.worker(engine := Joining(held=True)):
         async with daemon(user) as api:
@@ -340,5 +328,4 @@ async def test_the_recording_of_a_restarted_daemon_replays(user: User, place: Pl
             assert (await api.outcome("open"))["event"] == "done"
             api.running.process.terminate()
             await api.running.ended()
-    ran = await user.run("replay", "night", "--json")
-    assert (ran.code, [log["result"] for log in ran.events if "log" in log]) == (0, ["same"]), ran.out
+    await replays(user)

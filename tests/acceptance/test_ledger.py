@@ -18,7 +18,7 @@ from wakestream.adapters.client.hub_query import ask_hub
 from wakestream.adapters.config.settings import Secret, Settings
 from wakestream.operators.model.events import Done, Job, Outcome
 
-CYCLES = 4
+CYCLES = 3
 DAY = ("--time-zone", "Pacific/Kiritimati")
 
 

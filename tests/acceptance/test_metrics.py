@@ -54,11 +54,11 @@ async def all_at_work(made: House, engine: Joining, webhook: str) -> None:
     await made.begin_daemon(webhook)
 
 
-async def test_a_job_shows_in_the_metrics_of_all_four_programs(user: User, place: Place) -> None:
+async def test_a_job_shows_in_the_metrics_of_all_four_programs_and_no_label_holds_it(user: User, place: Place) -> None:
     async with receiver() as (webhook, news), house(user, place) as made:
         engine = Joining(held=True)
         await all_at_work(made, engine, webhook)
-        await made.submit()
+        await made.submit("job-in-no-label")
         await until(lambda: bool(made.worker.queue.state.busy))
         assert await made.says("worker", "wakestream_worker_rendering") == 1
         assert await made.says("hub", "wakestream_hub_leases", gpu="gpu") == 1
@@ -70,6 +70,9 @@ async def test_a_job_shows_in_the_metrics_of_all_four_programs(user: User, place
         engine.go_on.set()
         await until(lambda: bool(news) and not made.daemon.outbox.state.pending)
         await until(lambda: not made.hub.state.jobs)
+        texts = [await made.scrape(program) for program in made.urls]
+        for secret in ("job-in-no-label", "clip", "speech", "out.mp4", *place.keys.values(), webhook, "whsec"):
+            assert not any(secret in text for text in texts), secret
         daemon, worker, hub = [read(await made.scrape(name)) for name in ("daemon", "worker", "hub")]
         assert daemon["wakestream_daemon_jobs_ended_total"][(("outcome", "done"),)] == 1
         assert daemon["wakestream_daemon_sent_bytes_total"][()] == 7500
@@ -99,17 +102,7 @@ async def test_the_page_names_every_metric_and_no_other(user: User, place: Place
         assert labels == told().get(name, labels), name
 
 
-async def test_no_label_holds_a_job_a_key_or_a_file(user: User, place: Place) -> None:
-    async with receiver() as (webhook, _), house(user, place) as made:
-        await all_at_work(made, Joining(), webhook)
-        await made.submit("job-in-no-label")
-        await until(lambda: made.daemon.outbox.state.jobs["job-in-no-label"].state == "done")
-        texts = [await made.scrape(program) for program in made.urls]
-    for secret in ("job-in-no-label", "clip", "speech", "out.mp4", *place.keys.values(), webhook, "whsec"):
-        assert not any(secret in text for text in texts), secret
-
-
-async def test_waiting_jobs_are_counted_by_what_they_wait_for(user: User, place: Place) -> None:
+async def test_waiting_jobs_are_counted_by_what_they_wait_for_and_their_boot_is_timed(user: User, place: Place) -> None:
     async with house(user, place) as made:
         await made.begin_hub()
         await made.begin_daemon()
@@ -119,14 +112,6 @@ async def test_waiting_jobs_are_counted_by_what_they_wait_for(user: User, place:
         assert await made.says("hub", "wakestream_hub_jobs_waiting", phase="booting") == 0
         assert await made.says("hub", "wakestream_hub_jobs_total", move="queued") == 1
         assert "wakestream_daemon_webhooks_owed" not in read(await made.scrape("daemon"))
-
-
-async def test_a_boot_with_waiting_jobs_is_timed(user: User, place: Place) -> None:
-    async with house(user, place) as made:
-        await made.begin_hub()
-        await made.begin_daemon()
-        await made.submit()
-        await until(lambda: len(made.hub.state.queue) == 1)
         assert await made.says("hub", "wakestream_hub_boot_seconds_count") == 0
         await made.begin_worker(Joining())
         await until(lambda: not made.hub.state.queue)
