@@ -19,7 +19,7 @@ import pytest
 
 from tests.support.power.runpod_api import RunpodWorld
 from tests.support.programs import networks
-from tests.support.programs.client_scene import Running, User
+from tests.support.programs.client_scene import Ran, Running, User
 from tests.support.programs.here import Here
 from tests.support.programs.terminal_scene import plain, terminal
 from wakestream.adapters.cli.setup.files import folder_of, recorded
@@ -213,18 +213,19 @@ async def test_a_hub_with_a_depot_in_one_command_is_run_by_up_and_by_a_service(
     assert (left.code, unit.exists()) == (0, False)
 
 
-async def test_the_certificate_of_another_name_is_not_used(tmp_path: Path) -> None:
+def test_the_certificate_of_another_name_is_not_used(tmp_path: Path, here: Here) -> None:
     machine = Machine(tmp_path / "one")
-    assert (await machine.run("init", "hub", "--public", "https://old.example:8765")).code == 0
-    ran = await machine.run("init", "hub", "--public", "https://new.example:8765")
+    assert here(machine, "init", "hub", "--public", "https://old.example:8765").code == 0
+    ran = here(machine, "init", "hub", "--public", "https://new.example:8765")
     assert (ran.code, "is for old.example, localhost, 127.0.0.1 and not for new.example" in ran.err) == (2, True)
 
 
-async def test_relative_paths_of_a_hub_are_those_of_the_command(tmp_path: Path) -> None:
+def test_relative_paths_of_a_hub_are_those_of_the_command(tmp_path: Path, here: Here) -> None:
     machine = Machine(tmp_path / "one")
     make_certificate(machine.folder / "tls.pem", machine.folder / "tls.key", ["127.0.0.1"])
     given = ("--tls-cert", "tls.pem", "--tls-key", "tls.key", "--state", "hub state", "--folder", "conf")
-    ran = await machine.does("init", "hub", "--public", "https://127.0.0.1:8765", *given)
+    ran = here(machine, "init", "hub", "--public", "https://127.0.0.1:8765", *given)
+    assert ran.code == 0, ran
     found = load({}, folder=machine.folder / "conf" / "hub")
     assert (found.tls_cert, found.tls_key) == (machine.folder / "tls.pem", machine.folder / "tls.key")
     setup = recorded(machine.folder / "conf" / "hub")
@@ -233,25 +234,25 @@ async def test_relative_paths_of_a_hub_are_those_of_the_command(tmp_path: Path) 
     assert "start it: wakestream up --folder conf" in ran.out
 
 
-async def test_init_again_changes_nothing_and_the_files_of_others_stay(tmp_path: Path) -> None:
+def test_init_again_changes_nothing_and_the_files_of_others_stay(tmp_path: Path, here: Here) -> None:
     machine = Machine(tmp_path / "one")
-    first = await machine.run("init", "hub", "--public", "https://hub.example:8765")
+    first = here(machine, "init", "hub", "--public", "https://hub.example:8765")
     settings = tmp_path / "one" / "config" / "hub" / "wakestream.toml"
     before = settings.read_bytes()
-    again = await machine.run("init", "hub", "--public", "https://hub.example:8765")
+    again = here(machine, "init", "hub", "--public", "https://hub.example:8765")
     assert (first.code, again.code) == (0, 0), again.err
     assert f"kept {settings}, nothing changed" in again.out
     assert settings.read_bytes() == before
     assert code_for("worker", first.out) != code_for("worker", again.out)
     for _ in range(2):
-        assert (await machine.run("init", "client")).code == 0
-    licenses = await machine.run("license", "list", "--json")
+        assert here(machine, "init", "client").code == 0
+    licenses = here(machine, "license", "list", "--json")
     assert [one["role"] for one in map(json.loads, licenses.out.splitlines())] == ["client"]
     (tmp_path / "one" / "config" / "wakestream.toml").write_text('hub = "wss://mine.example"\n')
-    refused = await machine.run("init", "client")
+    refused = here(machine, "init", "client")
     assert refused.code != 0
     assert "is there already, and set-up did not write it" in refused.err
-    left = await machine.run("leave", "client")
+    left = here(machine, "leave", "client")
     assert "it was changed since" in left.out
     assert (tmp_path / "one" / "config" / "wakestream.toml").exists()
 
@@ -264,49 +265,57 @@ async def hub_of(server: Machine, port: int) -> AsyncIterator[str]:
         yield f"127.0.0.1:{port}"
 
 
-async def invited(server: Machine, role: str) -> str:
-    return str(json.loads((await server.run("invite", role, "--json")).out)["code"])
+async def invited(server: Machine, role: str, *flags: str) -> str:
+    return str(json.loads((await server.run("invite", role, *flags, "--json")).out)["code"])
 
 
-async def test_a_file_in_the_way_is_reported_before_the_code_is_used_up(
-    machines: tuple[Machine, Machine, Machine], unused_tcp_port: int
+async def test_a_join_that_cannot_be_is_refused_before_its_code_is_used_up(
+    machines: tuple[Machine, Machine, Machine], here: Here, unused_tcp_port: int
 ) -> None:
-    server, _, pc = machines
+    server, gpu, pc = machines
     mine = pc.folder / "config" / "wakestream.toml"
     mine.parent.mkdir()
     mine.write_text('hub = "wss://mine.example"\n')
     async with hub_of(server, unused_tcp_port) as hub:
+
+        async def join(machine: Machine, code: str, *flags: str) -> Ran:
+            return await asyncio.to_thread(here, machine, "join", hub, code, *flags)
+
         code = await invited(server, "client")
-        refused = await pc.run("join", hub, code)
-        assert refused.code != 0
-        assert f"{mine} is there already" in refused.err
+        refused = await join(pc, code)
+        assert (refused.code != 0, f"{mine} is there already" in refused.err) == (True, True), refused
         mine.unlink()
-        assert (await pc.run("join", hub, code)).code == 0
+        wrong = await join(gpu, code, "--gpu", "studio")
+        assert (wrong.code, "a client has no --gpu" in wrong.err) == (2, True), wrong
+        assert gpu.files() == set()
+        assert (await join(pc, code)).code == 0
+        code = await invited(server, "worker", "--gpu", "studio")
+        wrong = await join(gpu, code, "--gpu", "attic")
+        assert (wrong.code, "this code is for the GPU studio, not attic" in wrong.err) == (2, True), wrong
+        assert gpu.files() == set()
+        assert (await join(gpu, code)).code == 0
+        assert load({}, folder=gpu.folder / "config" / "worker").gpu == "studio"
+        again = await join(gpu, code)
+        used = "has used this code before, as a worker; nothing was changed"
+        assert (again.code != 0, used in again.err) == (True, True), again
 
 
-async def test_leave_keeps_a_file_of_secrets_that_set_up_did_not_write(
+async def test_an_admin_code_sets_a_pc_up_and_leave_keeps_secrets_that_set_up_did_not_write(
     machines: tuple[Machine, Machine, Machine], unused_tcp_port: int
 ) -> None:
-    server, gpu, _ = machines
+    server, gpu, pc = machines
     own = gpu.folder / "config" / "worker" / ".env"
     own.parent.mkdir(parents=True)
     own.write_text("HEYGEM_API_SECRET=my-own-secret-0123456789\n")
     async with hub_of(server, unused_tcp_port) as hub:
         assert (await gpu.run("join", hub, await invited(server, "worker"), "--gpu", "studio")).code == 0
-    assert (await gpu.run("leave", "worker")).code == 0
-    assert own.read_text() == "HEYGEM_API_SECRET=my-own-secret-0123456789\n"
-
-
-async def test_an_admin_code_sets_a_pc_up_and_its_key_is_in_no_message(
-    machines: tuple[Machine, Machine, Machine], unused_tcp_port: int
-) -> None:
-    server, _, pc = machines
-    async with hub_of(server, unused_tcp_port) as hub:
         ran = await pc.run("join", hub, await invited(server, "admin"))
         key = (pc.folder / "config" / "wakestream.key").read_text().strip()
         assert (ran.code, key in ran.out + ran.err) == (0, False), ran.err
         asked = await pc.run("top", "--once")
         assert "connected: clients 1" in asked.out, asked  # only admins are told
+    assert (await gpu.run("leave", "worker")).code == 0
+    assert own.read_text() == "HEYGEM_API_SECRET=my-own-secret-0123456789\n"
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there are no pseudo-terminals there")
@@ -327,36 +336,6 @@ async def test_join_offers_the_daemon_as_a_service_and_an_entry_of_the_start_men
     if wanted:
         assert "systemctl --user enable --now wakestream-client" in plain(said)
         assert '"console" "--open"' in entry.read_text()
-
-
-async def test_flags_of_another_role_are_refused_before_the_code_is_used_up(
-    machines: tuple[Machine, Machine, Machine], unused_tcp_port: int
-) -> None:
-    server, gpu, pc = machines
-    async with hub_of(server, unused_tcp_port) as hub:
-        code = await invited(server, "client")
-        wrong = await gpu.run("join", hub, code, "--gpu", "studio")
-        assert (wrong.code, "a client has no --gpu" in wrong.err) == (2, True), wrong
-        assert gpu.files() == set()
-        assert (await pc.run("join", hub, code)).code == 0
-
-
-async def test_a_code_for_another_gpu_is_refused_before_it_is_used_up_and_afterwards_it_says_so(
-    machines: tuple[Machine, Machine, Machine], unused_tcp_port: int
-) -> None:
-    server, gpu, _ = machines
-    async with hub_of(server, unused_tcp_port) as hub:
-        code = str(json.loads((await server.run("invite", "worker", "--gpu", "studio", "--json")).out)["code"])
-        wrong = await gpu.run("join", hub, code, "--gpu", "attic")
-        assert (wrong.code, "this code is for the GPU studio, not attic" in wrong.err) == (2, True), wrong
-        assert gpu.files() == set()
-        assert (await gpu.run("join", hub, code)).code == 0
-        assert load({}, folder=gpu.folder / "config" / "worker").gpu == "studio"
-        again = await gpu.run("join", hub, code)
-        assert (again.code != 0, "has used this code before, as a worker; nothing was changed" in again.err) == (
-            True,
-            True,
-        )
 
 
 @pytest.mark.parametrize("open_", [True, False])
