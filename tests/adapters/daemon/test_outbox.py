@@ -1,7 +1,7 @@
 """The outbox at work, on a journal that has its moods: nothing is promised that was not kept."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -121,45 +121,44 @@ class Desk:
 
 
 @pytest.fixture
-async def desk() -> Desk:
-    return Desk()
+async def desk() -> AsyncIterator[Desk]:
+    desk = Desk()
+    async with desk.serving():
+        yield desk
 
 
 async def test_a_job_is_stored_before_the_reply_and_its_end_before_it_is_sent(desk: Desk) -> None:
-    async with desk.serving():
-        assert (await desk.submit()).status == 201
-        assert [type(fact) for fact in desk.journal.read()] == [f.JobAccepted]
-        hearing = asyncio.create_task(desk.hears("failed"))
-        await asyncio.sleep(0)
-        desk.jobs.shown["a"](e.Failed("no"))
-        assert desk.ended == []
-        await hearing
-        assert isinstance(desk.journal.read()[-1], f.JobEnded)
-        assert desk.ended == ["a"]
+    assert (await desk.submit()).status == 201
+    assert [type(fact) for fact in desk.journal.read()] == [f.JobAccepted]
+    hearing = asyncio.create_task(desk.hears("failed"))
+    await asyncio.sleep(0)
+    desk.jobs.shown["a"](e.Failed("no"))
+    assert desk.ended == []
+    await hearing
+    assert isinstance(desk.journal.read()[-1], f.JobEnded)
+    assert desk.ended == ["a"]
 
 
 async def test_with_a_full_disk_a_job_is_refused_and_forgotten_and_the_next_is_taken_when_there_is_room(
     desk: Desk,
 ) -> None:
-    async with desk.serving():
-        desk.journal.mood = NoSpace("the disk is full")
-        answer = await desk.submit()
-        assert (answer.status, answer.code, answer.reason) == (507, "no_space", "the disk is full")
-        assert desk.state == OutboxState()
-        assert desk.jobs.shown == {}
-        desk.journal.mood = None
-        assert (await desk.submit()).status == 201
-        assert list(outbox.DECIDER.recover(desk.journal.read()).jobs) == ["a"]
+    desk.journal.mood = NoSpace("the disk is full")
+    answer = await desk.submit()
+    assert (answer.status, answer.code, answer.reason) == (507, "no_space", "the disk is full")
+    assert desk.state == OutboxState()
+    assert desk.jobs.shown == {}
+    desk.journal.mood = None
+    assert (await desk.submit()).status == 201
+    assert list(outbox.DECIDER.recover(desk.journal.read()).jobs) == ["a"]
 
 
 async def test_jobs_refused_on_a_full_disk_are_not_stored_later(desk: Desk) -> None:
-    async with desk.serving():
-        desk.journal.mood = NoSpace("the disk is full")
-        for number in range(20):
-            assert (await desk.submit(f"job-{number}")).status == 507
-        desk.journal.mood = None
-        await desk.submit("a")
-        assert [(type(fact), fact.job) for fact in desk.journal.read()] == [(f.JobAccepted, "a")]
+    desk.journal.mood = NoSpace("the disk is full")
+    for number in range(20):
+        assert (await desk.submit(f"job-{number}")).status == 507
+    desk.journal.mood = None
+    await desk.submit("a")
+    assert [(type(fact), fact.job) for fact in desk.journal.read()] == [(f.JobAccepted, "a")]
 
 
 async def test_an_old_job_that_made_room_for_a_refused_one_of_its_name_stays_forgotten(
@@ -183,24 +182,24 @@ async def test_an_end_is_sent_once_the_full_disk_has_space(desk: Desk, monkeypat
     monkeypatch.setattr(decider_runner, "RETRY_AFTER", 0.01)
     complaints = list[str]()
     listening = logger.add(lambda line: complaints.append(str(line)), level="ERROR")
-    async with desk.serving():
-        await desk.submit()
-        desk.journal.mood = NoSpace("the disk is full")
-        desk.jobs.shown["a"](e.Done(Path("/out/a.mp4"), 3))
-        hearing = asyncio.create_task(desk.hears("done"))
-        assert (await desk.outbox.cancel("a")).status in (202, 409)
-        assert (desk.ended, hearing.done()) == ([], False)
-        for _ in range(3):
-            assert (await desk.submit("b")).status == 507
-        logger.remove(listening)
-        assert len(complaints) == 1
-        desk.journal.mood = None
-        await hearing
-        assert outbox.DECIDER.recover(desk.journal.read()) == desk.state
-        assert desk.state.jobs["a"].state == "done"
+    await desk.submit()
+    desk.journal.mood = NoSpace("the disk is full")
+    desk.jobs.shown["a"](e.Done(Path("/out/a.mp4"), 3))
+    hearing = asyncio.create_task(desk.hears("done"))
+    assert (await desk.outbox.cancel("a")).status in (202, 409)
+    assert (desk.ended, hearing.done()) == ([], False)
+    for _ in range(3):
+        assert (await desk.submit("b")).status == 507
+    logger.remove(listening)
+    assert len(complaints) == 1
+    desk.journal.mood = None
+    await hearing
+    assert outbox.DECIDER.recover(desk.journal.read()) == desk.state
+    assert desk.state.jobs["a"].state == "done"
 
 
-async def test_the_log_tells_of_each_job_that_it_was_taken_and_how_it_ended(desk: Desk) -> None:
+async def test_the_log_tells_of_each_job_that_it_was_taken_and_how_it_ended() -> None:
+    desk = Desk()
     with logged("DEBUG", "{level} {extra[job]} {message}") as lines:
         ends = {
             "a": e.Done(Path("/out/a.mp4"), 3),
@@ -236,23 +235,20 @@ async def until_it_ends(desk: Desk, fault: Callable[[], object], asked: list[asy
         await asyncio.Event().wait()
 
 
-async def test_a_broken_journal_ends_the_program_and_all_pending_replies(desk: Desk) -> None:
-    asked: list[asyncio.Task[f.Answer]] = []
-    with pytest.raises(JournalError, match="broken"):
-        await until_it_ends(desk, lambda: setattr(desk.journal, "mood", JournalError("broken")), asked)
-    assert (await asked[0]).status == 503
-    assert (await desk.submit("c")).status == 503
-
-
-async def test_an_internal_error_ends_the_program_and_all_pending_replies(
-    desk: Desk, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("fault", ["broken", "ZeroDivisionError"])
+async def test_a_broken_journal_or_an_internal_error_ends_the_program_and_all_pending_replies(
+    monkeypatch: pytest.MonkeyPatch, fault: str
 ) -> None:
     def breaks(*_: Any) -> None:
         raise ZeroDivisionError
 
-    asked: list[asyncio.Task[f.Answer]] = []
-    with pytest.raises(JournalError, match="ZeroDivisionError"):
-        await until_it_ends(desk, lambda: monkeypatch.setattr(outbox.DECIDER, "step", breaks), asked)
+    desk, asked = Desk(), list[asyncio.Task[f.Answer]]()
+    faults = {
+        "broken": lambda: setattr(desk.journal, "mood", JournalError("broken")),
+        "ZeroDivisionError": lambda: monkeypatch.setattr(outbox.DECIDER, "step", breaks),
+    }
+    with pytest.raises(JournalError, match=fault):
+        await until_it_ends(desk, faults[fault], asked)
     assert (await asked[0]).status == 503
     assert (await desk.submit("c")).status == 503
 
@@ -264,18 +260,18 @@ async def test_a_job_that_fails_to_start_fails_alone(desk: Desk) -> None:
         return start(job, show) if job.id != "a" else cast("asyncio.Future[Any]", 1 // 0)
 
     desk.jobs.start = breaks  # type: ignore[method-assign]
-    async with desk.serving():
-        hearing = asyncio.create_task(desk.hears("failed"))
-        await asyncio.sleep(0)
-        await desk.outbox.submit(submitting(0, "a", {"video": LOOK, "audio": LOOK}, {"video": "/out/a.mp4"}))
-        await hearing
-        ended = desk.state.jobs["a"].ended
-        assert ended is not None
-        assert ended.code == "internal"
-        await desk.submit("b")
+    hearing = asyncio.create_task(desk.hears("failed"))
+    await asyncio.sleep(0)
+    await desk.outbox.submit(submitting(0, "a", {"video": LOOK, "audio": LOOK}, {"video": "/out/a.mp4"}))
+    await hearing
+    ended = desk.state.jobs["a"].ended
+    assert ended is not None
+    assert ended.code == "internal"
+    await desk.submit("b")
 
 
-async def test_requests_during_the_stop_are_answered(desk: Desk) -> None:
+async def test_requests_during_the_stop_are_answered() -> None:
+    desk = Desk()
     async with desk.serving():
         asked = asyncio.create_task(desk.submit())
         await asyncio.sleep(0)
@@ -284,15 +280,14 @@ async def test_requests_during_the_stop_are_answered(desk: Desk) -> None:
 
 
 async def test_an_exception_in_a_pipeline_fails_the_job(desk: Desk) -> None:
-    async with desk.serving():
-        await desk.submit()
-        hearing = asyncio.create_task(desk.hears("failed"))
-        await asyncio.sleep(0)
-        desk.jobs.futures["a"].set_exception(ValueError("oops"))
-        await hearing
-        ended = desk.state.jobs["a"].ended
-        assert ended is not None
-        assert (ended.code, "oops" in ended.why) == ("internal", True)
+    await desk.submit()
+    hearing = asyncio.create_task(desk.hears("failed"))
+    await asyncio.sleep(0)
+    desk.jobs.futures["a"].set_exception(ValueError("oops"))
+    await hearing
+    ended = desk.state.jobs["a"].ended
+    assert ended is not None
+    assert (ended.code, "oops" in ended.why) == ("internal", True)
 
 
 async def test_many_at_once_share_their_commits(desk: Desk) -> None:
@@ -304,8 +299,7 @@ async def test_many_at_once_share_their_commits(desk: Desk) -> None:
         await append(facts)
 
     desk.journal.append = counted  # type: ignore[method-assign]
-    async with desk.serving():
-        answers = await asyncio.gather(*(desk.submit(f"job-{n}") for n in range(400)))
+    answers = await asyncio.gather(*(desk.submit(f"job-{n}") for n in range(400)))
     assert {answer.status for answer in answers} == {201}
     assert sum(appended) == 400
     assert len(appended) < 10
@@ -399,52 +393,49 @@ async def test_a_webhook_is_sent_after_its_fact_is_stored(desk: Desk, monkeypatc
     desk.state.webhook = True
     told: list[WebhookOwed] = []
     desk.outbox.on_webhook = told.append
-    async with desk.serving():
-        await desk.submit()
-        desk.journal.mood = NoSpace("the disk is full")
-        desk.jobs.shown["a"](e.Failed("no"))
-        hearing = asyncio.create_task(desk.hears("failed"))
-        assert (await desk.outbox.cancel("a")).status in (202, 409)
-        assert told == []
-        desk.journal.mood = None
-        await hearing
-        (owed,) = told
-        assert list(outbox.DECIDER.recover(desk.journal.read()).pending.values()) == [owed]
-        desk.outbox.settle(WebhookSettled(owed.delivery))
-        while desk.state.pending:  # noqa: ASYNC110 - no event announces it
-            await asyncio.sleep(0)
+    await desk.submit()
+    desk.journal.mood = NoSpace("the disk is full")
+    desk.jobs.shown["a"](e.Failed("no"))
+    hearing = asyncio.create_task(desk.hears("failed"))
+    assert (await desk.outbox.cancel("a")).status in (202, 409)
+    assert told == []
+    desk.journal.mood = None
+    await hearing
+    (owed,) = told
+    assert list(outbox.DECIDER.recover(desk.journal.read()).pending.values()) == [owed]
+    desk.outbox.settle(WebhookSettled(owed.delivery))
+    while desk.state.pending:  # noqa: ASYNC110 - no event announces it
+        await asyncio.sleep(0)
 
 
 async def test_a_move_is_stored_before_the_answer_and_told_to_the_pipelines_and_the_pages(desk: Desk) -> None:
     told = list[str]()
     desk.outbox.on_moved = told.append
-    async with desk.serving():
-        for job in "abc":
-            await desk.submit(job)
-        answer = await desk.outbox.move("c", "b")
-        assert (answer.status, desk.jobs.moves, told) == (200, [("c", "b", 0)], ["c"])
-        assert desk.journal.read()[-1] == f.JobMoved("c", "b", 0, 5.0)
-        assert (await desk.outbox.move("a", first=True)).status == 200
-        assert (await desk.outbox.move("b")).status == 200
-        assert desk.jobs.moves[1:] == [("a", "c", 0), ("b", "", 0)]
-        desk.jobs.shown["a"](e.Submitted(e.Online("http://gpu"), "task-1"))
-        await desk.outbox.cancel("b")
-        answers = [await desk.outbox.move(job, first=True) for job in ("a", "b", "x")]
-        assert [(one.status, one.code) for one in answers] == [
-            (409, "not_movable"), (409, "not_movable"), (404, "unknown_job"),
-        ]  # fmt: skip
-        assert (len(desk.jobs.moves), told) == (3, ["c", "a", "b"])
+    for job in "abc":
+        await desk.submit(job)
+    answer = await desk.outbox.move("c", "b")
+    assert (answer.status, desk.jobs.moves, told) == (200, [("c", "b", 0)], ["c"])
+    assert desk.journal.read()[-1] == f.JobMoved("c", "b", 0, 5.0)
+    assert (await desk.outbox.move("a", first=True)).status == 200
+    assert (await desk.outbox.move("b")).status == 200
+    assert desk.jobs.moves[1:] == [("a", "c", 0), ("b", "", 0)]
+    desk.jobs.shown["a"](e.Submitted(e.Online("http://gpu"), "task-1"))
+    await desk.outbox.cancel("b")
+    answers = [await desk.outbox.move(job, first=True) for job in ("a", "b", "x")]
+    assert [(one.status, one.code) for one in answers] == [
+        (409, "not_movable"), (409, "not_movable"), (404, "unknown_job"),
+    ]  # fmt: skip
+    assert (len(desk.jobs.moves), told) == (3, ["c", "a", "b"])
 
 
 async def test_two_pages_that_move_at_once_leave_one_order(desk: Desk) -> None:
-    async with desk.serving():
-        for job in "abcd":
-            await desk.submit(job)
-        moves = (("d", "a"), ("a", "d"), ("c", "a"), ("d", ""))
-        answers = await asyncio.gather(*(desk.outbox.move(*move) for move in moves))
-        assert {one.status for one in answers} == {200}
-        assert desk.state.in_turn() == ["c", "a", "b", "d"]
-        assert outbox.DECIDER.recover(desk.journal.read()).in_turn() == ["c", "a", "b", "d"]
+    for job in "abcd":
+        await desk.submit(job)
+    moves = (("d", "a"), ("a", "d"), ("c", "a"), ("d", ""))
+    answers = await asyncio.gather(*(desk.outbox.move(*move) for move in moves))
+    assert {one.status for one in answers} == {200}
+    assert desk.state.in_turn() == ["c", "a", "b", "d"]
+    assert outbox.DECIDER.recover(desk.journal.read()).in_turn() == ["c", "a", "b", "d"]
 
 
 async def test_a_moved_job_that_starts_later_gets_its_place_then() -> None:
@@ -474,17 +465,16 @@ async def test_a_job_of_a_chain_keeps_its_place_behind_the_job_that_it_waits_for
 
 
 async def test_a_chain_that_is_submitted_after_a_move_keeps_its_place_too(desk: Desk) -> None:
-    async with desk.serving():
-        await desk.submit("a")
-        await desk.submit("d")
-        await desk.outbox.move("d", "a")
-        held = submitting(0, "b", {"video": LOOK, "audio": LOOK}, {"video": "/out/b.mp4"}, after=("a",))
-        assert (await desk.outbox.submit(held)).status == 201
-        await desk.submit("c")
-        desk.jobs.moves.clear()
-        desk.jobs.shown["a"](e.Done(Path("/out/a.mp4"), 3))
-        await desk.begun("b")
-        assert desk.jobs.moves == [("b", "c", 0)]
+    await desk.submit("a")
+    await desk.submit("d")
+    await desk.outbox.move("d", "a")
+    held = submitting(0, "b", {"video": LOOK, "audio": LOOK}, {"video": "/out/b.mp4"}, after=("a",))
+    assert (await desk.outbox.submit(held)).status == 201
+    await desk.submit("c")
+    desk.jobs.moves.clear()
+    desk.jobs.shown["a"](e.Done(Path("/out/a.mp4"), 3))
+    await desk.begun("b")
+    assert desk.jobs.moves == [("b", "c", 0)]
 
 
 @pytest.mark.parametrize("when", ["before", "meanwhile"])
@@ -508,12 +498,11 @@ async def test_of_two_thousand_jobs_the_order_is_told_once_when_all_have_started
 
 async def test_with_a_full_disk_a_move_happens_and_is_stored_later(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(decider_runner, "RETRY_AFTER", 0.0)
-    async with desk.serving():
-        for job in "ab":
-            await desk.submit(job)
-        desk.journal.mood = NoSpace("the disk is full")
-        assert (await desk.outbox.move("b", first=True)).status == 200
-        assert desk.jobs.moves == [("b", "a", 0)]
-        desk.journal.mood = None
-        await desk.submit("c")
-        assert outbox.DECIDER.recover(desk.journal.read()).in_turn() == ["b", "a", "c"]
+    for job in "ab":
+        await desk.submit(job)
+    desk.journal.mood = NoSpace("the disk is full")
+    assert (await desk.outbox.move("b", first=True)).status == 200
+    assert desk.jobs.moves == [("b", "a", 0)]
+    desk.journal.mood = None
+    await desk.submit("c")
+    assert outbox.DECIDER.recover(desk.journal.read()).in_turn() == ["b", "a", "c"]

@@ -146,147 +146,148 @@ async def desk(
         await desk.close()
 
 
-async def test_a_job_is_fetched_rendered_and_delivered_without_its_client(tmp_path: Path, bucket: NastyBucket) -> None:
-    async with desk(tmp_path, bucket, gate=False) as here:
-        bucket.gate.clear()
-        here.fetch()
-        await here.until(lambda: "fetch" in here.steps() and here.transfers.open)  # the machine is in use
-        bucket.gate.set()
-        await here.until(lambda: "render" in here.steps())
-        here.engine.gate.set()
-        await here.delivered()
-        assert here.steps()[:1] == ["fetch"]
-        (task,) = here.queue.state.tasks.values()
-        assert (task.owners, task.status) == ({("r1", LICENSE)}, "done")
-        assert here.queue.state.has(LICENSE, *FILES.values())
-        (offer,) = here.link.of(d.DepotOffer)
-        assert offer.files == (d.DepotFile(name="video", blake3=FILM, ext=".mp4", size=4),)
-        assert here.transfers.moved == {"fetched": sum(map(len, CONTENT.values())), "delivered": 4}
-        assert (await here.ended()).task_id == task.id
-        await here.until(lambda: not here.hub.depot.of(LICENSE))
-
-
-async def test_four_files_are_fetched_at_once_while_another_task_renders(tmp_path: Path, bucket: NastyBucket) -> None:
-    async with desk(tmp_path, bucket, gate=False) as here:
-        here.fetch("first")
-        await here.until(lambda: here.statuses() == ["running"])
-        bucket.gate.clear()
-        bucket.most = 0
-        for job in "abc":  # of three licenses: each shows its own files
-            here.fetch(job, job)
-        await here.until(
-            lambda: bucket.running == 2
-        )  # they have the same two files, which are fetched one after the other
-        contents = [os.urandom(10) for _ in range(6)]
-        bucket.kept |= {named(content): content for content in contents}
-        for video, audio in zip(contents[::2], contents[1::2], strict=True):
-            files = tuple(
-                here.place(d.DepotFile(name=name, blake3=named(content), ext=EXT[name], size=10))
-                for name, content in (("video", video), ("audio", audio))
-            )
-            payload = {"video_hash": files[0].blake3, "audio_hash": files[1].blake3}
-            here.fetch(named(video), files=files, payload=payload)
-        await here.until(lambda: bucket.running == 4)
-        bucket.gate.set()
-        await here.until(lambda: len(here.queue.state.tasks) == 4)
-        assert bucket.most == 4
-        assert "running" in here.statuses()
-
-
-async def test_several_jobs_fetch_a_common_file_once(tmp_path: Path, bucket: NastyBucket) -> None:
+@pytest.fixture
+async def here(tmp_path: Path, bucket: NastyBucket) -> AsyncIterator[Desk]:
     async with desk(tmp_path, bucket) as here:
-        bucket.gate.clear()
-        here.fetch("r1")
-        here.fetch("r2")
-        here.fetch("r2")  # the hub repeats it
-        await here.until(lambda: bucket.running == 2)
-        bucket.gate.set()
-        await here.delivered("r1", "r2")
-        assert len(here.asked("GET")) == 2
-        assert here.engine.runs == 1
+        yield here
 
 
-async def test_a_file_of_another_license_is_fetched_for_this_one_too(tmp_path: Path, bucket: NastyBucket) -> None:
-    async with desk(tmp_path, bucket) as here:
-        here.fetch("r1", "rich")
-        await here.delivered("r1")
-        bucket.faults.append(bucket.lies)
-        here.fetch("r2", "thief")  # a bucket may have other bytes under the name of a file that the thief knows
-        await here.delivered("r2")
-        assert len(here.asked("GET")) == 5
+@pytest.fixture
+async def gated(tmp_path: Path, bucket: NastyBucket) -> AsyncIterator[Desk]:
+    """A worker whose engine waits for its gate."""
+    async with desk(tmp_path, bucket, gate=False) as gated:
+        yield gated
+
+
+async def test_a_job_is_fetched_rendered_and_delivered_without_its_client(gated: Desk, bucket: NastyBucket) -> None:
+    bucket.gate.clear()
+    gated.fetch()
+    await gated.until(lambda: "fetch" in gated.steps() and gated.transfers.open)  # the machine is in use
+    bucket.gate.set()
+    await gated.until(lambda: "render" in gated.steps())
+    gated.engine.gate.set()
+    await gated.delivered()
+    assert gated.steps()[:1] == ["fetch"]
+    (task,) = gated.queue.state.tasks.values()
+    assert (task.owners, task.status) == ({("r1", LICENSE)}, "done")
+    assert gated.queue.state.has(LICENSE, *FILES.values())
+    (offer,) = gated.link.of(d.DepotOffer)
+    assert offer.files == (d.DepotFile(name="video", blake3=FILM, ext=".mp4", size=4),)
+    assert gated.transfers.moved == {"fetched": sum(map(len, CONTENT.values())), "delivered": 4}
+    assert (await gated.ended()).task_id == task.id
+    await gated.until(lambda: not gated.hub.depot.of(LICENSE))
+
+
+async def test_four_files_are_fetched_at_once_while_another_task_renders(gated: Desk, bucket: NastyBucket) -> None:
+    gated.fetch("first")
+    await gated.until(lambda: gated.statuses() == ["running"])
+    bucket.gate.clear()
+    bucket.most = 0
+    for job in "abc":  # of three licenses: each shows its own files
+        gated.fetch(job, job)
+    await gated.until(
+        lambda: bucket.running == 2
+    )  # they have the same two files, which are fetched one after the other
+    contents = [os.urandom(10) for _ in range(6)]
+    bucket.kept |= {named(content): content for content in contents}
+    for video, audio in zip(contents[::2], contents[1::2], strict=True):
+        files = tuple(
+            gated.place(d.DepotFile(name=name, blake3=named(content), ext=EXT[name], size=10))
+            for name, content in (("video", video), ("audio", audio))
+        )
+        payload = {"video_hash": files[0].blake3, "audio_hash": files[1].blake3}
+        gated.fetch(named(video), files=files, payload=payload)
+    await gated.until(lambda: bucket.running == 4)
+    bucket.gate.set()
+    await gated.until(lambda: len(gated.queue.state.tasks) == 4)
+    assert bucket.most == 4
+    assert "running" in gated.statuses()
+
+
+async def test_several_jobs_fetch_a_common_file_once(here: Desk, bucket: NastyBucket) -> None:
+    bucket.gate.clear()
+    here.fetch("r1")
+    here.fetch("r2")
+    here.fetch("r2")  # the hub repeats it
+    await here.until(lambda: bucket.running == 2)
+    bucket.gate.set()
+    await here.delivered("r1", "r2")
+    assert len(here.asked("GET")) == 2
+    assert here.engine.runs == 1
+
+
+async def test_a_file_of_another_license_is_fetched_for_this_one_too(here: Desk, bucket: NastyBucket) -> None:
+    here.fetch("r1", "rich")
+    await here.delivered("r1")
+    bucket.faults.append(bucket.lies)
+    here.fetch("r2", "thief")  # a bucket may have other bytes under the name of a file that the thief knows
+    await here.delivered("r2")
+    assert len(here.asked("GET")) == 5
 
 
 @pytest.mark.parametrize("expires", [False, True])
 async def test_a_fetch_that_was_cut_goes_on_behind_the_last_byte_also_if_its_link_expired(
-    tmp_path: Path, bucket: NastyBucket, expires: bool
+    here: Desk, bucket: NastyBucket, expires: bool
 ) -> None:
-    async with desk(tmp_path, bucket) as here:
-        bucket.faults += [bucket.cut, bucket.cut]
-        bucket.first = 2 if expires else bucket.first
-        here.fetch()
-        await here.delivered()
-        assert any(ranged for ranged in here.asked("GET", FILES["video"].hash))
+    bucket.faults += [bucket.cut, bucket.cut]
+    bucket.first = 2 if expires else bucket.first
+    here.fetch()
+    await here.delivered()
+    assert any(ranged for ranged in here.asked("GET", FILES["video"].hash))
 
 
-async def test_a_depot_that_ignores_ranges_sends_the_file_once_more(tmp_path: Path, bucket: NastyBucket) -> None:
-    async with desk(tmp_path, bucket) as here:
-        bucket.faults += [bucket.cut, bucket.cut, bucket.ignores_ranges, bucket.ignores_ranges]
-        here.fetch()
-        await here.delivered()
+async def test_a_depot_that_ignores_ranges_sends_the_file_once_more(here: Desk, bucket: NastyBucket) -> None:
+    bucket.faults += [bucket.cut, bucket.cut, bucket.ignores_ranges, bucket.ignores_ranges]
+    here.fetch()
+    await here.delivered()
 
 
-async def test_an_overloaded_depot_is_asked_again_with_fresh_links(tmp_path: Path, bucket: NastyBucket) -> None:
-    async with desk(tmp_path, bucket) as here:
-        bucket.faults += [bucket.slow_down] * 5
-        here.fetch()
-        await here.delivered()
-        assert here.version > 1
+async def test_an_overloaded_depot_is_asked_again_with_fresh_links(here: Desk, bucket: NastyBucket) -> None:
+    bucket.faults += [bucket.slow_down] * 5
+    here.fetch()
+    await here.delivered()
+    assert here.version > 1
 
 
 async def test_other_bytes_than_named_are_fetched_once_more_and_then_the_file_is_lost(
-    tmp_path: Path, bucket: NastyBucket
+    here: Desk, bucket: NastyBucket
 ) -> None:
-    async with desk(tmp_path, bucket) as here:
-        bucket.kept[FILES["video"].hash] = CONTENT["video"][::-1]
-        here.fetch()
-        end = await here.ended()
-        assert end.code == depot_work.GONE
-        assert "'video'" in (end.reason or "")
-        assert [file.blake3 for file in end.files] == [FILES["video"].hash]
-        assert len(here.asked("GET", FILES["video"].hash)) == 2
-        assert not here.store.has(FILES["video"])
-        assert not here.queue.state.has(LICENSE, FILES["video"])
+    bucket.kept[FILES["video"].hash] = CONTENT["video"][::-1]
+    here.fetch()
+    end = await here.ended()
+    assert end.code == depot_work.GONE
+    assert "'video'" in (end.reason or "")
+    assert [file.blake3 for file in end.files] == [FILES["video"].hash]
+    assert len(here.asked("GET", FILES["video"].hash)) == 2
+    assert not here.store.has(FILES["video"])
+    assert not here.queue.state.has(LICENSE, FILES["video"])
 
 
 async def test_a_file_that_the_depot_lacks_is_asked_for_as_long_as_the_hub_wants_the_job(
-    tmp_path: Path, bucket: NastyBucket
+    here: Desk, bucket: NastyBucket
 ) -> None:
     audio = FILES["audio"].hash
-    async with desk(tmp_path, bucket) as here:
-        del bucket.kept[audio]
-        here.fetch()
-        await here.until(lambda: len(here.asked("GET", audio)) > 5)
-        assert len(here.link.of(d.DepotQuery)) > 4
-        assert not here.queue.state.tasks
-        bucket.kept[audio] = CONTENT["audio"]
-        await here.delivered()
+    del bucket.kept[audio]
+    here.fetch()
+    await here.until(lambda: len(here.asked("GET", audio)) > 5)
+    assert len(here.link.of(d.DepotQuery)) > 4
+    assert not here.queue.state.tasks
+    bucket.kept[audio] = CONTENT["audio"]
+    await here.delivered()
 
 
 @pytest.mark.parametrize("at", ["fetch", "deliver"])
-async def test_a_job_whose_fresh_links_are_all_refused_is_given_back(
-    tmp_path: Path, bucket: NastyBucket, at: str
-) -> None:
-    async with desk(tmp_path, bucket, gate=False) as here:
-        bucket.first = 1_000_000 if at == "fetch" else 1
-        here.fetch()
-        if at == "deliver":
-            await here.until(lambda: here.statuses() == ["running"])
-            bucket.first = 1_000_000
-            here.engine.gate.set()
-        end = await here.ended()
-        assert end.code == depot_work.REFUSED
-        assert "answered HTTP 403 AccessDenied" in (end.reason or "")
-        assert len(here.link.of(d.DepotOffer)) == (0 if at == "fetch" else depot_work.MOST_REFUSED + 1)
+async def test_a_job_whose_fresh_links_are_all_refused_is_given_back(gated: Desk, bucket: NastyBucket, at: str) -> None:
+    bucket.first = 1_000_000 if at == "fetch" else 1
+    gated.fetch()
+    if at == "deliver":
+        await gated.until(lambda: gated.statuses() == ["running"])
+        bucket.first = 1_000_000
+        gated.engine.gate.set()
+    end = await gated.ended()
+    assert end.code == depot_work.REFUSED
+    assert "answered HTTP 403 AccessDenied" in (end.reason or "")
+    assert len(gated.link.of(d.DepotOffer)) == (0 if at == "fetch" else depot_work.MOST_REFUSED + 1)
 
 
 async def test_a_restarted_worker_goes_on_with_a_file_that_it_has_in_part(tmp_path: Path, bucket: NastyBucket) -> None:
@@ -321,210 +322,181 @@ async def test_a_restarted_worker_delivers_a_finished_task_without_its_files_and
         assert (here.engine.runs, bucket.asked) == (0, [])
 
 
-async def test_a_full_disk_pauses_the_worker_until_there_is_room(
-    tmp_path: Path, bucket: NastyBucket, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_full_disk_pauses_the_worker_until_there_is_room(here: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     usage = SimpleNamespace(free=1000, total=2**40)
     monkeypatch.setattr("shutil.disk_usage", lambda _: usage)
-    async with desk(tmp_path, bucket) as here:
-        here.fetch()
-        await here.until(lambda: any(said.state == "paused" for said in here.link.of(m.WorkerState)))
-        paused = [said for said in here.link.of(m.WorkerState) if said.state == "paused"]
-        assert "needs 700001 bytes" in (paused[0].reason or "") or "needs 30000 bytes" in (paused[0].reason or "")
-        usage.free = 2**30
-        await here.delivered()
-        assert here.link.of(m.WorkerState)[-1].state == "ready"
+    here.fetch()
+    await here.until(lambda: any(said.state == "paused" for said in here.link.of(m.WorkerState)))
+    paused = [said for said in here.link.of(m.WorkerState) if said.state == "paused"]
+    assert "needs 700001 bytes" in (paused[0].reason or "") or "needs 30000 bytes" in (paused[0].reason or "")
+    usage.free = 2**30
+    await here.delivered()
+    assert here.link.of(m.WorkerState)[-1].state == "ready"
 
 
 async def test_a_file_that_no_disk_of_this_size_can_hold_ends_the_job(
-    tmp_path: Path, bucket: NastyBucket, monkeypatch: pytest.MonkeyPatch
+    here: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=1000, total=1000))
-    async with desk(tmp_path, bucket) as here:
-        here.fetch()
-        assert (await here.ended()).code == "too_large"
+    here.fetch()
+    assert (await here.ended()).code == "too_large"
 
 
-async def test_files_that_nothing_needs_make_room_before_a_fetch(
-    tmp_path: Path, bucket: NastyBucket, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    async with desk(tmp_path, bucket) as here:
-        here.fetch()
-        await here.delivered()
-        await here.until(lambda: not here.hub.depot.of(LICENSE))
-        now = time.time()
-        # The depot has them, so they may be removed at once: an hour is promised only to those who use them.
-        assert await removable(here.store, here.queue, now) >= sum(map(len, CONTENT.values()))
-        here.store.claim(FILES["audio"])
-        assert await removable(here.store, here.queue, now) < sum(map(len, CONTENT.values()))
-        monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=10, total=2**40))
-        here.store.make_room = lambda size: make_room(here.store, here.queue, Retention(), size, now)
-        await here.store.room_for(FileRef(named(b""), ".mp4"), 100)
-        assert not here.store.has(FILES["video"])
-        assert here.store.has(FILES["audio"])
+async def test_files_that_nothing_needs_make_room_before_a_fetch(here: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    here.fetch()
+    await here.delivered()
+    await here.until(lambda: not here.hub.depot.of(LICENSE))
+    now = time.time()
+    # The depot has them, so they may be removed at once: an hour is promised only to those who use them.
+    assert await removable(here.store, here.queue, now) >= sum(map(len, CONTENT.values()))
+    here.store.claim(FILES["audio"])
+    assert await removable(here.store, here.queue, now) < sum(map(len, CONTENT.values()))
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=10, total=2**40))
+    here.store.make_room = lambda size: make_room(here.store, here.queue, Retention(), size, now)
+    await here.store.room_for(FileRef(named(b""), ".mp4"), 100)
+    assert not here.store.has(FILES["video"])
+    assert here.store.has(FILES["audio"])
 
 
 @pytest.mark.parametrize("by", ENDS)
-async def test_a_fetch_ends_with_its_job(tmp_path: Path, bucket: NastyBucket, by: m.Message) -> None:
-    async with desk(tmp_path, bucket) as here:
-        bucket.gate.clear()
-        here.fetch()
-        await here.until(lambda: bucket.running == 2)
-        here.say(by)
-        await here.until(lambda: not here.transfers.open)
-        assert not here.hub.depot.of(LICENSE)
-        bucket.gate.set()
-        here.fetch()  # it was given to this GPU again
-        await here.delivered()
+async def test_a_fetch_ends_with_its_job(here: Desk, bucket: NastyBucket, by: m.Message) -> None:
+    bucket.gate.clear()
+    here.fetch()
+    await here.until(lambda: bucket.running == 2)
+    here.say(by)
+    await here.until(lambda: not here.transfers.open)
+    assert not here.hub.depot.of(LICENSE)
+    bucket.gate.set()
+    here.fetch()  # it was given to this GPU again
+    await here.delivered()
 
 
-async def test_a_job_of_which_the_hub_knows_nothing_any_more_ends(tmp_path: Path, bucket: NastyBucket) -> None:
-    async with desk(tmp_path, bucket) as here:
-        here.holds = True
-        here.fetch()
-        await here.delivered()
-        here.say(m.Error(request_id="r1", code="forbidden", msg="this job is not this worker's"))
-        await here.until(lambda: not here.hub.depot.of(LICENSE))
+async def test_a_job_of_which_the_hub_knows_nothing_any_more_ends(here: Desk) -> None:
+    here.holds = True
+    here.fetch()
+    await here.delivered()
+    here.say(m.Error(request_id="r1", code="forbidden", msg="this job is not this worker's"))
+    await here.until(lambda: not here.hub.depot.of(LICENSE))
 
 
 @pytest.mark.parametrize("by", ENDS)
-async def test_a_render_ends_with_its_job(tmp_path: Path, bucket: NastyBucket, by: m.Message) -> None:
-    async with desk(tmp_path, bucket, gate=False) as here:
-        here.fetch()
-        await here.until(lambda: here.statuses() == ["running"])
-        here.say(by)
-        await here.until(lambda: here.statuses() == ["cancelled"])
-        await here.until(lambda: not here.hub.depot.of(LICENSE))
-        assert not here.link.of(d.DepotDelivered)
+async def test_a_render_ends_with_its_job(gated: Desk, by: m.Message) -> None:
+    gated.fetch()
+    await gated.until(lambda: gated.statuses() == ["running"])
+    gated.say(by)
+    await gated.until(lambda: gated.statuses() == ["cancelled"])
+    await gated.until(lambda: not gated.hub.depot.of(LICENSE))
+    assert not gated.link.of(d.DepotDelivered)
 
 
-async def test_a_hub_that_is_lost_during_the_render_gets_the_results_when_it_is_back(
-    tmp_path: Path, bucket: NastyBucket
-) -> None:
-    async with desk(tmp_path, bucket, gate=False) as here:
-        here.fetch()
-        await here.until(lambda: here.statuses() == ["running"])
+async def test_a_hub_that_is_lost_during_the_render_gets_the_results_when_it_is_back(gated: Desk) -> None:
+    gated.fetch()
+    await gated.until(lambda: gated.statuses() == ["running"])
+    gated.link.disconnect()
+    gated.engine.gate.set()
+    await gated.until(lambda: gated.statuses() == ["done"])
+    gated.link.connect("grant", d.FEATURE)
+    gated.fetch()
+    await gated.delivered()
+
+
+async def test_delivered_is_repeated_at_each_connection_until_it_is_on_record(here: Desk) -> None:
+    here.holds = True
+    here.fetch()
+    await here.delivered()
+    for count in (2, 3):
         here.link.disconnect()
-        here.engine.gate.set()
-        await here.until(lambda: here.statuses() == ["done"])
         here.link.connect("grant", d.FEATURE)
-        here.fetch()
-        await here.delivered()
+        await here.until(lambda: len(here.link.of(d.DepotDelivered)) == count)  # noqa: B023
+    here.fetch()  # also when the hub asks
+    await here.until(lambda: len(here.link.of(d.DepotDelivered)) == 4)
+    here.say(d.DepotStored(request_id="r1"))
+    await here.until(lambda: not here.hub.depot.of(LICENSE))
+    assert here.engine.runs == 1
 
 
-async def test_delivered_is_repeated_at_each_connection_until_it_is_on_record(
-    tmp_path: Path, bucket: NastyBucket
-) -> None:
-    async with desk(tmp_path, bucket) as here:
-        here.holds = True
-        here.fetch()
-        await here.delivered()
-        for count in (2, 3):
-            here.link.disconnect()
-            here.link.connect("grant", d.FEATURE)
-            await here.until(lambda: len(here.link.of(d.DepotDelivered)) == count)  # noqa: B023
-        here.fetch()  # also when the hub asks
-        await here.until(lambda: len(here.link.of(d.DepotDelivered)) == 4)
-        here.say(d.DepotStored(request_id="r1"))
-        await here.until(lambda: not here.hub.depot.of(LICENSE))
-        assert here.engine.runs == 1
-
-
-async def test_results_that_the_hub_does_not_find_in_the_depot_are_put_again(
-    tmp_path: Path, bucket: NastyBucket
-) -> None:
-    async with desk(tmp_path, bucket) as here:
-        here.holds = True
-        bucket.faults.clear()
-        here.fetch()
-        await here.delivered()
-        del bucket.kept[FILM]
-        here.holds = False
-        here.answer(here.link.of(d.DepotOffer)[-1])
-        await here.until(lambda: not here.hub.depot.of(LICENSE))
-        assert bucket.kept[FILM] == b"film"
+async def test_results_that_the_hub_does_not_find_in_the_depot_are_put_again(here: Desk, bucket: NastyBucket) -> None:
+    here.holds = True
+    bucket.faults.clear()
+    here.fetch()
+    await here.delivered()
+    del bucket.kept[FILM]
+    here.holds = False
+    here.answer(here.link.of(d.DepotOffer)[-1])
+    await here.until(lambda: not here.hub.depot.of(LICENSE))
+    assert bucket.kept[FILM] == b"film"
 
 
 async def test_a_result_is_offered_again_when_its_link_expires_or_the_depot_is_overloaded(
-    tmp_path: Path, bucket: NastyBucket
+    gated: Desk, bucket: NastyBucket
 ) -> None:
-    async with desk(tmp_path, bucket, gate=False) as here:
-        here.fetch()
-        await here.until(lambda: here.statuses() == ["running"])
-        bucket.faults += [bucket.slow_down] * 7
-        bucket.first = 2
-        here.engine.gate.set()
-        await here.until(lambda: len(here.link.of(d.DepotOffer)) >= 3)
-        here.version = 2
-        await here.delivered()
+    gated.fetch()
+    await gated.until(lambda: gated.statuses() == ["running"])
+    bucket.faults += [bucket.slow_down] * 7
+    bucket.first = 2
+    gated.engine.gate.set()
+    await gated.until(lambda: len(gated.link.of(d.DepotOffer)) >= 3)
+    gated.version = 2
+    await gated.delivered()
 
 
 async def test_a_depot_that_goes_on_refusing_the_results_ends_the_job(
-    tmp_path: Path, bucket: NastyBucket, monkeypatch: pytest.MonkeyPatch
+    here: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(depot_work, "MOST_OFFERS", 3)
-    async with desk(tmp_path, bucket) as here:
-        full = d.DepotPlaces(request_id="r1", code="full", reason="the depot is full")
-        here.link.on_send = lambda message: here.say(full) if isinstance(message, d.DepotOffer) else None
-        here.fetch()
-        end = await here.ended()
-        assert (end.code, end.reason, len(here.link.of(d.DepotOffer))) == ("full", "the depot is full", 4)
-        assert here.statuses() == ["done"]
+    full = d.DepotPlaces(request_id="r1", code="full", reason="the depot is full")
+    here.link.on_send = lambda message: here.say(full) if isinstance(message, d.DepotOffer) else None
+    here.fetch()
+    end = await here.ended()
+    assert (end.code, end.reason, len(here.link.of(d.DepotOffer))) == ("full", "the depot is full", 4)
+    assert here.statuses() == ["done"]
 
 
-async def test_a_job_that_its_client_submits_too_is_one_task(tmp_path: Path, bucket: NastyBucket) -> None:
-    async with desk(tmp_path, bucket, gate=False) as here:
-        here.fetch()
-        await here.until(lambda: here.statuses() == ["running"])
-        wish = here.calls.fitting(w.pair(*FILES.values()), "r1")
-        task = await here.queue.ask(wish, "r1", LICENSE)
-        here.engine.gate.set()
-        await here.delivered()
-        assert (list(here.queue.state.tasks), here.engine.runs) == ([task.id], 1)
+async def test_a_job_that_its_client_submits_too_is_one_task(gated: Desk) -> None:
+    gated.fetch()
+    await gated.until(lambda: gated.statuses() == ["running"])
+    wish = gated.calls.fitting(w.pair(*FILES.values()), "r1")
+    task = await gated.queue.ask(wish, "r1", LICENSE)
+    gated.engine.gate.set()
+    await gated.delivered()
+    assert (list(gated.queue.state.tasks), gated.engine.runs) == ([task.id], 1)
 
 
-async def test_a_job_that_wants_its_own_result_is_rendered_for_itself(tmp_path: Path, bucket: NastyBucket) -> None:
-    async with desk(tmp_path, bucket) as here:
-        here.fetch("r1")
-        await here.delivered("r1")
-        here.fetch("r2", again=True)
-        await here.delivered("r2")
-        assert here.engine.runs == 2
+async def test_a_job_that_wants_its_own_result_is_rendered_for_itself(here: Desk) -> None:
+    here.fetch("r1")
+    await here.delivered("r1")
+    here.fetch("r2", again=True)
+    await here.delivered("r2")
+    assert here.engine.runs == 2
 
 
 async def test_a_job_that_the_engine_cannot_do_is_refused_before_its_files_are_fetched(
-    tmp_path: Path, bucket: NastyBucket
+    here: Desk, bucket: NastyBucket
 ) -> None:
-    async with desk(tmp_path, bucket) as here:
-        here.fetch(payload={"kind": "paint", "inputs": {}, "outputs": ["image"]})
-        end = await here.ended()
-        assert (end.code, "no kind 'paint'" in (end.reason or "")) == ("wrong_input", True)
-        assert not bucket.asked
+    here.fetch(payload={"kind": "paint", "inputs": {}, "outputs": ["image"]})
+    end = await here.ended()
+    assert (end.code, "no kind 'paint'" in (end.reason or "")) == ("wrong_input", True)
+    assert not bucket.asked
 
 
-async def test_a_failed_render_ends_the_job_with_its_reason(tmp_path: Path, bucket: NastyBucket) -> None:
-    async with desk(tmp_path, bucket) as here:
-        here.engine.fail = True
-        here.fetch()
-        end = await here.ended()
-        assert (end.code, end.reason) == ("task_failed", "no sound")
+async def test_a_failed_render_ends_the_job_with_its_reason(here: Desk) -> None:
+    here.engine.fail = True
+    here.fetch()
+    end = await here.ended()
+    assert (end.code, end.reason) == ("task_failed", "no sound")
 
 
-async def test_a_job_waits_for_an_engine_that_is_still_starting(tmp_path: Path, bucket: NastyBucket) -> None:
-    async with desk(tmp_path, bucket) as here:
-        here.calls.readiness.kinds = ()
-        here.fetch()
-        await here.until(lambda: "fetch" in here.steps())
-        assert not here.queue.state.tasks
-        here.calls.readiness.kinds = (LIPSYNC_KIND,)
-        await here.delivered()
+async def test_a_job_waits_for_an_engine_that_is_still_starting(here: Desk) -> None:
+    here.calls.readiness.kinds = ()
+    here.fetch()
+    await here.until(lambda: "fetch" in here.steps())
+    assert not here.queue.state.tasks
+    here.calls.readiness.kinds = (LIPSYNC_KIND,)
+    await here.delivered()
 
 
-async def test_progress_is_told_at_most_once_in_its_interval(
-    tmp_path: Path, bucket: NastyBucket, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_progress_is_told_at_most_once_in_its_interval(here: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(depot_work, "TELL_EVERY", 3600.0)
-    async with desk(tmp_path, bucket) as here:
-        here.fetch()
-        await here.delivered()
-        assert len(here.link.of(d.DepotProgress)) == 1
+    here.fetch()
+    await here.delivered()
+    assert len(here.link.of(d.DepotProgress)) == 1
