@@ -11,31 +11,22 @@ from tests.support.streams.job_scene import Scene, offline
 @pytest.fixture
 async def scene() -> Scene:
     """The GPU is on."""
-    return _connected(Scene())
+    return Scene().connect()
 
 
 @pytest.fixture
 async def waiting() -> Scene:
     """The GPU is off."""
-    return _connected(Scene(offline))
+    return Scene(offline).connect()
 
 
 @pytest.fixture
 async def house() -> House:
     """A daemon."""
-    found = House()
-    found.connect()
-    return found
+    return House().connect()
 
 
 @pytest.fixture
 async def cut_off() -> House:
     """A daemon that does not reach its worker."""
-    found = House(worker=unreachable())
-    found.connect()
-    return found
-
-
-def _connected(scene: Scene) -> Scene:
-    scene.connect()
-    return scene
+    return House(worker=unreachable()).connect()

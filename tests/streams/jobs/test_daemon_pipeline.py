@@ -34,8 +34,7 @@ async def test_a_single_job_runs_without_waiting(house: House) -> None:
 async def test_waiting_for_an_upload_place_is_noted_and_not_a_stall() -> None:
     worker = FakeWorker()
     worker.delays["upload"] = 50.0
-    house = House(LaneLimits(uploads=1), worker=worker)
-    house.connect()
+    house = House(LaneLimits(uploads=1), worker=worker).connect()
     jobs = [house.start(n) for n in (1, 2, 3)]
     assert all(isinstance(outcome, e.Done) for outcome in await asyncio.gather(*jobs))
     assert [house.first(n, e.Uploading) for n in (1, 2, 3)] == [0.0, 100.0, 150.0]
@@ -49,8 +48,7 @@ async def test_waiting_for_an_upload_place_is_noted_and_not_a_stall() -> None:
 async def test_a_job_without_uploads_needs_no_upload_place() -> None:
     worker = FakeWorker()
     worker.delays["upload"] = 50.0
-    house = House(LaneLimits(uploads=1), worker=worker)
-    house.connect()
+    house = House(LaneLimits(uploads=1), worker=worker).connect()
     await house.start(1)
     again = house.start(1)
     busy = house.start(2)
@@ -62,16 +60,14 @@ async def test_a_job_without_uploads_needs_no_upload_place() -> None:
 async def test_the_gpu_takes_the_most_urgent_first() -> None:
     worker = FakeWorker()
     worker.delays["report"] = 30.0
-    house = House(LaneLimits(gpu=1), worker=worker)
-    house.connect()
+    house = House(LaneLimits(gpu=1), worker=worker).connect()
     jobs = [house.start(n, priority=priority) for n, priority in ((1, 0), (2, -1), (3, 0), (4, 9))]
     await asyncio.gather(*jobs)
     assert sorted((1, 2, 3, 4), key=lambda n: house.first(n, e.Rendered)) == [1, 4, 3, 2]
 
 
 async def test_jobs_over_the_limit_send_no_submit() -> None:
-    house = House(LaneLimits(running=1), answer=offline)
-    house.connect()
+    house = House(LaneLimits(running=1), answer=offline).connect()
     jobs = [house.start(n) for n in (1, 2)]
     house.at(50, house.link.receive, m.Ack(request_id="job-1", gpu="a", url=URL))
     await jobs[0]
@@ -93,8 +89,7 @@ async def test_an_unresponsive_refusing_or_full_hub_and_one_whose_worker_is_too_
         return lambda submit: m.Error(code=code, msg=f"it is {code}", request_id=submit.request_id)
 
     answers = [silence, refused("queue_full"), refused("unsupported"), ack]
-    house = House(answer=lambda submit: answers.pop(0)(submit))
-    house.connect()
+    house = House(answer=lambda submit: answers.pop(0)(submit)).connect()
     assert isinstance(await house.start(1), e.Done)
     why = ["reply: nothing within 30 s", "it is queue_full", "it is unsupported"]
     assert [retry.why for retry in house.kinds(1, e.Retrying)] == why
@@ -102,9 +97,8 @@ async def test_an_unresponsive_refusing_or_full_hub_and_one_whose_worker_is_too_
 
 @pytest.mark.parametrize("call", ["upload", "submit"])
 async def test_a_worker_with_a_full_queue_is_asked_again(call: str) -> None:
-    house = House()
+    house = House().connect()
     house.worker.failures[call] = [errors.WorkerRefused("full: try again later", code="queue_full")] * 5
-    house.connect()
     assert isinstance(await house.start(1), e.Done)
     assert [retry.why for retry in house.kinds(1, e.Retrying)] == ["full: try again later"] * 5
 
@@ -118,31 +112,31 @@ async def test_a_worker_with_a_full_queue_is_asked_again(call: str) -> None:
     ],
 )
 async def test_a_worker_that_loses_its_files_does_not_keep_the_gpu_on(call: str, error: errors.WakestreamError) -> None:
-    house = House(worker=FakeWorker(receipt=TaskReceipt("task", cached=True)))
+    house = House(worker=FakeWorker(receipt=TaskReceipt("task", cached=True))).connect()
     house.worker.failures[call] = [error] * 1000
-    house.connect()
     assert await house.start(1) == e.Failed(str(error), error.code)
     assert len(house.kinds(1, e.Retrying)) == MAX_LOST_TASKS - 1
 
 
 async def test_a_line_that_breaks_again_and_again_is_no_reason_to_give_up() -> None:
-    house = House(worker=FakeWorker(receipt=TaskReceipt("task", cached=True)))
+    house = House(worker=FakeWorker(receipt=TaskReceipt("task", cached=True))).connect()
     house.worker.failures["download"] = [errors.Corrupt("the result broke off")] * 100
-    house.connect()
     assert isinstance(await house.start(1), e.Done)
 
 
 async def test_a_task_that_is_lost_in_mid_work_is_begun_again_as_often_as_it_takes() -> None:
-    house = House(worker=FakeWorker(reports=[TaskReport("processing", 5.0), errors.TaskLost("restarted")] * 20))
+    house = House(
+        worker=FakeWorker(reports=[TaskReport("processing", 5.0), errors.TaskLost("restarted")] * 20)
+    ).connect()
     house.worker.reports += [TaskReport("processing", 5.0), TaskReport("done", 100.0)]
-    house.connect()
     assert isinstance(await house.start(1, replace(DURABLE, call=replace(DURABLE.call, max_retries=0))), e.Done)
     assert len(house.kinds(1, e.Retrying)) == 20
 
 
 async def test_an_error_of_the_job_itself_ends_it_at_once() -> None:
-    house = House(answer=lambda submit: m.Error(code="conflict", msg="not yours", request_id=submit.request_id))
-    house.connect()
+    house = House(
+        answer=lambda submit: m.Error(code="conflict", msg="not yours", request_id=submit.request_id)
+    ).connect()
     assert await house.start(1) == e.Failed("not yours", "conflict")
 
 
@@ -152,8 +146,7 @@ def failing(submit: m.Submit) -> m.Message:
 
 async def test_a_gpu_that_does_not_start_for_a_day_ends_no_job_and_is_asked_less_often() -> None:
     day = 24 * 3600.0
-    house = House(answer=lambda submit: ack(submit) if house.loop.time() > day else failing(submit))
-    house.connect()
+    house = House(answer=lambda submit: ack(submit) if house.loop.time() > day else failing(submit)).connect()
     assert isinstance(await house.start(1, PATIENT), e.Done)
     pauses = [note.data["rests"] for note in house.kinds(1, e.Note)]
     assert [note.data["starts"] for note in house.kinds(1, e.Note)] == list(range(1, len(pauses) + 1))
@@ -165,8 +158,7 @@ async def test_a_gpu_that_does_not_start_for_a_day_ends_no_job_and_is_asked_less
 
 
 async def test_all_jobs_of_a_daemon_pause_together_after_a_failed_start_so_that_one_start_is_tried_for_all() -> None:
-    house = House(answer=failing)
-    house.connect()
+    house = House(answer=failing).connect()
     jobs = [house.start(n, PATIENT) for n in range(9)]
     house.at(6 * 3600.0, house.cancel.on_next, None)
     assert await asyncio.gather(*jobs) == [e.Cancelled()] * 9
@@ -178,8 +170,7 @@ async def test_all_jobs_of_a_daemon_pause_together_after_a_failed_start_so_that_
 
 @pytest.mark.parametrize("news", ["another job is granted", "the machine has booted"])
 async def test_good_news_of_the_gpu_ends_the_pause_of_the_jobs(news: str) -> None:
-    house = House(answer=failing)
-    house.connect()
+    house = House(answer=failing).connect()
     pausing = house.start(1, PATIENT)
     await rests(house)
     house.answer = ack
@@ -279,17 +270,15 @@ async def test_a_job_that_gets_further_each_time_keeps_its_gpu() -> None:
 
 
 async def test_an_upload_without_progress_releases_the_gpu() -> None:
-    house = House()
+    house = House().connect()
     house.worker.failures["upload"] = [errors.WorkerUnreachable("the proxy cuts it")] * 100
-    house.connect()
     house.at(12 * 3600.0, house.cancel.on_next, None)
     assert await house.start(1, PATIENT) == e.Cancelled()
     assert len(house.kinds(1, e.Note)) > 3
 
 
 async def test_a_job_that_rests_holds_up_no_other() -> None:
-    house = House(LaneLimits(running=1), worker=unreachable())
-    house.connect()
+    house = House(LaneLimits(running=1), worker=unreachable()).connect()
     resting = house.start(1, PATIENT)
     await rests(house)
     house.worker.gone = None
@@ -300,9 +289,10 @@ async def test_a_job_that_rests_holds_up_no_other() -> None:
 
 
 async def test_a_job_that_must_wait_for_a_further_turn_releases_the_gpu_for_which_the_others_wait() -> None:
-    house = House(LaneLimits(running=1), answer=lambda asked: (offline if asked.request_id == "job-2" else ack)(asked))
+    house = House(
+        LaneLimits(running=1), answer=lambda asked: (offline if asked.request_id == "job-2" else ack)(asked)
+    ).connect()
     house.worker.failures["upload"] = [errors.WorkerUnreachable("cut")] * (1 + (DURABLE.call.max_retries or 0))
-    house.connect()
     jobs = [house.start(n, PATIENT) for n in (1, 2)]
     async with asyncio.timeout(900):
         while not house.link.said(m.JobDone):  # noqa: ASYNC110 - no event announces it
@@ -322,9 +312,8 @@ async def test_a_cancel_ends_a_rest(cut_off: House) -> None:
 
 
 async def test_a_busy_worker_is_no_reason_to_release_the_gpu() -> None:
-    house = House()
+    house = House().connect()
     house.worker.failures["submit"] = [errors.WorkerFull("its line is full", code="queue_full")] * 40
-    house.connect()
     assert isinstance(await house.start(1, PATIENT), e.Done)
     assert house.kinds(1, e.Note) == []
 
@@ -343,9 +332,8 @@ async def test_a_busy_worker_is_no_reason_to_release_the_gpu() -> None:
     ],
 )
 async def test_what_an_operator_can_fix_is_waited_for_without_the_gpu(call: str, error: errors.WakestreamError) -> None:
-    house = House()
+    house = House().connect()
     house.worker.failures[call] = [error] * 160
-    house.connect()
     assert isinstance(await house.start(1, PATIENT), e.Done)
     rests = house.kinds(1, e.Note)
     assert len(rests) > 3
@@ -365,8 +353,7 @@ async def test_a_final_error_ends_the_job_after_any_number_of_attempts(cut_off: 
 
 
 async def test_an_existing_result_is_used_without_a_submit() -> None:
-    house = House(before=Before(job_1=[{"job": "old", "path": "1.out.mp4", "size": 7}]))
-    house.connect()
+    house = House(before=Before(job_1=[{"job": "old", "path": "1.out.mp4", "size": 7}])).connect()
     assert await house.start(1) == e.Done(Path("1.out.mp4"), 7)
     assert house.kinds(1, e.Note)[0].data == {"same_as": "old"}
     assert house.link.said(m.Submit) == []
@@ -375,8 +362,7 @@ async def test_an_existing_result_is_used_without_a_submit() -> None:
 @pytest.mark.parametrize("then", [[{"job": "job-2", "path": "1.out.mp4", "size": 7}], []])
 async def test_a_job_with_the_same_work_is_awaited_and_else_done(then: list[Mapping[str, Any]]) -> None:
     before = Before(job_1=[{"job": "job-2"}, *then])
-    house = House(before=before)
-    house.connect()
+    house = House(before=before).connect()
     before.over["job-2"] = asyncio.Event()
     house.at(500, before.over["job-2"].set)
     outcome = await house.start(1)
@@ -386,8 +372,7 @@ async def test_a_job_with_the_same_work_is_awaited_and_else_done(then: list[Mapp
 
 
 async def test_a_cancel_reaches_a_job_that_waits_for_a_place_or_another_job() -> None:
-    house = House(LaneLimits(running=1), Before(job_3=[{"job": "job-1"}]), answer=offline)
-    house.connect()
+    house = House(LaneLimits(running=1), Before(job_3=[{"job": "job-1"}]), answer=offline).connect()
     jobs = [house.start(n) for n in (1, 2, 3)]
     house.at(20, house.cancel.on_next, None)
     assert await asyncio.gather(*jobs) == [e.Cancelled(), e.Cancelled(), e.Cancelled()]

@@ -38,8 +38,7 @@ async def test_a_job_on_the_offline_branch_waits_with_a_line_every_ten_seconds(w
 
 
 async def test_an_old_hub_that_only_broadcasts_online_grants_by_it() -> None:
-    scene = Scene(lambda submit: m.Offline(request_id=submit.request_id), features=())
-    scene.connect()
+    scene = Scene(lambda submit: m.Offline(request_id=submit.request_id), features=()).connect()
     scene.at(60, scene.link.receive, m.Online(msg="up"))
     assert isinstance(await scene.run(), e.Done)
     assert scene.of(e.Online) == [e.Online(URL)]
@@ -53,15 +52,13 @@ async def test_a_hub_that_grants_each_job_is_not_taken_at_its_broadcast(waiting:
 
 
 async def test_a_broadcast_before_the_hubs_answer_does_not_count() -> None:
-    scene = Scene(silence, features=())
-    scene.connect()
+    scene = Scene(silence, features=()).connect()
     scene.at(5, scene.link.receive, m.Online())
     assert await scene.run() == e.TimedOut("reply", 30.0, "reply: nothing within 30 s")
 
 
 async def test_a_hub_that_never_answers_is_named_after_30_seconds() -> None:
-    scene = Scene(silence)
-    scene.connect()
+    scene = Scene(silence).connect()
     assert isinstance(await scene.run(), e.TimedOut)
     assert scene.events[-1] == (30.0, e.TimedOut("reply", 30.0, "reply: nothing within 30 s"))
 
@@ -125,8 +122,7 @@ async def test_each_line_of_a_wait_for_an_unreachable_hub_has_the_reason() -> No
 async def test_a_hub_that_was_reached_is_waited_for_also_when_the_gpu_is_lost_with_it() -> None:
     worker = FakeWorker()
     worker.failures["submit"] = [errors.WorkerUnreachable("the network is away")] * 4
-    scene = Scene(worker=worker)
-    scene.connect()
+    scene = Scene(worker=worker).connect()
     scene.at(1, scene.link.disconnect)
     scene.at(200, scene.link.disconnect, "connection refused")
     scene.at(300, scene.connect)
@@ -149,8 +145,9 @@ def errors_link(why: str, code: str) -> object:
 
 
 async def test_a_refusal_by_the_hub_is_the_jobs_failure() -> None:
-    scene = Scene(lambda submit: m.Error(request_id=submit.request_id, msg="too many jobs", code="queue_full"))
-    scene.connect()
+    scene = Scene(
+        lambda submit: m.Error(request_id=submit.request_id, msg="too many jobs", code="queue_full")
+    ).connect()
     assert await scene.run() == e.Failed("too many jobs", "queue_full")
 
 
@@ -179,16 +176,14 @@ async def test_files_are_hashed_once_and_while_the_gpu_wakes(waiting: Scene) -> 
 
 
 async def test_on_a_hub_of_ours_the_submit_does_not_wait_for_hashes() -> None:
-    scene = Scene(worker=FakeWorker(healths=[Health(initialized=True, features=frozenset({"blake3"}))]))
-    scene.connect()
+    scene = Scene(worker=FakeWorker(healths=[Health(initialized=True, features=frozenset({"blake3"}))])).connect()
     await scene.run()
     assert scene.link.said(m.Submit)[0].payload == {"video_ext": ".mp4", "audio_ext": ".wav"}
     assert scene.files.readings[0][1] == {"blake3"}
 
 
 async def test_an_old_hub_gets_md5_hashes_in_the_submit_and_files_are_still_read_once() -> None:
-    scene = Scene(features=())
-    scene.connect()
+    scene = Scene(features=()).connect()
     await scene.run()
     payload = scene.link.said(m.Submit)[0].payload
     assert {name: len(value) for name, value in payload.items() if name.endswith("hash")} == {
@@ -200,8 +195,7 @@ async def test_an_old_hub_gets_md5_hashes_in_the_submit_and_files_are_still_read
 
 async def test_files_at_the_worker_are_not_sent_again(scene: Scene) -> None:
     await scene.run()
-    again = Scene(worker=FakeWorker(known=scene.worker.known))
-    again.connect()
+    again = Scene(worker=FakeWorker(known=scene.worker.known)).connect()
     assert isinstance(await again.run(), e.Done)
     assert again.of(e.Uploaded)[0].sent == 0
     assert again.of(e.Uploaded)[0].saved == 1500
@@ -209,24 +203,21 @@ async def test_files_at_the_worker_are_not_sent_again(scene: Scene) -> None:
 
 
 async def test_a_cached_result_is_fetched_without_polling() -> None:
-    scene = Scene(worker=FakeWorker(receipt=TaskReceipt("t", cached=True)))
-    scene.connect()
+    scene = Scene(worker=FakeWorker(receipt=TaskReceipt("t", cached=True))).connect()
     assert isinstance(await scene.run(), e.Done)
     assert scene.worker.said("report") == []
 
 
 async def test_a_worker_that_is_not_yet_initialized_is_waited_for() -> None:
     healths = [Health(initialized=False)] * 20 + [Health(initialized=True)]
-    scene = Scene(worker=FakeWorker(healths=healths))
-    scene.connect()
+    scene = Scene(worker=FakeWorker(healths=healths)).connect()
     assert isinstance(await scene.run(), e.Done)
     assert 20 <= scene.when(e.Online)[0] < 21
     assert [waking.phase for waking in scene.of(e.Waking)] == ["initializing"]
 
 
 async def test_a_worker_that_never_initializes_is_named() -> None:
-    scene = Scene(worker=FakeWorker(healths=[Health(initialized=False)]))
-    scene.connect()
+    scene = Scene(worker=FakeWorker(healths=[Health(initialized=False)])).connect()
     outcome = await scene.run()
     assert isinstance(outcome, e.TimedOut)
     assert outcome.stage == "ready"
@@ -235,35 +226,33 @@ async def test_a_worker_that_never_initializes_is_named() -> None:
 async def test_a_slow_poll_never_overlaps_the_next() -> None:
     scene = Scene(
         worker=FakeWorker(reports=[TaskReport("processing", float(n)) for n in range(3)] + [TaskReport("done")])
-    )
+    ).connect()
     scene.worker.delays["report"] = 5.0
-    scene.connect()
     await scene.run()
     times = scene.when(e.Running)
     assert [round(b - a) for a, b in itertools.pairwise(times)] == [7, 7, 7]
 
 
 async def test_a_failed_task_has_a_reason_and_is_not_retried() -> None:
-    scene = Scene(worker=FakeWorker(reports=[TaskReport("error", error="Invalid data found when processing input")]))
-    scene.connect()
+    scene = Scene(
+        worker=FakeWorker(reports=[TaskReport("error", error="Invalid data found when processing input")])
+    ).connect()
     assert await scene.run() == e.Failed("Invalid data found when processing input", "task_failed")
     assert len(scene.worker.said("submit")) == 1
 
 
 @pytest.mark.parametrize("call", ["check", "upload", "submit", "report", "download"])
 async def test_a_call_that_breaks_once_is_made_again(call: str) -> None:
-    scene = Scene()
+    scene = Scene().connect()
     scene.worker.failures[call] = [errors.WorkerUnreachable("reset")]
-    scene.connect()
     assert isinstance(await scene.run(), e.Done)
     assert len(scene.worker.said(call)) >= 2
 
 
 @pytest.mark.parametrize("call", ["upload", "report", "download"])
 async def test_a_lost_gpu_restarts_the_job_at_submit_and_keeps_uploads(call: str) -> None:
-    scene = Scene()
+    scene = Scene().connect()
     scene.worker.failures[call] = [errors.WorkerUnreachable("gone")] * 5
-    scene.connect()
     assert isinstance(await scene.run(), e.Done)
     assert len(scene.link.said(m.Submit)) == 2
     assert len(scene.of(e.Retrying)) == 1
@@ -272,24 +261,21 @@ async def test_a_lost_gpu_restarts_the_job_at_submit_and_keeps_uploads(call: str
 
 
 async def test_a_task_that_the_worker_forgot_is_submitted_again() -> None:
-    scene = Scene(worker=FakeWorker(reports=[errors.TaskLost("restarted")] * 4 + [TaskReport("done", 100.0)]))
-    scene.connect()
+    scene = Scene(worker=FakeWorker(reports=[errors.TaskLost("restarted")] * 4 + [TaskReport("done", 100.0)])).connect()
     assert isinstance(await scene.run(), e.Done)
     assert len(scene.worker.said("submit")) == 2
 
 
 async def test_a_worker_that_stays_offline_ends_the_job_as_unreachable() -> None:
-    scene = Scene()
+    scene = Scene().connect()
     scene.worker.gone = errors.WorkerUnreachable("http://gpu:8383: connection refused")
-    scene.connect()
     assert await scene.run() == e.Failed("http://gpu:8383: connection refused", "worker_unreachable")
     assert len(scene.of(e.Retrying)) == Policy().again.max_retries
 
 
 async def test_a_wrong_secret_is_not_tried_again() -> None:
-    scene = Scene()
+    scene = Scene().connect()
     scene.worker.failures["check"] = [errors.WorkerRefused("set HEYGEM_API_SECRET", code="unauthorized")]
-    scene.connect()
     assert await scene.run() == e.Failed("set HEYGEM_API_SECRET", "unauthorized")
     assert scene.of(e.Retrying) == []
 
@@ -304,16 +290,14 @@ async def test_an_upload_that_stalls_is_broken_off_after_a_minute_and_tried_agai
 
 
 async def test_a_changed_file_ends_the_job_with_advice() -> None:
-    scene = Scene()
+    scene = Scene().connect()
     scene.worker.failures["upload"] = [errors.FileChanged("clip.mp4 was written to; submit it again")]
-    scene.connect()
     assert await scene.run() == e.Failed("clip.mp4 was written to; submit it again", "file_changed")
 
 
 async def test_a_missing_file_ends_the_wait_at_once() -> None:
-    scene = Scene(offline)
+    scene = Scene(offline).connect()
     del scene.files.files[Path("speech.wav")]
-    scene.connect()
     outcome = await scene.run()
     assert isinstance(outcome, e.Failed)
     assert outcome.code == "file_unusable"
@@ -321,16 +305,14 @@ async def test_a_missing_file_ends_the_wait_at_once() -> None:
 
 
 async def test_the_whole_job_has_a_limit() -> None:
-    scene = Scene(worker=FakeWorker(reports=[TaskReport("processing", 1.0)]))
-    scene.connect()
+    scene = Scene(worker=FakeWorker(reports=[TaskReport("processing", 1.0)])).connect()
     outcome = await scene.run(total=500.0)
     assert isinstance(outcome, e.TimedOut)
     assert (outcome.stage, scene.events[-1][0]) == ("total", 500.0)
 
 
 async def test_the_execution_has_a_limit_of_its_own() -> None:
-    scene = Scene(worker=FakeWorker(reports=[TaskReport("processing", 1.0)]))
-    scene.connect()
+    scene = Scene(worker=FakeWorker(reports=[TaskReport("processing", 1.0)])).connect()
     outcome = await scene.run(execution=100.0)
     assert isinstance(outcome, e.TimedOut)
     assert outcome.stage == "execution"
@@ -341,9 +323,8 @@ STAGES = {"wait": 5.0, "upload": 20.0, "render": 40.0}
 
 @pytest.mark.parametrize("at", STAGES.values(), ids=STAGES)
 async def test_a_cancel_in_any_stage_ends_the_job_and_reaches_hub_and_worker(at: float) -> None:
-    scene = Scene(offline, worker=FakeWorker(reports=[TaskReport("processing", 1.0)]))
+    scene = Scene(offline, worker=FakeWorker(reports=[TaskReport("processing", 1.0)])).connect()
     scene.worker.delays["upload"] = 10.0
-    scene.connect()
     scene.at(15, scene.link.receive, m.Ack(request_id="job-1", url=URL))
     scene.at(at, scene.cancel.on_next, None)
     assert await scene.run() == e.Cancelled()
@@ -352,18 +333,16 @@ async def test_a_cancel_in_any_stage_ends_the_job_and_reaches_hub_and_worker(at:
 
 
 async def test_a_cancel_does_not_wait_for_an_unreachable_worker() -> None:
-    scene = Scene(worker=FakeWorker(reports=[TaskReport("processing", 1.0)]))
+    scene = Scene(worker=FakeWorker(reports=[TaskReport("processing", 1.0)])).connect()
     scene.worker.delays["cancel"] = 1e6
-    scene.connect()
     scene.at(10, scene.cancel.on_next, None)
     assert await scene.run() == e.Cancelled()
     assert scene.events[-1][0] == 15.0
 
 
 async def test_an_unexpected_error_is_an_outcome() -> None:
-    scene = Scene()
+    scene = Scene().connect()
     scene.worker.failures["submit"] = [RuntimeError("boom")]  # type: ignore[list-item]
-    scene.connect()
     end = await scene.run()
     assert isinstance(end, e.Failed)
     why = end.why.partition(" (wakestream/adapters/testing/fakes.py:")[0]
@@ -404,9 +383,8 @@ async def test_the_eta_counts_down_through_news_of_the_machine(waiting: Scene) -
 
 
 async def test_a_file_that_cannot_be_read_ends_the_wait_also_after_news() -> None:
-    scene = Scene(offline)
+    scene = Scene(offline).connect()
     scene.files.files[Path("speech.wav")] = errors.FileUnusable("speech.wav is locked")
-    scene.connect()
     scene.at(0.001, scene.link.receive, m.PowerState(gpu="a", state="starting"))
     outcome = await scene.run()
     assert outcome == e.Failed("speech.wav is locked", "file_unusable")
@@ -414,8 +392,9 @@ async def test_a_file_that_cannot_be_read_ends_the_wait_also_after_news() -> Non
 
 
 async def test_the_end_of_a_job_is_sent_when_the_hub_reconnects() -> None:
-    scene = Scene(worker=FakeWorker(reports=[TaskReport("processing", 1.0)] * 3 + [TaskReport("done", 100.0)]))
-    scene.connect()
+    scene = Scene(
+        worker=FakeWorker(reports=[TaskReport("processing", 1.0)] * 3 + [TaskReport("done", 100.0)])
+    ).connect()
     scene.at(1, scene.link.disconnect)
     assert isinstance(await scene.run(), e.Done)
     assert scene.link.said(m.JobDone) == []
@@ -425,8 +404,7 @@ async def test_the_end_of_a_job_is_sent_when_the_hub_reconnects() -> None:
 
 
 async def test_a_job_that_is_disposed_of_gives_its_gpu_back() -> None:
-    scene = Scene(worker=FakeWorker(reports=[TaskReport("processing", 1.0)]))
-    scene.connect()
+    scene = Scene(worker=FakeWorker(reports=[TaskReport("processing", 1.0)])).connect()
     running = asyncio.ensure_future(scene.run())
     await asyncio.sleep(0)
     scene.at(10, running.cancel)
@@ -437,8 +415,7 @@ async def test_a_job_that_is_disposed_of_gives_its_gpu_back() -> None:
 
 
 async def test_a_job_that_times_out_takes_its_work_back() -> None:
-    scene = Scene(worker=FakeWorker(reports=[TaskReport("processing", 1.0)]))
-    scene.connect()
+    scene = Scene(worker=FakeWorker(reports=[TaskReport("processing", 1.0)])).connect()
     assert isinstance(await scene.run(execution=20.0), e.TimedOut)
     assert scene.link.said(m.Cancel) == [m.Cancel(request_id="job-1")]
 

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable
 from pathlib import Path
 from random import Random
-from typing import Any
+from typing import Any, Self
 
 from reactivex.subject import Subject
 
@@ -65,9 +65,10 @@ class Scene:
         self.events: list[tuple[float, JobEvent]] = []
         self.job = Job.lipsync("job-1", Path("clip.mp4"), Path("speech.wav"), Path("out.mp4"))
 
-    def connect(self) -> None:
+    def connect(self) -> Self:
         """The link comes up."""
         self.link.connect(*self.features)
+        return self
 
     def _send(self, message: m.Message) -> bool:
         if self.link.up:
