@@ -45,6 +45,13 @@ def client_of(net: Net) -> int:
     return net.join("client", features=("grant", "done"))
 
 
+def spent() -> tuple[Net, int, int]:
+    """A hub whose budget of the day is spent, with a monitor and a client."""
+    net = hub(day=2.0)
+    on(net, 2)
+    return net, monitor_of(net), client_of(net)
+
+
 def wakes(net: Net, monitor: int) -> int:
     """How often the monitor was asked for its GPU since the last call."""
     asked = net.heard(monitor, m.Boot) + net.heard(monitor, m.Submit)
@@ -53,9 +60,7 @@ def wakes(net: Net, monitor: int) -> int:
 
 
 def test_a_job_beyond_the_budget_wakes_nothing_and_is_told_when_it_goes_on() -> None:
-    net = hub(day=2.0)
-    on(net, 2)
-    monitor, client = monitor_of(net), client_of(net)
+    net, monitor, client = spent()
     told = net.reply(m.Offline, client)
     assert (told.phase, told.until, told.position, told.eta_s) == ("budget", TOMORROW, 1, None)
     assert told.msg == "the budget is spent; the job is queued and continues at 2026-03-11 00:00 Europe/Berlin"
@@ -78,9 +83,7 @@ def test_a_client_that_asks_for_a_gpu_that_is_on_does_not_keep_it_on_beyond_the_
 
 
 def test_a_job_that_waits_for_money_does_not_wait_for_a_monitor() -> None:
-    net = hub(day=2.0)
-    on(net, 2)
-    monitor_of(net)
+    net, _, _ = spent()
     client = net.join("client", features=("grant", "done", "power_state"))
     assert "monitor" not in (net.reply(m.Offline, client).msg or "")
     assert [state.msg for state in net.heard(client, m.PowerState) if "monitor" in (state.msg or "")] == []
@@ -97,9 +100,7 @@ def test_within_the_budget_a_job_wakes_the_machine() -> None:
 
 
 def test_the_new_day_wakes_the_machine_for_the_jobs_that_wait() -> None:
-    net = hub(day=2.0)
-    on(net, 2)
-    monitor, client = monitor_of(net), client_of(net)
+    net, monitor, client = spent()
     net.submit(client)
     net.pass_time(TOMORROW - net.now - 2)
     assert wakes(net, monitor) == 0
@@ -116,9 +117,8 @@ def test_a_month_that_is_spent_waits_for_the_next_one() -> None:
 
 
 def test_a_raised_budget_lets_the_jobs_go_on_after_the_restart() -> None:
-    net = hub(day=2.0)
-    on(net, 2)
-    net.submit(client_of(net))
+    net, _, client = spent()
+    net.submit(client)
     net.limits = hub(day=3.0).limits
     net.restart(compacted=True)
     monitor = monitor_of(net)
@@ -127,8 +127,7 @@ def test_a_raised_budget_lets_the_jobs_go_on_after_the_restart() -> None:
 
 
 def test_a_restart_does_not_forget_what_is_spent() -> None:
-    net = hub(day=2.0)
-    on(net, 2)
+    net, _, _ = spent()
     net.restart(compacted=True)
     monitor = monitor_of(net)
     assert net.reply(m.Offline, client_of(net)).phase == "budget"
@@ -262,18 +261,14 @@ def test_waiting_jobs_are_told_when_the_budget_is_spent_while_they_wait() -> Non
 
 
 def test_a_boot_that_fails_then_fails_no_job_that_waits_for_money() -> None:
-    net = hub(day=2.0)
-    on(net, 2)
-    monitor, client = monitor_of(net), client_of(net)
+    net, monitor, client = spent()
     net.submit(client)
     net.say(monitor, m.BootResult(success=False, gpu="studio", msg="no"))
     assert "j1" in net.state.jobs
 
 
 def test_a_boot_request_beyond_the_budget_is_refused_with_the_time() -> None:
-    net = hub(day=2.0)
-    on(net, 2)
-    monitor, client = monitor_of(net), client_of(net)
+    net, monitor, client = spent()
     net.say(client, m.Boot(request_id="b"))
     error = net.heard(client, m.Error)[0]
     assert error.code == "budget"
@@ -349,8 +344,7 @@ def test_eighty_percent_and_the_end_are_reported_once_each() -> None:
 
 @pytest.mark.parametrize("compacted", [True, False])
 def test_a_raised_budget_is_reported_again(*, compacted: bool) -> None:
-    net = hub(day=2.0)
-    on(net, 2)
+    net, _, _ = spent()
     net.limits = hub(day=2.2).limits
     net.restart(compacted=compacted)
     net.pass_time(1)

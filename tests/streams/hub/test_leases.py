@@ -13,6 +13,13 @@ def holding(net: Net, id_: str = "j1") -> bool:
     return id_ in net.state.jobs and net.state.jobs[id_].gpu is not None
 
 
+def granted(net: Net) -> tuple[int, int]:
+    """A worker with a job, and its client."""
+    worker, client = net.worker(), net.join("client", features=OURS)
+    assert isinstance(net.submit(client), m.Ack)
+    return worker, client
+
+
 # Renewal, expiry
 
 
@@ -28,8 +35,7 @@ def test_a_job_that_expires_is_not_granted_in_the_same_tick(net: Net) -> None:
 
 
 def test_a_lease_without_a_client_lasts_while_its_gpu_works(net: Net) -> None:
-    worker, client = net.worker(), net.join("client", features=OURS)
-    net.submit(client)
+    worker, client = granted(net)
     net.leave(client)
     for _ in range(8):
         net.pass_time(HOUR / 2)
@@ -42,8 +48,7 @@ def test_a_lease_without_a_client_lasts_while_its_gpu_works(net: Net) -> None:
 
 
 def test_a_silent_client_with_an_inactive_gpu_loses_its_lease_with_a_notice(net: Net) -> None:
-    worker, client = net.worker(), net.join("client", features=OURS)
-    net.submit(client)
+    worker, client = granted(net)
     net.pass_time(5.9 * HOUR)
     assert holding(net)
     net.pass_time(0.2 * HOUR)
@@ -54,8 +59,7 @@ def test_a_silent_client_with_an_inactive_gpu_loses_its_lease_with_a_notice(net:
 
 
 def test_a_message_or_activity_keeps_a_clients_lease(net: Net) -> None:
-    worker, client = net.worker(), net.join("client", features=OURS)
-    net.submit(client)
+    worker, client = granted(net)
     net.pass_time(4 * HOUR)
     net.submit(client)
     net.pass_time(4 * HOUR)
@@ -108,8 +112,7 @@ def test_a_reconnected_monitor_gets_workers_lost_in_between(net: Net) -> None:
 @pytest.mark.parametrize("compacted", [False, True])
 @pytest.mark.parametrize("restarted", [False, True])
 def test_a_cancel_for_an_absent_worker_is_sent_later(net: Net, *, restarted: bool, compacted: bool) -> None:
-    worker, client = net.worker(), net.join("client", features=OURS)
-    net.submit(client)
+    worker, client = granted(net)
     net.leave(worker)
     net.say(client, m.Cancel(request_id="j1"))
     assert not net.state.jobs
@@ -123,8 +126,7 @@ def test_a_cancel_for_an_absent_worker_is_sent_later(net: Net, *, restarted: boo
 @pytest.mark.parametrize("compacted", [False, True])
 @pytest.mark.parametrize("restarted", [False, True])
 def test_a_cancel_of_a_requeued_job_reaches_its_lost_worker(net: Net, *, restarted: bool, compacted: bool) -> None:
-    worker, client = net.worker(), net.join("client", features=OURS)
-    net.submit(client)
+    worker, client = granted(net)
     net.leave(worker)
     net.submit(client)
     if restarted:
@@ -157,8 +159,7 @@ def test_a_cancel_after_a_release_reaches_the_worker_that_may_have_the_job(net: 
 
 
 def test_a_resubmitted_job_is_not_stopped_by_an_earlier_cancel(net: Net) -> None:
-    worker, client = net.worker(), net.join("client", features=OURS)
-    net.submit(client)
+    worker, client = granted(net)
     net.leave(worker)
     net.say(client, m.Cancel(request_id="j1"))
     net.submit(client)
@@ -168,8 +169,7 @@ def test_a_resubmitted_job_is_not_stopped_by_an_earlier_cancel(net: Net) -> None
 
 
 def test_a_worker_that_sent_the_end_gets_no_cancel(net: Net) -> None:
-    worker, client = net.worker(), net.join("client", features=OURS)
-    net.submit(client)
+    worker, client = granted(net)
     net.leave(worker)
     net.say(client, m.Cancel(request_id="j1"))
     back = net.worker()
@@ -180,8 +180,7 @@ def test_a_worker_that_sent_the_end_gets_no_cancel(net: Net) -> None:
 
 
 def test_pending_cancels_for_a_lost_worker_expire(net: Net) -> None:
-    worker, client = net.worker(), net.join("client", features=OURS)
-    net.submit(client)
+    worker, client = granted(net)
     net.leave(worker)
     net.say(client, m.Cancel(request_id="j1"))
     net.pass_time(HOUR + 1)
@@ -210,8 +209,7 @@ def test_a_late_submit_of_an_older_connection_does_not_bring_a_cancelled_job_bac
 
 
 def test_a_late_sign_of_work_or_result_does_not_bring_a_cancelled_job_back(net: Net) -> None:
-    worker, client = net.worker(), net.join("client", features=OURS)
-    net.submit(client)
+    worker, client = granted(net)
     net.say(client, m.Cancel(request_id="j1"))
     net.say(worker, m.TaskActive(task_id="t"))
     net.say(worker, m.Result(request_id="j1", result={"status": "done"}))
