@@ -132,7 +132,7 @@ class Blocks(Acme):
 
 class Computes(Acme):
     async def inspect(self) -> Any:
-        until = time.thread_time() + 1.5
+        until = time.thread_time() + 0.6
         while time.thread_time() < until:
             pass
         return await super().inspect()

@@ -297,14 +297,6 @@ async def test_an_unstored_end_is_checked_by_the_next_run(tmp_path: Path, monkey
     await after.close()
 
 
-async def test_progress_that_comes_late_never_overwrites_an_end(bench: Bench) -> None:
-    task = await bench.queue.ask(w.pair(*bench.put(1)), "a")
-    await bench.until(lambda: bench.queue.state.tasks[task.id].progress.percent == 50.0)
-    ended = await bench.queue.drop(task.id, "a")
-    DECIDER.evolve(bench.queue.state, w.Advanced(task.id, task.attempt, Frame(2, 2, 99.0)))
-    assert bench.queue.state.tasks[task.id] == ended
-
-
 async def test_the_journal_can_be_cut_down_to_what_is_true_now(bench: Bench) -> None:
     bench.engine.go.set()
     task = await bench.queue.ask(w.pair(*bench.put(1)), "a")

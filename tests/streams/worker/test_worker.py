@@ -164,7 +164,11 @@ def test_a_cancelled_pair_asked_for_again_before_its_engine_ended_starts_after_t
 
 
 def test_a_result_that_comes_after_the_cancellation_does_not_bring_the_task_back() -> None:
-    queue = running(1).tell(at(2.0, w.Drop(name(1), "job")), done(1))
+    queue = running(1).tell(at(2.0, w.Drop(name(1), "job")))
+    ended = queue.task(1)
+    DECIDER.evolve(queue.state, w.Advanced(name(1), 1, Frame(2, 2, 99.0)))
+    assert queue.task(1) == ended
+    queue.tell(done(1))
     assert (queue.task(1).status, queue.task(1).digest) == ("cancelled", None)
 
 
