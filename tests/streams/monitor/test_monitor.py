@@ -290,14 +290,6 @@ def test_a_refused_stop_is_retried() -> None:
     assert len(desk.did(p.Stop)) == 2
 
 
-def test_an_external_stop_is_adopted() -> None:
-    desk = Desk().online()
-    desk.reads("stopping")
-    desk.reads("running")
-    assert desk.state == "booted"
-    assert desk.did(p.Stop) == []
-
-
 def test_a_machine_that_cannot_be_inspected_is_unknown_and_retried() -> None:
     desk = Desk().off()
     pauses = []
@@ -373,14 +365,6 @@ def test_a_status_query_is_answered_from_memory_and_after_an_inspect() -> None:
     assert desk.said(m.StatusResponse) == [first, m.StatusResponse(request_id="q-1", status="running", fresh=True)]
     desk.reads("running")
     assert len(desk.said(m.StatusResponse)) == 2
-
-
-def test_before_its_first_inspect_a_monitor_answers_unknown() -> None:
-    desk = Desk()
-    desk.happens(m.StatusQuery(request_id="q-1"))
-    desk.reads("stopped")
-    answers = [(said.status, said.fresh) for said in desk.said(m.StatusResponse)]
-    assert answers == [("unknown", None), ("stopped", True)]
 
 
 def test_a_status_query_without_a_provider_is_answered_from_memory() -> None:
@@ -483,15 +467,6 @@ def test_the_maximum_uptime_cannot_be_called_off(event: p.PowerEvent) -> None:
     assert desk.states()[-1] == "draining"
 
 
-def test_a_wake_for_a_machine_that_is_overdue_starts_it_again_when_it_is_off() -> None:
-    desk = overdue_and_draining()
-    desk.happens(p.Wake("job-2"))
-    desk.answers(0)
-    desk.taken()
-    desk.reads("stopped")
-    assert desk.states()[-3:] == ["stopping", "off", "starting"]
-
-
 def asks(desk: Desk, seconds: int) -> list[int]:
     """After how many of the next seconds the worker was asked for its health, and answered that it is well."""
     asked = []
@@ -529,13 +504,6 @@ def test_a_worker_seen_by_the_hub_first_is_online_with_the_first_inspect() -> No
     assert desk.state == "starting"
     desk.reads("running")
     assert desk.states()[-2:] == ["booted", "online"]
-
-
-def test_a_restarted_machine_is_not_online_by_its_earlier_readiness() -> None:
-    desk = Desk().online()
-    desk.reads("stopped")
-    desk.reads("running")
-    assert desk.state == "booted"
 
 
 def test_a_wake_without_an_id_keeps_the_earlier_id() -> None:

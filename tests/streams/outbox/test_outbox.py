@@ -103,13 +103,6 @@ def test_an_output_is_taken_under_all_names_that_a_disk_takes_for_one() -> None:
     assert Desk().submit("a", "/out/Talk.mp4").submit("b", "/out/talk.MP4").answer == (201, "")
 
 
-def test_an_output_that_an_open_job_will_write_is_taken_until_that_ends() -> None:
-    desk = Desk().submit("a", "/out/x.mp4").submit("b", "/out/x.mp4")
-    assert desk.answer == (409, "output_taken")
-    desk.says(e.Done(Path("/out/x.mp4"), 5), "a").submit("b", "/out/x.mp4")
-    assert desk.answer == (201, "")
-
-
 def test_at_its_limit_the_outbox_is_full() -> None:
     desk = Desk(open_most=2).submit("a").submit("b").submit("c")
     assert (desk.answer, desk.facts) == ((429, "queue_full"), [])
