@@ -25,7 +25,7 @@ def written(page: str, folder: Path) -> Path:
 
 def checked(folder: Path, *command: str | Path) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "PYRIGHT_PYTHON_IGNORE_WARNINGS": "1"}
-    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=55, check=False)
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
 
 
 @pytest.mark.parametrize("page", PAGES)

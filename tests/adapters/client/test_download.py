@@ -27,7 +27,7 @@ ETAG = f'"{"0" * 64}"'
 def threads_at_a_standstill(workers: HttpWorkers) -> Iterator[None]:
     go_on = threading.Event()
     for _ in range(THREADS):
-        workers.executor.submit(go_on.wait, 20)
+        workers.executor.submit(go_on.wait, 100)
     try:
         yield
     finally:
@@ -164,7 +164,7 @@ async def test_a_cancel_during_a_sync_frees_the_lock_after_it(tmp_path: Path, mo
 
     def slowly(descriptor: int) -> None:
         entered.set()
-        go_on.wait(20)
+        go_on.wait(100)
         sync(descriptor)
 
     workers, output = HttpWorkers("http://gpu:8383"), tmp_path / "out.mp4"
@@ -173,7 +173,7 @@ async def test_a_cancel_during_a_sync_frees_the_lock_after_it(tmp_path: Path, mo
     await first.write(bytes(BATCH))
     monkeypatch.setattr(os, "fsync", slowly)
     finishing = asyncio.create_task(first.finish())
-    await asyncio.to_thread(entered.wait, 20)
+    await asyncio.to_thread(entered.wait, 100)
     finishing.cancel()
     second = workers.partial("task", output)
     preparing = asyncio.create_task(second.prepare(resumable=True))

@@ -153,7 +153,7 @@ class Paused:
         def paused(file: Any, hashes: Any, stop: threading.Event) -> None:
             hashes[0].update(memoryview(file.read(10)))
             self.reached.set()
-            self.go.wait(20)
+            self.go.wait(100)
             try:
                 feed(file, hashes, stop)
             except files._StoppedError:
@@ -168,7 +168,7 @@ async def test_a_file_changed_during_a_read_fails(
 ) -> None:
     paused = Paused(monkeypatch)
     asked = asyncio.create_task(disk.fingerprint(video, ["md5"]))
-    await asyncio.to_thread(paused.reached.wait, 20)
+    await asyncio.to_thread(paused.reached.wait, 100)
     with video.open("ab") as file:
         file.write(b"more")
     paused.go.set()
@@ -182,7 +182,7 @@ async def test_a_file_replaced_during_a_read_fails(
 ) -> None:
     paused = Paused(monkeypatch)
     asked = asyncio.create_task(disk.fingerprint(video, ["md5"]))
-    await asyncio.to_thread(paused.reached.wait, 20)
+    await asyncio.to_thread(paused.reached.wait, 100)
     video.rename(video.with_name("elsewhere"))
     paused.go.set()
     with pytest.raises(FileChanged):
@@ -192,12 +192,12 @@ async def test_a_file_replaced_during_a_read_fails(
 async def test_an_abandoned_read_can_restart(disk: DiskFiles, video: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     paused = Paused(monkeypatch)
     asked = asyncio.create_task(disk.fingerprint(video, ["md5"]))
-    await asyncio.to_thread(paused.reached.wait, 20)
+    await asyncio.to_thread(paused.reached.wait, 100)
     asked.cancel()
     with pytest.raises(asyncio.CancelledError):
         await asked
     paused.go.set()
-    assert await asyncio.to_thread(paused.stopped.wait, 20)
+    assert await asyncio.to_thread(paused.stopped.wait, 100)
     assert (await disk.fingerprint(video, ["md5"])).digests == {"md5": DIGESTS["md5"]}
 
 
@@ -206,7 +206,7 @@ async def test_a_cancelled_caller_disturbs_no_other(
 ) -> None:
     paused = Paused(monkeypatch)
     first, second = (asyncio.create_task(disk.fingerprint(video, ["md5"])) for _ in range(2))
-    await asyncio.to_thread(paused.reached.wait, 20)
+    await asyncio.to_thread(paused.reached.wait, 100)
     first.cancel()
     with pytest.raises(asyncio.CancelledError):
         await first

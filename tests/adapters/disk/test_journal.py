@@ -70,7 +70,7 @@ async def test_the_settings_that_make_it_durable_are_in_force(tmp_path: Path) ->
 async def test_concurrent_appends_share_commits_and_all_are_stored(tmp_path: Path) -> None:
     async with journal(tmp_path / "j.sqlite3") as first:
         begin = threading.Event()
-        first._work.put(lambda: [begin.wait(10)].clear())  # as a commit that is being synced
+        first._work.put(lambda: [begin.wait(100)].clear())  # as a commit that is being synced
         asyncio.get_running_loop().call_later(0, asyncio.get_running_loop().call_soon, begin.set)
         await asyncio.gather(*(first.append([Put(str(n), n)]) for n in range(500)))
         assert first.commits == 1
@@ -94,7 +94,7 @@ asyncio.run(main())
 """
     path = tmp_path / "j.sqlite3"
     command = [sys.executable, "-c", program, str(path), str(Path(__file__).parents[3])]
-    done = await asyncio.to_thread(subprocess.run, command, capture_output=True, text=True, timeout=50)
+    done = await asyncio.to_thread(subprocess.run, command, capture_output=True, text=True, timeout=150)
     assert done.stdout.split()[-1] == "57", done.stderr
     assert [fact.value for fact in await kept(path)] == [n for n in range(58) for _ in range(2)]
 
@@ -123,7 +123,7 @@ async def test_the_loop_goes_on_while_a_snapshot_is_written(tmp_path: Path) -> N
     went_on = threading.Event()
 
     def slow() -> Iterator[bytes]:
-        assert went_on.wait(10)
+        assert went_on.wait(100)
         yield b"state"
 
     path = tmp_path / "j.sqlite3"

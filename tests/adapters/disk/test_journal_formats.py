@@ -107,7 +107,7 @@ asyncio.run(main())
 
 async def released(*words: str) -> subprocess.CompletedProcess[str]:
     command = [str(RELEASED), "-I", "-c", WRITE, *words]  # without the folder that we are in
-    return await asyncio.to_thread(subprocess.run, command, capture_output=True, text=True, timeout=50)
+    return await asyncio.to_thread(subprocess.run, command, capture_output=True, text=True, timeout=150)
 
 
 @pytest.mark.skipif(not RELEASED.exists(), reason=NOT_HERE)

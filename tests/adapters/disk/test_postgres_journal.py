@@ -102,7 +102,7 @@ asyncio.run(main())
 """
     address = postgres.database()
     command = [sys.executable, "-c", program, address, str(Path(__file__).parents[3])]
-    done = await asyncio.to_thread(subprocess.run, command, capture_output=True, text=True, timeout=50)
+    done = await asyncio.to_thread(subprocess.run, command, capture_output=True, text=True, timeout=150)
     assert done.stdout.split()[-1] == "57", done.stderr
     await asyncio.to_thread(postgres.stop, "immediate")
     await asyncio.to_thread(postgres.start)

@@ -43,7 +43,7 @@ def test_io_in_a_thread_is_detected() -> None:
             bind()
 
     began = threading.Event()
-    thread = threading.Thread(target=lambda: began.wait(30) and touch())
+    thread = threading.Thread(target=lambda: began.wait(100) and touch())
     thread.start()
     with no_real_io() as tried:
         began.set()
