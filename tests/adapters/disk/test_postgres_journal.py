@@ -50,6 +50,15 @@ def store(address: str, idle: float = LONG, **options: Any) -> Any:
     return PostgresStore(address, idle=idle, **options)
 
 
+@pytest.fixture(autouse=True)
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A busy server may take longer to answer than a hub waits for it."""
+    module = pytest.importorskip("wakestream.adapters.disk.postgres", exc_type=ImportError)
+    monkeypatch.setitem(module._DEFAULTS, "connect_timeout", f"{LONG:g}")
+    monkeypatch.setattr(module, "PATIENCE", LONG)
+    monkeypatch.setattr(module.Session, "patience", LONG)
+
+
 @contextlib.asynccontextmanager
 async def journal(address: str, **options: Any) -> AsyncIterator[StoredJournal[Any]]:
     leader = await asyncio.to_thread(store, address)
