@@ -11,7 +11,7 @@ from reactivex import Observable, abc
 from reactivex.subject import Subject
 from reactivex.testing import TestScheduler
 
-from tests.support.streams.virtual_time import on_completed, on_error, on_next, subscribe
+from tests.support.streams.virtual_time import Lasting, on_completed, on_error, on_next, subscribe
 from wakestream.operators.rx.core.scheduler import LoopScheduler
 from wakestream.operators.rx.from_async import from_async
 from wakestream.operators.rx.poll import poll
@@ -115,21 +115,12 @@ def test_disposing_in_an_answer_or_in_the_pause_ends_it(scheduler: TestScheduler
 
 
 async def test_disposing_cancels_the_effect_and_reaches_its_finally(loop_scheduler: LoopScheduler) -> None:
-    entered, left = asyncio.Event(), list[str]()
-
-    async def slow() -> int:
-        try:
-            entered.set()
-            await asyncio.Event().wait()
-        finally:
-            left.append("left")
-        return 1
-
-    polling = from_async(slow).pipe(poll(every=2, until=bool)).subscribe(scheduler=loop_scheduler)
-    await entered.wait()
+    lasting = Lasting()
+    polling = from_async(lasting.effect).pipe(poll(every=2, until=bool)).subscribe(scheduler=loop_scheduler)
+    await lasting.entered.wait()
     polling.dispose()
     await loop_scheduler.close()
-    assert left == ["left"]
+    assert lasting.left_at == [0.0]
 
 
 @pytest.mark.parametrize("pace", [0.0, 2.0])

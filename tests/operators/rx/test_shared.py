@@ -9,6 +9,7 @@ import reactivex as rx
 from reactivex import Observable
 from reactivex.subject import Subject
 
+from tests.support.streams.virtual_time import Lasting
 from wakestream.operators.rx.core.observable import LightObservable
 from wakestream.operators.rx.core.scheduler import LoopScheduler
 from wakestream.operators.rx.from_async import from_async
@@ -145,21 +146,13 @@ def test_a_waiter_may_start_it_again_from_within_its_error() -> None:
 
 
 async def test_dispose_stops_the_effect(loop_scheduler: LoopScheduler) -> None:
-    entered, left = asyncio.Event(), list[str]()
-
-    async def effect() -> None:
-        try:
-            entered.set()
-            await asyncio.Event().wait()
-        finally:
-            left.append("left")
-
-    once = Shared(from_async(effect))
+    lasting = Lasting()
+    once = Shared(from_async(lasting.effect))
     collect(once, loop_scheduler)
-    await entered.wait()
+    await lasting.entered.wait()
     once.dispose()
     await loop_scheduler.close()
-    assert left == ["left"]
+    assert lasting.left_at == [0.0]
 
 
 def test_a_subscriber_that_tries_again_at_once_gets_the_second_run() -> None:

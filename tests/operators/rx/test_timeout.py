@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from reactivex.subject import Subject
 from reactivex.testing import TestScheduler
 
-from tests.support.streams.virtual_time import on_completed, on_error, on_next, subscribe
+from tests.support.streams.virtual_time import Lasting, on_completed, on_error, on_next, subscribe
 from wakestream.adapters.testing.virtual_loop import run_virtual
 from wakestream.operators.model.errors import StageTimeout, Stalled
 from wakestream.operators.rx.core.scheduler import LoopScheduler
@@ -61,18 +61,11 @@ async def test_no_timer_is_left_behind_by_an_early_end() -> None:
 
 
 async def test_the_effect_that_took_too_long_is_cancelled_and_cleans_up(loop_scheduler: LoopScheduler) -> None:
-    seen: list[Any] = []
-
-    async def endless() -> None:
-        try:
-            await asyncio.Event().wait()
-        finally:
-            seen.append(loop_scheduler.loop.time())
-
+    lasting = Lasting()
     with pytest.raises(StageTimeout, match="execution: nothing within 30 s"):
-        await to_future(loop_scheduler)(from_async(endless).pipe(timeout(30, "execution")))
+        await to_future(loop_scheduler)(from_async(lasting.effect).pipe(timeout(30, "execution")))
     await loop_scheduler.close()
-    assert seen == [30.0]
+    assert lasting.left_at == [30.0]
 
 
 def test_silence_from_the_start_ends_it_to_the_tick(scheduler: TestScheduler) -> None:
@@ -93,26 +86,25 @@ def test_each_item_restarts_the_timeout(scheduler: TestScheduler) -> None:
     assert last.time == 409
 
 
+def looks_of(scheduler: LoopScheduler) -> list[Any]:
+    """One item for each timer that the scheduler starts from now on."""
+    looks, plain = list[Any](), scheduler.schedule_relative
+    scheduler.schedule_relative = lambda *args, **named: looks.append(args) or plain(*args, **named)  # type: ignore[method-assign, func-returns-value]
+    return looks
+
+
 @pytest.mark.parametrize("start", [0.0, 12_345.678, 1_760_000_000.123456])
 @given(gap=st.floats(0.001, 100), wait=st.floats(0.001, 100))
 def test_fractions_of_seconds_neither_spin_nor_stray(start: float, gap: float, wait: float) -> None:
     async def silent_after_one_item() -> tuple[float, int]:
-        scheduler, source, looks = LoopScheduler(), Subject[int](), 0
-        loop = asyncio.get_running_loop()
+        scheduler, source = LoopScheduler(), Subject[int]()
+        looks, loop = looks_of(scheduler), asyncio.get_running_loop()
         begun = loop.time()
-        plain = scheduler.schedule_relative
-
-        def counted(*args: Any, **named: Any) -> Any:
-            nonlocal looks
-            looks += 1
-            return plain(*args, **named)
-
-        scheduler.schedule_relative = counted  # type: ignore[method-assign]
         ended = to_future(scheduler)(source.pipe(silence(wait, "s")))
         loop.call_at(begun + gap, source.on_next, 1)
         with pytest.raises(Stalled):
             await ended
-        return loop.time() - begun, looks
+        return loop.time() - begun, len(looks)
 
     took, looks = run_virtual(silent_after_one_item(), start=start)
     heard = start + gap < start + wait  # as the loop adds them: far from 0, a hair's breadth is lost
@@ -126,17 +118,10 @@ async def test_a_lively_source_has_one_timer_only() -> None:
             await asyncio.sleep(1)  # virtual
             yield number
 
-    scheduler, looks = LoopScheduler(), 0
-    plain = scheduler.schedule_relative
-
-    def counted(*args: Any, **named: Any) -> Any:
-        nonlocal looks
-        looks += 1
-        return plain(*args, **named)
-
-    scheduler.schedule_relative = counted  # type: ignore[method-assign]
+    scheduler = LoopScheduler()
+    looks = looks_of(scheduler)
     assert await to_future(scheduler)(from_async(lively).pipe(silence(60, "transfer"))) == 999
-    assert looks <= 20
+    assert len(looks) <= 20
 
 
 async def test_the_stalled_effect_is_cancelled_and_cleans_up(loop_scheduler: LoopScheduler) -> None:

@@ -9,6 +9,7 @@ import reactivex as rx
 from reactivex import Observable
 from reactivex.subject import Subject
 
+from tests.support.streams.virtual_time import Lasting
 from wakestream.operators.rx.core.scheduler import LoopScheduler
 from wakestream.operators.rx.from_async import from_async
 from wakestream.operators.rx.to_future import to_future
@@ -39,22 +40,14 @@ async def test_an_operator_that_ran_out_of_something_does_not_hang_the_wait() ->
 
 
 async def test_cancelling_the_future_disposes_and_reaches_the_effects_finally(loop_scheduler: LoopScheduler) -> None:
-    entered, left = asyncio.Event(), list[str]()
-
-    async def effect() -> None:
-        try:
-            entered.set()
-            await asyncio.Event().wait()
-        finally:
-            left.append("left")
-
-    future = to_future(loop_scheduler)(from_async(effect))
-    await entered.wait()
+    lasting = Lasting()
+    future = to_future(loop_scheduler)(from_async(lasting.effect))
+    await lasting.entered.wait()
     future.cancel()
     with pytest.raises(asyncio.CancelledError):
         await future
     await loop_scheduler.close()
-    assert left == ["left"]
+    assert lasting.left_at == [0.0]
 
 
 async def test_a_timeout_around_the_await_disposes_too() -> None:

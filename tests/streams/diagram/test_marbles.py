@@ -2,33 +2,17 @@
 
 from collections import Counter
 from dataclasses import replace
-from functools import cache
-from pathlib import Path
 from random import Random
 
 import pytest
 
-from tests.support.streams.marbles_scene import BOOT, hub_night, many
+from tests.support.streams.marbles_scene import BOOT, recorded
 from wakestream.streams.diagram.groups import course, flow, gathered, spread
 from wakestream.streams.diagram.lanes import diagram
 from wakestream.streams.diagram.layout import Flag, bunched, chained, place, scale
 from wakestream.streams.diagram.marbles import TIMES, Diagram, Lane, Mark, Span
-from wakestream.streams.recording.recording import Header, Log, Row, read_log
+from wakestream.streams.recording.recording import Header, Log, Row
 from wakestream.streams.replay.divergence import Divergence
-
-LOGS = Path(__file__).parents[2] / "logs"
-
-
-@cache
-def recorded(name: str) -> Log:
-    match name.split():
-        case ["client", jobs]:
-            return many(int(jobs))
-        case ["hub", clients]:
-            return hub_night(int(clients))
-        case _:
-            return read_log((LOGS / f"{name}.jsonl").read_bytes().splitlines(keepends=True))
-
 
 NIGHT = ("offline", "online", "client 1", "client 10", "client 200", "hub 3", "hub 200")
 

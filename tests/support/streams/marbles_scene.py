@@ -1,9 +1,11 @@
 """Logs to draw: many jobs of one client that wake one GPU, run through the real pipelines in virtual time."""
 
 import asyncio
+from functools import cache
 from pathlib import Path
 from random import Random
 
+from tests.support.streams.log_library import log
 from wakestream.adapters.testing.fakes import FakeFiles, FakeLink, FakeWorker, FakeWorkers
 from wakestream.adapters.testing.virtual_loop import run_virtual
 from wakestream.operators.model.errors import TaskFailed, WorkerUnreachable
@@ -24,6 +26,18 @@ URL = "http://gpu:8383"
 EPOCH = 1_790_000_000.0
 BOOT = 95.0
 """Seconds at which the GPU comes online."""
+
+
+@cache
+def recorded(name: str) -> Log:
+    """A log of tests/logs by its name, or `client 200` and `hub 3`: of so many jobs, and of so many clients."""
+    match name.split():
+        case ["client", jobs]:
+            return many(int(jobs))
+        case ["hub", clients]:
+            return hub_night(int(clients))
+        case _:
+            return log(f"{name}.jsonl")
 
 
 def hub_night(clients: int) -> Log:

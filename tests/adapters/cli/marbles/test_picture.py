@@ -9,22 +9,21 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
-from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree as ET
 
 import pytest
 from rich.cells import cell_len
 
-from tests.support.streams.marbles_scene import hub_night, many
+from tests.support.streams.log_library import LOGS
+from tests.support.streams.marbles_scene import recorded
 from wakestream.adapters.cli.marbles import text as terminal_text
 from wakestream.adapters.cli.marbles.style import text_width
 from wakestream.adapters.cli.marbles.svg import svg
 from wakestream.streams.diagram.marbles import TIMES
-from wakestream.streams.recording.recording import Header, Log, Row, read_log
+from wakestream.streams.recording.recording import Header, Log, Row
 from wakestream.streams.replay.divergence import Divergence
 
-LOGS = Path(__file__).parents[3] / "logs"
 SVG = "{http://www.w3.org/2000/svg}"
 HOSTILE = "</title><script>alert(1)</script>&\"']]>\x00\x1b[31m\u202e中文\n" + "x" * 300
 WORSE = f"\ud800{HOSTILE}"
@@ -34,17 +33,6 @@ WORSE = f"\ud800{HOSTILE}"
 def terminal(log: Log, divergences: Sequence[Divergence] = (), *, boxes: bool = True, **how: Any) -> str:
     """The lines, whatever the encoding of this test's own output."""
     return terminal_text.terminal(log, divergences, boxes=boxes, **how)
-
-
-@cache
-def recorded(name: str) -> Log:
-    match name.split():
-        case ["client", jobs]:
-            return many(int(jobs))
-        case ["hub", clients]:
-            return hub_night(int(clients))
-        case _:
-            return read_log((LOGS / f"{name}.jsonl").read_bytes().splitlines(keepends=True))
 
 
 @cache
