@@ -80,7 +80,7 @@ class ProcessPower:
             return
         await self._forget()
         self._said.clear()
-        self._stopped = False
+        self._stopped, self._ended_at = False, None
         env = environment(*_MONITOR_ONLY) if self._env is None else {"PYTHONUNBUFFERED": "1", **self._env}
         try:
             self._process = await start(self._argv, stdin=PIPE, stderr=STDOUT, env=env)

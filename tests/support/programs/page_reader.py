@@ -125,9 +125,10 @@ class Reader:
             program.send_signal(signal.SIGINT)
         for program in self.running:
             try:
-                program.wait(timeout=15)
+                program.wait(timeout=WITHIN)
             finally:
                 program.kill()
+                program.wait()
 
 
 def _read(program: subprocess.Popen[str], lines: SimpleQueue[str]) -> None:
