@@ -25,21 +25,15 @@ def code(answer: m.Message) -> str | None:
     return answer.code if isinstance(answer, m.Error) else None
 
 
-def in_use(net: Net, monitor: int) -> bool:
-    net.say(monitor, m.TaskQuery(request_id="q", gpu="studio", drain=True))
-    answer = net.heard(monitor, m.TaskQueryResponse)[-1]
-    return answer.active_count != 0 or answer.has_recent_active
-
-
 def test_a_gpu_that_no_job_needs_is_turned_off_at_once_although_it_worked_just_now() -> None:
     net = Net()
     monitor, worker, client = net.monitor("studio", "release"), net.worker(), net.join("client")
     net.say(worker, m.TaskActive(task_id="t"))
-    assert in_use(net, monitor)
+    assert net.in_use(monitor)
     assert code(asked(net, client, "stop")) is None
     [release] = net.heard(monitor, m.Release)
     assert release.gpu == "studio"
-    assert not in_use(net, monitor)
+    assert not net.in_use(monitor)
     net.phase(monitor, "off")
     assert code(asked(net, client, "stop")) is None, "it is off already"
 
@@ -67,23 +61,22 @@ def test_a_gpu_is_kept_on_for_an_hour_and_is_turned_off_on_demand_within_it() ->
     monitor, _, client = net.monitor("studio", "release"), net.worker(), net.join("client")
     net.pass_time(600)
     assert asked(net, client, "keep") == m.GpuAdminDone(request_id="a", gpu="studio", action="keep", until=5200)
-    net.say(client, m.HubStatusQuery(request_id="s"))
-    assert net.heard(client, m.HubStatus)[-1].gpus[0]["warm_until"] == 5200
+    assert net.status(client).gpus[0]["warm_until"] == 5200
     net.pass_time(3599)
-    assert in_use(net, monitor)
+    assert net.in_use(monitor)
     asked(net, client, "keep", seconds=1800)
     net.pass_time(1000)
-    assert in_use(net, monitor)
+    assert net.in_use(monitor)
     asked(net, client, "stop")
-    assert not in_use(net, monitor)
+    assert not net.in_use(monitor)
 
 
 def test_a_gpu_that_was_turned_off_stays_off_for_the_rest_of_its_keep_warm_hours() -> None:
     net = Net(NINE, zone=BERLIN, keep_warm={ALL: ("Mon-Sun 09:00-18:00",)})
     monitor, _, client = net.monitor("studio", "release"), net.worker(), net.join("client")
-    assert in_use(net, monitor)
+    assert net.in_use(monitor)
     asked(net, client, "stop")
-    assert not in_use(net, monitor)
+    assert not net.in_use(monitor)
     net.phase(monitor, "off")
     net.pass_time(3600)
     assert net.heard(monitor, m.Boot) == []
@@ -101,11 +94,9 @@ def test_an_admin_removes_a_gpu_that_is_gone_with_its_costs() -> None:
     assert "monitor of studio is connected" in str(asked(net, admin, "remove"))
     net.leave(monitor)
     net.pass_time(3600)
-    net.say(client, m.HubStatusQuery(request_id="s"))
-    assert net.heard(client, m.HubStatus)[-1].gpus[0]["uptime_s"] >= 3600, "it counts on"
+    assert net.status(client).gpus[0]["uptime_s"] >= 3600, "it counts on"
     assert code(asked(net, admin, "remove")) is None
-    net.say(client, m.HubStatusQuery(request_id="s"))
-    assert net.heard(client, m.HubStatus)[-1].gpus == ()
+    assert net.status(client).gpus == ()
     assert code(asked(net, admin, "remove")) == "unknown_gpu"
 
 

@@ -157,8 +157,7 @@ def test_a_machine_that_waits_for_work_is_stopped_when_the_budget_is_spent() -> 
     net.pass_time(1)
     assert [told.gpu for told in net.heard(monitor, m.Release)] == ["studio"]
     net.submit(client)
-    net.say(monitor, m.TaskQuery(request_id="q", gpu="studio", drain=True))
-    answer = net.heard(monitor, m.TaskQueryResponse)[-1]
+    answer = net.use(monitor, gpu="studio", drain=True)
     assert (answer.active_count, answer.has_recent_active) == (0, False), "the job that waits does not keep it on"
     assert net.state.gpus["studio"].phase == "draining"
 
@@ -373,8 +372,7 @@ def test_the_status_has_what_is_left_of_each_budget() -> None:
     net = hub(day=2.0, month=10.0, currency="EUR")
     on(net, 1.5)
     client = net.join("client", features=("hub_status",))
-    net.say(client, m.HubStatusQuery(request_id="q"))
-    said = net.heard(client, m.HubStatus)[0]
+    said = net.status(client)
     assert (said.currency, said.zone) == ("EUR", BERLIN)
     assert said.budgets == (
         {"period": "day", "limit": 2.0, "spent": 1.5, "left": 0.5, "until": TOMORROW},
@@ -431,8 +429,7 @@ def test_a_license_that_has_spent_its_budget_waits_until_the_next_day_and_others
     assert [job for job, held in net.state.jobs.items() if held.gpu] == ["b1"], "work that has begun goes on"
     assert isinstance(net.submit(small, "s1"), m.Ack)
     for asker, left in ((big, 0.0), (small, 1.0)):
-        net.say(asker, m.HubStatusQuery(request_id="how"))
-        shown = net.heard(asker, m.HubStatus)[-1].license_budget or {}
+        shown = net.status(asker).license_budget or {}
         assert (shown["period"], shown["limit"], shown["left"], shown["until"]) == ("day", 1.0, left, TOMORROW)
     net.say(big, m.JobDone(request_id="b1"))
     net.say(small, m.JobDone(request_id="s1"))

@@ -26,8 +26,7 @@ def client(net: Net, owner: str = "ann") -> int:
 
 
 def asked(net: Net, fd: int, since: int | None = None) -> dict[str, Any]:
-    net.say(fd, m.HubStatusQuery(request_id="q", costs=True, since=since))
-    found = net.heard(fd, m.HubStatus)[-1].costs
+    found = net.status(fd, costs=True, since=since).costs
     assert found is not None
     return dict(found)
 
@@ -181,8 +180,7 @@ def test_it_is_told_to_those_who_ask_only() -> None:
     net = hub()
     net.worker()
     ann = client(net)
-    net.say(ann, m.HubStatusQuery(request_id="q"))
-    assert net.heard(ann, m.HubStatus)[-1].costs is None
+    assert net.status(ann).costs is None
 
 
 def boss_of(net: Net) -> int:
@@ -211,8 +209,7 @@ def large_hub(**limits: Any) -> tuple[Net, int]:
 def test_an_answer_fits_into_a_frame_however_much_there_is() -> None:
     net, _ = large_hub(budgets={f"gpu-{number}": (5.0, 50.0) for number in range(1000)})
     boss = boss_of(net)
-    net.say(boss, m.HubStatusQuery(request_id="q", costs=True, since=0))
-    answer = net.heard(boss, m.HubStatus)[-1]
+    answer = net.status(boss, costs=True, since=0)
     assert len(wire.octets(answer)) <= net.limits.batch
     assert [gpu["gpu"] for gpu in answer.gpus] == ["studio"]
     found = answer.costs
@@ -400,8 +397,7 @@ def in_machine(net: Net, gpu: str, machine: str = "i-1", owner: str | None = Non
 
 
 def today_of(net: Net, fd: int) -> dict[str, tuple[int, float]]:
-    net.say(fd, m.HubStatusQuery(request_id="q"))
-    gpus = net.heard(fd, m.HubStatus)[-1].gpus
+    gpus = net.status(fd).gpus
     return {gpu["gpu"]: (gpu["today"]["on_s"], gpu["today"]["cost"]) for gpu in gpus}
 
 

@@ -156,8 +156,7 @@ def test_a_stored_job_waits_for_a_depot_that_is_away_and_keeps_no_machine_on() -
     one = worker(net)
     net.pass_time(1.0)
     assert not net.heard(one, d.DepotFetch)
-    net.say(monitor, m.TaskQuery(request_id="q", gpu="studio"))
-    assert net.heard(monitor, m.TaskQueryResponse)[-1].active_count == 0
+    assert net.use(monitor, gpu="studio").active_count == 0
     own(net)
     net.pass_time(1.0)
     assert net.heard(one, d.DepotFetch)
@@ -367,8 +366,7 @@ def test_a_machine_that_is_on_stops_when_an_upload_takes_longer_than_to_start_it
     for left, active in ((100_000_000, 1), (900_000_000, 0)):
         net.say(ann, d.DepotProgress(request_id="j1", left=left, rate=1e6))
         net.pass_time(1.0)
-        net.say(monitor, m.TaskQuery(request_id="q", gpu="studio"))
-        assert net.heard(monitor, m.TaskQueryResponse)[-1].active_count == active
+        assert net.use(monitor, gpu="studio").active_count == active
 
 
 # Work without the client

@@ -115,6 +115,5 @@ def test_an_engine_that_was_never_ready_is_the_reason_and_not_a_gpu_that_is_off(
     waits = net.reply(m.Offline, net.pc, "new")
     assert (waits.phase, waits.why) == ("not_ready", f"the GPU studio takes no jobs at present: {MISSING}")
     asks = net.join("client", features=("hub_status",))
-    net.say(asks, m.HubStatusQuery(request_id="s"))
-    (gpu,) = net.heard(asks, m.HubStatus)[0].gpus
+    (gpu,) = net.status(asks).gpus
     assert (gpu["phase"], gpu["why"]) == ("not_ready", MISSING)

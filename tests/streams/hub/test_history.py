@@ -9,9 +9,7 @@ DAY = 86_400
 
 
 def ask(net: Net, fd: int, day: int = 0, skip: int = 0) -> m.HubStatus:
-    net.sent.pop(fd, None)
-    net.say(fd, m.HubStatusQuery(request_id="q", history=(day, skip)))
-    return net.heard(fd, m.HubStatus)[0]
+    return net.status(fd, history=(day, skip))
 
 
 def render(net: Net, jobs: int) -> None:

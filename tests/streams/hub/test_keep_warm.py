@@ -31,12 +31,6 @@ def ticks(net: Net, seconds: float, every: float = 10.0) -> None:
         net.pass_time(every)
 
 
-def in_use(net: Net, monitor: int) -> bool:
-    net.say(monitor, m.TaskQuery(request_id="q", gpu="studio", drain=True))
-    answer = net.heard(monitor, m.TaskQueryResponse)[-1]
-    return answer.active_count != 0 or answer.has_recent_active
-
-
 def test_a_gpu_is_woken_before_the_hours_begin() -> None:
     net = hub(NINE - 2 * LEAD)
     monitor = net.monitor()
@@ -78,12 +72,12 @@ def test_it_is_not_stopped_in_the_hours_and_is_after_them() -> None:
     monitor = net.monitor()
     net.worker()
     net.pass_time(8 * HOUR)
-    assert in_use(net, monitor)
+    assert net.in_use(monitor)
     assert net.state.gpus["studio"].phase == "online"
     net.pass_time(HOUR - 1)
-    assert in_use(net, monitor)
+    assert net.in_use(monitor)
     net.pass_time(1)
-    assert not in_use(net, monitor)
+    assert not net.in_use(monitor)
     assert net.state.gpus["studio"].phase == "draining"
 
 
@@ -91,7 +85,7 @@ def test_a_machine_whose_worker_never_came_may_be_stopped_in_the_hours() -> None
     net = hub(NINE + HOUR)
     monitor = net.monitor()
     net.phase(monitor, "failed")
-    assert not in_use(net, monitor)
+    assert not net.in_use(monitor)
 
 
 def test_on_another_day_nothing_is_woken_or_kept() -> None:
@@ -101,7 +95,7 @@ def test_on_another_day_nothing_is_woken_or_kept() -> None:
     ticks(net, HOUR, 60)
     assert boots(net, monitor) == []
     net.worker()
-    assert not in_use(net, monitor)
+    assert not net.in_use(monitor)
 
 
 def test_the_budget_wins() -> None:
@@ -109,11 +103,11 @@ def test_the_budget_wins() -> None:
     monitor = net.join("monitor", gpus=("studio",), features=("power_state", "release"))
     net.worker()
     net.pass_time(HOUR)
-    assert in_use(net, monitor)
+    assert net.in_use(monitor)
     net.pass_time(HOUR)
     net.pass_time(1)
     assert len(net.heard(monitor, m.Release)) == 1
-    assert not in_use(net, monitor)
+    assert not net.in_use(monitor)
     net.phase(monitor, "off")
     net.sent.clear()
     ticks(net, 3 * HOUR, 60)
@@ -133,9 +127,9 @@ def test_several_hours_of_a_gpu_add_up() -> None:
     net = hub(NINE - HOUR, keep_warm={ALL: (HOURS,), "studio": ("Fri 08:00-09:00",)})
     monitor = net.monitor()
     net.worker()
-    assert in_use(net, monitor)
+    assert net.in_use(monitor)
     net.pass_time(2 * HOUR)
-    assert in_use(net, monitor)
+    assert net.in_use(monitor)
 
 
 def test_without_a_monitor_nothing_is_asked() -> None:
@@ -167,8 +161,7 @@ def test_when_the_clock_is_set(day: str, hours: str, begin: str, length: float) 
     used = []
     for _ in range(10 * 60):
         net.pass_time(60)
-        net.say(monitor, m.TaskQuery(request_id="q", gpu="studio"))
-        used.append(net.heard(monitor, m.TaskQueryResponse)[-1].has_recent_active)
+        used.append(net.use(monitor, gpu="studio").has_recent_active)
         net.sent.clear()
     assert sum(used) * 60 == pytest.approx(length * HOUR + LEAD, abs=60), begin
 
@@ -177,5 +170,4 @@ def test_the_status_says_until_when() -> None:
     net = hub(NINE)
     net.worker()
     client = net.join("client", features=("hub_status",))
-    net.say(client, m.HubStatusQuery(request_id="q"))
-    assert net.heard(client, m.HubStatus)[0].gpus[0]["warm_until"] == NINE + 9 * HOUR
+    assert net.status(client).gpus[0]["warm_until"] == NINE + 9 * HOUR

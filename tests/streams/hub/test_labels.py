@@ -49,8 +49,7 @@ def test_the_status_of_a_gpu_has_its_labels(net: Net) -> None:
     net.join("monitor", gpus=("studio", "attic"), labels={"zone": "eu", "memory": 16})
     worker(net, labels={"memory": "24GB"})
     admin = net.join("admin", features=("hub_status",))
-    net.say(admin, m.HubStatusQuery(request_id="q"))
-    of = {gpu["gpu"]: gpu.get("labels") for gpu in net.heard(admin, m.HubStatus)[0].gpus}
+    of = {gpu["gpu"]: gpu.get("labels") for gpu in net.status(admin).gpus}
     assert of == {"studio": {"zone": "eu", "memory": "24GB"}, "attic": {"zone": "eu", "memory": 16}}
 
 

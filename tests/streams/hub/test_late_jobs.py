@@ -81,8 +81,7 @@ def test_a_machine_that_is_coming_for_nobody_is_called_back() -> None:
     net.say(ann, m.Cancel(request_id="j1"))
     net.pass_time(1.0)
     assert [each.msg for each in net.heard(monitors["a"], m.Release)] == ["no job needs it any more"]
-    net.say(monitors["a"], m.TaskQuery(request_id="q", gpu="a", drain=True))
-    assert net.heard(monitors["a"], m.TaskQueryResponse)[-1].active_count == 0
+    assert net.use(monitors["a"], gpu="a", drain=True).active_count == 0
 
 
 def test_a_surplus_machine_stops_after_a_while_and_the_first_one_stays() -> None:

@@ -13,8 +13,7 @@ ACCEPTED = {"task_id": "j1", "queue": {"processing": 1, "queued": 0}}
 
 def held(net: Net, monitor: int) -> int:
     """How many jobs hold the GPU or wait, as the monitor learns it before it stops the machine."""
-    net.say(monitor, m.TaskQuery(request_id="q", gpu="studio", drain=True))
-    return net.heard(monitor, m.TaskQueryResponse)[-1].active_count
+    return net.use(monitor, gpu="studio", drain=True).active_count
 
 
 @pytest.mark.parametrize("features", [(), OURS])
@@ -71,8 +70,7 @@ def test_other_task_types_end_with_the_workers_message(net: Net) -> None:
 
 
 def asks(net: Net, monitor: int, *, idle: bool | None) -> int:
-    net.say(monitor, m.TaskQuery(request_id="q", gpu="studio", idle=idle))
-    return net.heard(monitor, m.TaskQueryResponse)[-1].active_count
+    return net.use(monitor, gpu="studio", idle=idle).active_count
 
 
 def test_an_old_clients_job_ends_when_the_monitor_sees_no_task(net: Net) -> None:

@@ -111,8 +111,7 @@ def test_a_stop_query_covers_the_monitors_gpu_and_unmonitored_ones() -> None:
     net.worker("attic")
 
     def held(fd: int, gpu: str) -> int:
-        net.say(fd, m.TaskQuery(request_id="q", gpu=gpu))
-        return net.heard(fd, m.TaskQueryResponse)[-1].active_count
+        return net.use(fd, gpu=gpu).active_count
 
     assert (held(studio, "studio"), held(attic, "attic")) == (1, 0)
     net.leave(studio)  # the GPU that is at work may be the other's machine under another name

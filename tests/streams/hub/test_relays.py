@@ -114,8 +114,7 @@ def test_while_texts_are_being_made_the_machine_is_in_use(net: Net) -> None:
     monitor, worker, client = net.monitor(), text_worker(net), net.join("client", owner=MINE)
     for content in ("words", None):
         net.say(client, m.Url(url=URL)) if content else net.say(worker, said(type="result", license=MINE, content="w"))
-        net.say(monitor, m.TaskQuery(request_id="q"))
-        assert net.heard(monitor, m.TaskQueryResponse)[-1].active_count == (1 if content else 0)
+        assert net.use(monitor).active_count == (1 if content else 0)
 
 
 def test_a_text_without_a_worker_is_refused_and_later_ones_start_no_machine(net: Net) -> None:
@@ -149,8 +148,7 @@ def test_tasks_of_a_lost_text_worker_do_not_keep_the_machine_on(net: Net) -> Non
     monitor, worker, client = net.monitor(), text_worker(net), net.join("client", owner=MINE)
     net.say(client, m.Url(url=URL))
     net.leave(worker)
-    net.say(monitor, m.TaskQuery(request_id="q"))
-    assert net.heard(monitor, m.TaskQueryResponse)[-1].active_count == 0
+    assert net.use(monitor).active_count == 0
 
 
 def test_texts_go_to_the_text_worker_that_has_the_fewest(net: Net) -> None:
@@ -263,8 +261,7 @@ def test_a_text_that_no_client_waits_for_is_dropped_and_does_not_count_as_use(ne
     net.leave(client)
     worker = text_worker(net)
     assert frames(net, worker, "url") == []
-    net.say(monitor, m.TaskQuery(request_id="q"))
-    assert net.heard(monitor, m.TaskQueryResponse)[-1].active_count == 0
+    assert net.use(monitor).active_count == 0
     net.join("client", owner=MINE)
     net.pass_time(1)
     assert len(frames(net, worker, "url")) == 1

@@ -17,8 +17,7 @@ HOUR = 3600.0
 
 
 def asked(net: Net, fd: int, since: int | None = None) -> m.HubStatus:
-    net.say(fd, m.HubStatusQuery(request_id="q", since=since))
-    return net.heard(fd, m.HubStatus)[-1]
+    return net.status(fd, since=since)
 
 
 def boots(net: Net, monitor: int, seconds: float, gpu: str = "studio") -> int:

@@ -74,8 +74,7 @@ def of_machine(net: Net, gpu: str, machine: str = "i-1", owner: str | None = Non
 
 
 def asks(net: Net, monitor: int, gpu: str) -> m.TaskQueryResponse:
-    net.say(monitor, m.TaskQuery(request_id="q", gpu=gpu, drain=True))
-    return net.heard(monitor, m.TaskQueryResponse)[-1]
+    return net.use(monitor, gpu=gpu, drain=True)
 
 
 def test_a_machine_is_in_use_while_one_of_the_gpus_in_it_is(net: Net) -> None:
@@ -128,8 +127,7 @@ def test_the_machine_of_a_monitor_of_several_gpus_is_one(net: Net) -> None:
     monitor = net.join("monitor", gpus=("studio", "attic"), features=("power_state",), machines=both)
     net.worker("studio")
     net.submit(net.join("client"))
-    net.say(monitor, m.TaskQuery(request_id="q", drain=True))
-    assert net.heard(monitor, m.TaskQueryResponse)[-1].active_count == 1
+    assert net.use(monitor, drain=True).active_count == 1
 
 
 def test_the_old_name_of_a_renamed_gpu_neither_keeps_its_jobs_nor_costs_for_ever(net: Net) -> None:

@@ -10,8 +10,7 @@ from wakestream.streams.protocol import messages as m
 
 def why(net: Net) -> str | None:
     client = net.join("client", features=("hub_status",))
-    net.say(client, m.HubStatusQuery(request_id="s"))
-    return net.heard(client, m.HubStatus)[-1].gpus[0].get("orphan")
+    return net.status(client).gpus[0].get("orphan")
 
 
 def watched(net: Net) -> tuple[int, int]:

@@ -90,6 +90,21 @@ class Net:
     def heard(self, fd: int, kind: type[M]) -> list[M]:
         return [message for message in self.sent.get(fd, []) if isinstance(message, kind)]
 
+    def use(self, monitor: int, **asked: Any) -> m.TaskQueryResponse:
+        """What a monitor hears when it asks who needs its GPU."""
+        self.say(monitor, m.TaskQuery(request_id="q", **asked))
+        return self.heard(monitor, m.TaskQueryResponse)[-1]
+
+    def in_use(self, monitor: int) -> bool:
+        """Whether a monitor that would stop the studio's machine hears that it is in use."""
+        answer = self.use(monitor, gpu="studio", drain=True)
+        return answer.active_count != 0 or answer.has_recent_active
+
+    def status(self, fd: int, **asked: Any) -> m.HubStatus:
+        """What the hub tells of its GPUs."""
+        self.say(fd, m.HubStatusQuery(request_id="q", **asked))
+        return self.heard(fd, m.HubStatus)[-1]
+
     def phase(self, monitor: int, state: str, gpu: str = "studio", msg: str | None = None, **more: Any) -> None:
         self.say(monitor, m.PowerState(gpu=gpu, state=state, msg=msg, **more))
 
