@@ -113,7 +113,7 @@ async def test_a_disk_that_cannot_be_checked_does_not_end_the_hub(tmp_path: Path
 
 async def hub_with(clock: Any, folder: Path) -> None:
     async with contextlib.AsyncExitStack() as stack:
-        await stack.enter_async_context(asyncio.timeout(30))
+        await stack.enter_async_context(asyncio.timeout(100))
         await HubPlace(folder, stack).hub(clock=clock)
         await asyncio.Event().wait()
 
@@ -172,7 +172,7 @@ async def test_the_console_goes_on_after_a_row_that_is_no_text(user: User, said:
 
 
 async def closed_journal(user: User) -> None:
-    async with asyncio.timeout(30), daemon(user) as made:
+    async with asyncio.timeout(100), daemon(user) as made:
         made.outbox.runner.fail(JournalError("the journal is broken"))
         await asyncio.Event().wait()
 

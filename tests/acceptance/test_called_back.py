@@ -15,7 +15,7 @@ async def test_a_machine_whose_only_job_was_cancelled_while_it_boots_is_stopped(
     flags = (*provider(user.folder, ready=False), "--gpu", "studio")
     async with keeper.hub(), user.runs("monitor", *flags, WAKESTREAM_KEY=keeper.keys["monitor"]):
         await keeper.sees("off")
-        async with user.submits() as job, asyncio.timeout(40):
+        async with user.submits() as job, asyncio.timeout(100):
             while not calls(user.folder):
                 await asyncio.to_thread(time.sleep, 0.05)
             job.interrupt()

@@ -424,7 +424,7 @@ async def test_a_cancel_while_files_are_sent_starts_nothing(place: Case) -> None
 async def test_a_cancel_while_the_answer_to_the_prompt_is_on_its_way_stops_it(place: Case) -> None:
     engine, work = place.start(), place.slow(2.0, steps=1)
     rendering = asyncio.create_task(done(engine, work))
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(100):
         while prompt_id(work) not in engine._sent:  # noqa: ASYNC110 - nothing announces it
             await asyncio.sleep(0)
     place.proxy.set(down=Fault(stall=True))

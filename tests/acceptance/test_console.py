@@ -62,7 +62,7 @@ class Caller:
     async def outcome(self, job: str = "ws-1") -> str:
         """How the job ended."""
         async with (
-            asyncio.timeout(20),
+            asyncio.timeout(100),
             self.session.get(f"{self.home.url}/api/jobs/{job}/events", headers=self.owner) as response,
         ):
             text = (await response.read()).decode()

@@ -64,7 +64,7 @@ async def copy(caller: Caller, source: str, **more: Any) -> tuple[int, dict[str,
     """Ask for a copy, and wait until its source is open; a refusal has the status 4xx."""
     status, plain = await queued(caller, source, **more)
     id_ = plain.get("id")
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(100):
         while status == 201 and not plain.get("size"):
             _, plain = await caller.ask("GET", f"/console/copies/{id_}")
             if "failed" in plain:
@@ -81,7 +81,7 @@ async def queued(caller: Caller, source: str, **more: Any) -> tuple[int, dict[st
 
 async def copied(caller: Caller, id_: str) -> dict[str, Any]:
     """The end of a copy."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(100):
         while True:
             status, plain = await caller.ask("GET", f"/console/copies/{id_}")
             assert status == 200, plain

@@ -57,7 +57,7 @@ async def state(caller: Caller) -> dict[str, Any]:
 async def seen(caller: Caller, holds: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
     """The state as soon as this holds of it; it is asked for again after each event of the page."""
     async with (
-        asyncio.timeout(20),
+        asyncio.timeout(100),
         caller.session.get(f"{caller.home.url}/console/live", headers=caller.bearer) as live,
     ):
         async for line in live.content:

@@ -213,7 +213,7 @@ async def test_a_cancel_stops_the_job_in_all_programs_and_is_final(user: User, p
 
 
 async def test_a_job_that_waits_for_its_turn_is_cancelled_at_once(user: User, place: Place) -> None:
-    async with asyncio.timeout(50), place.hub(), daemon(user, "--max-running", "1") as api:
+    async with asyncio.timeout(100), place.hub(), daemon(user, "--max-running", "1") as api:
         await api.submit(user, "first")
         await api.submit(user, "second", output=str(user.folder / "two.mp4"), task_type="other")
         note = await api.until("note", "second")
@@ -288,7 +288,7 @@ async def test_the_same_work_is_answered_from_the_existing_result(user: User, pl
 
 
 async def test_the_same_work_at_once_is_done_once_and_the_second_takes_the_result(user: User, place: Place) -> None:
-    async with asyncio.timeout(50), place.hub(), place.worker(engine := Counting(held=True)), daemon(user) as api:
+    async with asyncio.timeout(100), place.hub(), place.worker(engine := Counting(held=True)), daemon(user) as api:
         await api.submit(user)
         await api.until("running")
         await api.submit(user, "job-2", output=str(user.folder / "two.mp4"))

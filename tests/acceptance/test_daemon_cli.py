@@ -107,7 +107,7 @@ async def test_detached_it_prints_the_id_and_jobs_watch_and_cancel_know_it(user:
             assert (ran.code, f"{job}: cancelling" in ran.out) == (1, True)
             assert "there is no job 'unknown' here" in ran.err
             assert (await watching.ended()).code == 130
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(100):
                 all_watching.interrupt()
                 assert (await all_watching.ended()).code == 130
         await engine.stopped.wait()

@@ -23,7 +23,7 @@ def off(file: Path, code: int = 0) -> str:
 
 
 async def written(file: Path) -> None:
-    async with asyncio.timeout(40):
+    async with asyncio.timeout(100):
         while not file.exists():  # noqa: ASYNC110 - another process writes it
             await asyncio.sleep(0)
 
@@ -45,7 +45,7 @@ async def test_a_worker_whose_hub_is_gone_switches_its_machine_off(user: User, k
 async def asks_for(user: User, seconds: float) -> None:
     """The user asks the hub for so long how it is, and at least until the GPU is online."""
     begin, found = asyncio.get_running_loop().time(), ""
-    async with asyncio.timeout(40):
+    async with asyncio.timeout(100):
         while asyncio.get_running_loop().time() < begin + seconds or "on and ready" not in found:
             found = (await user.run("status")).out
 

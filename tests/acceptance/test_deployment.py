@@ -151,7 +151,7 @@ def running(tmp_path: Path) -> Iterator[list[subprocess.Popen[str]]]:
     yield programs
     for program in programs:
         program.kill()
-        program.communicate(timeout=20)
+        program.communicate(timeout=100)
 
 
 def at_a_free_port(arguments: list[str]) -> list[str]:
@@ -173,7 +173,7 @@ def test_a_unit_listens_until_it_is_stopped(unit: str, tmp_path: Path, running: 
     running.append(program)
     assert program.stdout is not None
     assert program.stdout.readline().startswith(f"wakestream {FLAGS[unit]} listening on ")
-    _, said = program.communicate(timeout=30)
+    _, said = program.communicate(timeout=100)
     assert program.returncode == 0, said
 
 

@@ -34,7 +34,7 @@ async def asked(hub: HubServer, ask: str, *files: d.DepotFile, owner: str = "one
     answers: asyncio.Queue[f.DepotAnswered] = asyncio.Queue()
     desk = DepotDesk(hub.depot._store, answers.put_nowait, time.time)
     desk.ask(f.AskDepot(ask, owner, "j", 0, files))  # type: ignore[arg-type]
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(100):
         return await answers.get()
 
 

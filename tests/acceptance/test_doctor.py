@@ -155,7 +155,8 @@ async def _fate(scene: Scene) -> str:
     """What becomes of a job of a daemon with these settings: `done`, or the first thing that went wrong."""
     user = User(scene.folder)
     policy = replace(DURABLE, lost=0.1, poll_every=0.05, health_every=0.05)
-    async with asyncio.timeout(30), running_daemon(DaemonConfig(scene.folder / "daemon"), scene.settings, policy) as it:
+    config = DaemonConfig(scene.folder / "daemon")
+    async with asyncio.timeout(100), running_daemon(config, scene.settings, policy) as it:
         at = [FileStat(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in (user.video, user.audio)]
         with it.outbox.feed.follow("job-1", lambda: None) as told:
             await it.outbox.submit(

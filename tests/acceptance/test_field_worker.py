@@ -71,7 +71,7 @@ async def test_a_made_up_hash_is_stored_under_the_real_one_and_every_reply_has_c
 
 
 async def test_the_progress_socket_sends_at_once_and_closes_after_the_end() -> None:
-    async with asyncio.timeout(20), field_worker("s3", held=True) as worker, aiohttp.ClientSession() as http:
+    async with asyncio.timeout(100), field_worker("s3", held=True) as worker, aiohttp.ClientSession() as http:
         stock(worker)
         task = worker.add((f"{PAIR['audio_hash']}.wav", f"{PAIR['video_hash']}.mp4"), "t1")
         await worker.until_rendering()
@@ -86,7 +86,7 @@ async def test_the_progress_socket_sends_at_once_and_closes_after_the_end() -> N
 
 @pytest.mark.parametrize("batch", [False, True])
 async def test_it_answers_a_hub_copy_at_once_and_a_repeat_never(batch: bool, hub_url: str) -> None:
-    async with asyncio.timeout(20), field_worker(held=True) as worker:
+    async with asyncio.timeout(100), field_worker(held=True) as worker:
         stock(worker)
         async with worker.at_hub(hub_url) as line:
             await line.until(lambda: len(line.said) >= 2)

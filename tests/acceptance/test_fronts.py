@@ -290,7 +290,7 @@ class Submitter:
 
     async def has(self, count: int) -> None:
         """So many jobs are acknowledged."""
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(100):
             while len(self.acknowledged) < count:
                 assert not self.task.done(), self.task.exception()
                 self.news.clear()

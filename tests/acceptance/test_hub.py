@@ -464,7 +464,7 @@ async def test_the_program_logs_its_address_and_stops_on_request(
 async def test_a_taken_port_ends_the_program_with_2_and_a_sentence(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         process = await start("--listen", f"127.0.0.1:{taken.getsockname()[1]}", "--state", str(tmp_path))
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(100):
             errors = (await process.communicate())[1].decode()
     assert process.returncode == 2
     assert "is taken" in errors

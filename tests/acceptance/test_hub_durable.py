@@ -38,7 +38,7 @@ class Program:
         )
         self.stack.push_async_callback(_end, self.process)
         assert self.process.stdout is not None
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(100):
             line = (await self.process.stdout.readline()).decode()
         return line.split()[-1]
 
@@ -176,7 +176,7 @@ async def test_a_full_disk_delays_replies_and_loses_nothing(
     await place.hub(journal=journal)
     client = await place.client()
     answer = asyncio.ensure_future(client.ask(**SUBMIT, request_id="a"))
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(100):
         await journal.refused.wait()
     assert not answer.done()
     journal.full = False

@@ -28,7 +28,7 @@ async def test_a_hub_records_received_and_sent_messages_without_keys(tmp_path: P
     with recording(tmp_path / "log", "hub", 0, {}) as tap:
         async with (
             open_hub(HubConfig(book, tap=tap), FakeJournal[Fact]()) as hub,
-            asyncio.timeout(10),
+            asyncio.timeout(100),
             connect(hub.url) as client,
         ):
             await client.send(wire.encode(m.Register(key=key)))
@@ -67,7 +67,7 @@ async def test_the_log_of_a_client_that_went_before_its_answer_was_journaled_rep
     book = LicenseBook(tmp_path)
     key = book.issue("client", "", 0.0)[1]
     with recording(tmp_path / "log", "hub", 0, {}) as tap:
-        async with open_hub(HubConfig(book, tap=tap), journal) as hub, asyncio.timeout(10):
+        async with open_hub(HubConfig(book, tap=tap), journal) as hub, asyncio.timeout(100):
             for number in range(3):
                 async with connect(hub.url) as client:
                     await client.send(wire.encode(m.Register(key=key, features=("done", "released"))))

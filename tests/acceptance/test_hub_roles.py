@@ -126,7 +126,7 @@ async def joined(socket: ClientConnection, role: str, key: str) -> None:
 
 async def answer(url: str, role: str, key: str | None, said: dict[str, Any]) -> dict[str, Any]:
     """The first `error` to what was said, or the pong to a ping that was sent behind it."""
-    async with asyncio.timeout(20), connect(url) as socket:
+    async with asyncio.timeout(100), connect(url) as socket:
         if key is not None:
             await joined(socket, role, key)
         await socket.send(json.dumps(said))
@@ -184,7 +184,7 @@ async def test_a_license_gives_its_own_role_and_no_other(hub_url: str, place: Pl
 
 @pytest.mark.parametrize("role", ["client", "worker", "monitor"])
 async def test_a_revoked_license_s_connections_are_closed_at_once(place: Place, role: str) -> None:
-    async with asyncio.timeout(20), place.hub() as hub, contextlib.AsyncExitStack() as stack:
+    async with asyncio.timeout(100), place.hub() as hub, contextlib.AsyncExitStack() as stack:
         mine = [await stack.enter_async_context(connect(hub.url)) for _ in range(2 if role == "client" else 1)]
         other = await stack.enter_async_context(connect(hub.url))
         for socket in mine:

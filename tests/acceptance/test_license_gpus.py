@@ -18,7 +18,7 @@ Frame = dict[str, Any]
 
 async def frame(socket: ClientConnection, *kinds: str) -> Frame:
     """The next frame of one of these kinds."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(100):
         while True:
             got = json.loads(await socket.recv())
             if got["type"] in kinds:

@@ -191,7 +191,7 @@ async def test_a_program_is_killed_when_its_end_is_not_waited_for_any_longer(pro
     closing.cancel()
     with pytest.raises(asyncio.CancelledError):
         await closing
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(100):
         await ended
 
 
@@ -215,7 +215,7 @@ async def test_only_a_programs_children_end_with_it(process: Start, log: Log, mo
     power = process(LEAVES_A_CHILD)
     await power.start()
     await power.ended()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(100):
         while not killed:  # noqa: ASYNC110 - no event announces it
             await asyncio.sleep(0)
     assert (await power.inspect()).state == "failed"

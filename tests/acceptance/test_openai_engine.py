@@ -117,6 +117,6 @@ async def test_a_work_that_is_cancelled_ends_in_the_server_too(server: Server, t
         await anext(items)
     await engine.cancel(work)
     after = Work("x", first.name, {}, {"prompt": "hi", "seed": 3, "max_tokens": 3}, ("text",), tmp_path)
-    async with asyncio.timeout(20), aclosing(engine.render(after)) as items:
+    async with asyncio.timeout(100), aclosing(engine.render(after)) as items:
         assert isinstance([item async for item in items][-1], Made)  # the one slot is free
     await engine.close()

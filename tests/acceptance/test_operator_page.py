@@ -101,7 +101,7 @@ async def test_many_wrong_keys_have_to_wait_and_the_right_one_does_not(scene: Sc
 
 
 async def test_a_thousand_logins_at_once_do_not_stop_the_hub(scene: Scene) -> None:
-    async with scene.hub(), asyncio.timeout(60), scene.operator() as page:
+    async with scene.hub(), asyncio.timeout(100), scene.operator() as page:
         await welcome(page)
 
         async def attempt(number: int) -> str:

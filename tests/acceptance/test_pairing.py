@@ -146,7 +146,7 @@ async def test_three_wrong_guesses_void_a_code(scene: Scene) -> None:
 
 
 async def test_guesses_that_come_at_once_are_three_too(scene: Scene) -> None:
-    async with asyncio.timeout(60), scene.hub() as hub, AsyncExitStack() as stack:
+    async with asyncio.timeout(100), scene.hub() as hub, AsyncExitStack() as stack:
         code, guests = scene.invite(), []
         for _ in range(10):
             guest = await stack.enter_async_context(connect(hub.url.replace("/dsp", "/pair")))

@@ -67,7 +67,7 @@ class House:
     async def stream(self, session: aiohttp.ClientSession) -> AsyncIterator[aiohttp.ClientResponse]:
         url = f"{self.desk.workers.resolve(None)}/api/heygem/previews"
         params, headers = {"task_id": self.engine.works[0].id}, {"Authorization": f"Bearer {SECRET}"}
-        async with asyncio.timeout(30), session.get(url, params=params, headers=headers) as response:
+        async with asyncio.timeout(100), session.get(url, params=params, headers=headers) as response:
             assert (response.status, response.content_type) == (200, "text/event-stream")
             yield response
 
@@ -246,7 +246,7 @@ async def test_the_stream_of_a_prediction_has_the_text_as_it_grows_and_then_only
     await api.scene.engine.began.wait()
     says.put_nowait(text("Once"))
     assert not api.readers, "nobody looks"  # type: ignore[attr-defined]
-    async with asyncio.timeout(30), api.session.get(made["urls"]["stream"]) as response:
+    async with asyncio.timeout(100), api.session.get(made["urls"]["stream"]) as response:
         assert await piece(response, "output") == "Once"
         says.put_nowait(Preview("image/png", png()))
         says.put_nowait(text("Other"))  # the work began again
@@ -263,7 +263,7 @@ async def test_a_stream_that_is_continued_has_no_text_twice(api: Programs) -> No
     says = api.scene.engine.shows()
     made = await api.create(version="say", input={"first": "data:,Once%20upon"})
     says.put_nowait(text("Once"))
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(100):
         async with api.session.get(made["urls"]["stream"]) as response:
             last = ""
             async for line in response.content:
@@ -281,7 +281,7 @@ async def test_previews_are_fetched_while_somebody_looks(api: Programs, monkeypa
     says, previews = api.scene.engine.shows(), api.daemon.previews
     made = await api.create(version="say", input={"first": "data:,Once"})
     says.put_nowait(text("On"))
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(100):
         assert await previews.newer(made["id"], 0, 20.0) == (1, text("On"))
         await until(lambda: not api.readers)  # type: ignore[attr-defined]
         says.put_nowait(None)
@@ -298,7 +298,7 @@ async def test_watch_tells_the_text_and_that_there_is_a_picture(api: Programs, u
     )
     for preview, line in said:
         says.put_nowait(preview)
-        async with user.runs("watch", made["id"], "--plain", "--state", state) as watching, asyncio.timeout(30):
+        async with user.runs("watch", made["id"], "--plain", "--state", state) as watching, asyncio.timeout(100):
             assert watching.process.stdout is not None
             while line not in await watching.process.stdout.readline():
                 pass

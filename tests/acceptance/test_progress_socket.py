@@ -62,7 +62,7 @@ class Scene:
     async def told(self, task_id: str, token: str | None = SECRET) -> tuple[list[dict[str, Any]], int | None]:
         """All frames of one connection, and the code that closed it."""
         frames = []
-        async with asyncio.timeout(20), connect(self.url(task_id, token)) as socket:
+        async with asyncio.timeout(100), connect(self.url(task_id, token)) as socket:
             try:
                 while True:
                     text = await socket.recv()
@@ -189,7 +189,7 @@ async def test_the_token_opens_the_socket_alone_and_a_plain_call_there_is_refuse
 async def test_a_worker_that_stops_closes_early_and_at_once(tmp_path: Path) -> None:
     engine = StepEngine()
     running = running_worker(WorkerConfig(tmp_path, PairEngine(engine), SECRET, port=0))
-    async with asyncio.timeout(20), AsyncExitStack() as stack:
+    async with asyncio.timeout(100), AsyncExitStack() as stack:
         scene = Scene(await stack.enter_async_context(running), engine)
         task = await scene.task()
         async with connect(scene.url(task.id)) as socket:

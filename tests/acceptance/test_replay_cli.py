@@ -172,7 +172,7 @@ def test_an_interrupted_replay_at_the_recorded_pace_ends_at_once(tmp_path: Path)
         assert running.stdout is not None
         running.stdout.readline()
         running.send_signal(signal.SIGINT)
-        _, err = running.communicate(timeout=20)
+        _, err = running.communicate(timeout=100)
     assert (running.returncode, err) == (130, b"")
 
 

@@ -130,7 +130,7 @@ async def test_an_upload_takes_the_space_of_outputs_only_as_its_bytes_come(api: 
         await until(lambda: any(not each.complete for each in uploads._known.values()))
     await until(lambda: all(each.complete for each in uploads._known.values()))
     assert (await api.ended(made["id"]))["output"]
-    async with sending(api, "POST /v1/files", begun, uploads.quota + 1) as (answer, _), asyncio.timeout(30):
+    async with sending(api, "POST /v1/files", begun, uploads.quota + 1) as (answer, _), asyncio.timeout(100):
         assert b" 413 " in await answer.readline()
     assert (await api.ended(made["id"]))["output"]
 
@@ -145,7 +145,7 @@ async def test_metadata_that_come_in_pieces_after_the_file_outlive_a_restart(sce
         for byte in whole:
             writer.write(bytes([byte]))
             await asyncio.sleep(0)
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(100):
             assert b" 201 " in await answer.readline()
     async with programs(scene, token=api.token) as again:
         [file] = (await again.ask("GET", "/v1/files"))[1]["results"]
@@ -162,13 +162,13 @@ async def test_large_calls_of_a_program_are_read_a_few_at_a_time(api: Programs) 
             body = large if token != api.token else {"version": "join", "input": ABC}
             assert (await api.ask("POST", "/v1/predictions", body, token=token))[0] == 201
         assert not waiting.done()
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(100):
         assert (await waiting)[0] == 201
 
 
 async def test_a_search_whose_text_does_not_come_is_refused(api: Programs, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(requests, "_BODY_WITHIN", 0.05)
-    async with sending(api, "QUERY /v1/models", b"", 10) as (answer, _), asyncio.timeout(30):
+    async with sending(api, "QUERY /v1/models", b"", 10) as (answer, _), asyncio.timeout(100):
         assert b" 408 " in await answer.readline()
 
 
@@ -178,7 +178,7 @@ async def test_a_form_that_comes_a_byte_at_a_time_is_refused(
 ) -> None:
     monkeypatch.setattr(files, "SILENCE", 0.1)
     begun = b'--a\r\nContent-Disposition: form-data; name="%s"\r\n\r\n' % part
-    async with sending(api, "POST /v1/files", begun, 100_000) as (answer, writer), asyncio.timeout(30):
+    async with sending(api, "POST /v1/files", begun, 100_000) as (answer, writer), asyncio.timeout(100):
         line = asyncio.create_task(answer.readline())
         while not line.done():
             writer.write(b"a")
@@ -214,7 +214,7 @@ async def test_the_streams_of_a_token_are_limited_and_take_no_place_of_others(
         stream = await stack.enter_async_context(api.session.get(others["urls"]["stream"]))
         assert stream.status == 200
     api.scene.engine.go_on.set()
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(100):
         while (await api.ask("GET", made["urls"]["stream"]))[0] != 200:
             pass
 
@@ -262,7 +262,7 @@ async def test_many_calls_that_begin_at_once_are_all_answered(scene: Scene, monk
             end.sendall(request.encode())
             end.setblocking(False)
             ends.append(end)
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(100):
             for end in ends:
                 assert b" 200 " in await asyncio.get_running_loop().sock_recv(end, 100)
 
@@ -274,7 +274,7 @@ async def test_a_daemon_that_stops_ends_the_streams(scene: Scene) -> None:
         async with programs(scene) as api:
             made = await api.create(input=ABC)
             stream = await session.get(made["urls"]["stream"])
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(100):
             assert b"event: done" not in await stream.read()
 
 

@@ -48,7 +48,7 @@ class Box:
         await self._stack.enter_async_context(self.keeper.user.runs(role, *flags, WAKESTREAM_KEY=key))
 
     async def becomes(self, so: Callable[[], bool]) -> None:
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(100):
             while not so():
                 await asyncio.to_thread(time.sleep, 0.05)
 

@@ -43,7 +43,7 @@ async def post(worker: RunningWorker, content: bytes) -> tuple[int, str]:
     headers = {"Authorization": f"Bearer {SECRET}"}
     url = f"{worker.address}/api/heygem/upload_files"
     async with (
-        asyncio.timeout(20),
+        asyncio.timeout(100),
         aiohttp.ClientSession(headers=headers) as session,
         session.post(url, data=io.BytesIO(content)) as response,
     ):

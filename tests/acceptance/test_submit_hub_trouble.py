@@ -166,7 +166,7 @@ async def test_an_approaching_maximum_uptime_is_reported(user: User) -> None:
 
 @pytest.mark.parametrize("kind", ["ours", "old"])
 async def test_a_wrong_license_is_reported_at_once(user: User, place: Place, kind: str) -> None:
-    async with asyncio.timeout(50), place.hub(), talking(user, knows_no_key) as old:
+    async with asyncio.timeout(100), place.hub(), talking(user, knows_no_key) as old:
         url = place.hub_url if kind == "ours" else f"http://{old}"
         ran = await user.submit(API_SERVER_URL=url, WAKESTREAM_KEY="wrong-key-0123456789")
     assert ran.code == 2, ran

@@ -187,7 +187,7 @@ async def a_silent_gpu(scene: Flipping, hub: HubServer) -> AsyncIterator[None]:
 async def test_a_mistyped_kind_wakes_nothing_unless_that_is_wanted(scene: Flipping, through: str) -> None:
     mistyped = ("submit", "--kind", "flpi", "--in", "image=a.png", *OUT)
     async with scene.online(through) as hub, a_silent_gpu(scene, hub):
-        async with asyncio.timeout(60):  # a daemon's answer of the hub counts for 2 s
+        async with asyncio.timeout(100):  # a daemon's answer of the hub counts for 2 s
             while "To start a GPU" not in (ran := await scene.run(*mistyped)).err:
                 assert ran.code == 2, ran.err
         assert (ran.code, "Did you mean flip? To start a GPU" in ran.err) == (2, True), ran.err

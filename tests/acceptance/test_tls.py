@@ -54,7 +54,7 @@ async def complaint(url: str, ca: Path | None) -> str:
     said: asyncio.Future[str] = asyncio.get_running_loop().create_future()
     link.events.subscribe(lambda event: said.done() or not isinstance(event, LinkDown) or said.set_result(event.reason))
     try:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(100):
             return await said
     finally:
         await link.close()
@@ -119,7 +119,7 @@ async def test_a_renewed_certificate_is_used_without_a_restart(place: Place, aut
     tls = ServerTls(cert, key)
 
     def served(port: int) -> str:
-        return ssl.get_server_certificate(("127.0.0.1", port), timeout=10)
+        return ssl.get_server_certificate(("127.0.0.1", port), timeout=100)
 
     async with hub_with(place, tls) as hub:
         first = await asyncio.to_thread(served, hub.port)
@@ -158,10 +158,10 @@ async def test_hub_and_worker_check_for_renewed_certificates(place: Place, autho
     running = hub_with(place, tls) if program == "hub" else place.worker(Joining(), tls=tls)
     async with running as server:
         port = int((server.url if isinstance(server, HubServer) else server.address).split(":")[2].split("/")[0])
-        before = await asyncio.to_thread(ssl.get_server_certificate, ("127.0.0.1", port), timeout=10)
+        before = await asyncio.to_thread(ssl.get_server_certificate, ("127.0.0.1", port), timeout=100)
         authority.issue(days=200)
         await tls.renewed.wait()
-        assert await asyncio.to_thread(ssl.get_server_certificate, ("127.0.0.1", port), timeout=10) != before
+        assert await asyncio.to_thread(ssl.get_server_certificate, ("127.0.0.1", port), timeout=100) != before
 
 
 @pytest.mark.parametrize(
@@ -188,7 +188,7 @@ async def test_certificate_errors_are_explained_by_link_and_worker_calls(
 async def refused_call(url: str, ca: Path | None, kind: type[Exception]) -> Exception:
     workers = HttpWorkers(url, "secret", ca=client_context(ca))
     try:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(100):
             with pytest.raises(kind) as refused:
                 await workers.at(None).health()
         return refused.value

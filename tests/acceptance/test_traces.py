@@ -52,7 +52,7 @@ async def test_the_spans_of_a_job_arrive_and_the_hub_learns_the_trace(user: User
 
 
 async def test_an_unreachable_collector_does_not_delay_the_job(user: User, place: Place) -> None:
-    async with asyncio.timeout(50), place.hub(), place.worker(Joining()):
+    async with asyncio.timeout(100), place.hub(), place.worker(Joining()):
         ran = await user.submit("--trace", "--log-json", OTEL_EXPORTER_OTLP_ENDPOINT="http://127.0.0.1:9")
     assert ran.code == 0, ran.err
     assert ran.last["event"] == "done"

@@ -69,7 +69,7 @@ def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(100):
         while True:
             if condition():
                 return
@@ -94,7 +94,7 @@ class Caller:
         return data
 
     async def finished(self, task_id: str) -> dict[str, Any]:
-        async with asyncio.timeout(40):
+        async with asyncio.timeout(100):
             while True:
                 report = await self.data("GET", f"progress?task_id={task_id}")
                 if report["status"] in ("done", "error"):
@@ -410,7 +410,7 @@ async def test_a_connection_on_which_no_request_comes_is_closed(
         reader, writer = await asyncio.open_connection(host, int(port))
         writer.write(begun)
         with contextlib.suppress(ConnectionResetError):
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(100):
                 assert await reader.read() == b""
         writer.close()
     assert (await caller.call("GET", "health"))["initialized"] in (True, False)

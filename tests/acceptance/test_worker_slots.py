@@ -74,7 +74,7 @@ async def at_work(folder: Path) -> AsyncIterator[Worker]:
     (folder / "engine.py").write_text(ENGINE)
     command = f"{sys.executable} {folder / 'engine.py'} {{video}} {{audio}} {{output}}"
     arguments = ("--slots", "2", "--engine", "command", "--command", command)
-    async with asyncio.timeout(50), worker_process(folder / "state", *arguments) as process:
+    async with asyncio.timeout(100), worker_process(folder / "state", *arguments) as process:
         workers = HttpWorkers(process.url, SECRET)
         try:
             http = workers.at(None)

@@ -42,7 +42,7 @@ class Heard:
         self.changed.set()
 
     async def first(self, matches: Callable[[Any], bool]) -> Any:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(100):
             while True:
                 found = [item for item in self.items if matches(item)]
                 if found:

@@ -768,7 +768,7 @@ async def test_settings_of_the_daemon_apply_are_kept_and_show_in_other_tabs(
         await expect(other.get_by_label("Jobs at a time")).to_have_value("2")
         job = await begin(page, files)
         await expect(job).to_contain_text("Result saved")
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(100):
             await copied.wait()
         assert [path.name for path in mine.iterdir()] == ["lipsync interview - narration.mp4"]
         visitor.complaints[:] = [said for said in visitor.complaints if "status of 400" not in said]

@@ -128,7 +128,7 @@ async def test_leaving_during_an_upload_asks_first(
         await page.get_by_label("Choose a video").set_input_files(files[0])
         await expect(page.locator("#slot-video")).to_have_attribute("data-slot", "sending")
         await page.close(run_before_unload=True)
-        async with asyncio.timeout(15):
+        async with asyncio.timeout(100):
             assert await asked.get() == "beforeunload"
         disk.set()
         await expect(page.locator("#slot-video")).to_have_attribute("data-slot", "ready")

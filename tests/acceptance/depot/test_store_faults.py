@@ -152,7 +152,7 @@ async def test_parts_that_vanish_before_the_end_are_asked_for_again(between: Bet
 async def test_a_sweep_leaves_an_upload_that_a_job_takes_up_meanwhile(between: Between) -> None:
     async with depot_behind(between) as depot:  # moto says of each upload that it began in 2010
         between.late = r"uploads&prefix=(&|$)"
-        async with asyncio.timeout(20), asyncio.TaskGroup() as tasks:
+        async with asyncio.timeout(100), asyncio.TaskGroup() as tasks:
             swept = tasks.create_task(depot.sweep())
             await between.arrived.wait()
             await depot.open("me", [FILE])

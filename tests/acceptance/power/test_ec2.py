@@ -67,7 +67,7 @@ class Account:
 
 
 async def until(power: ec2.Ec2Power, state: str) -> Reading:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(100):
         while (reading := await power.inspect()).state != state:
             pass
     return reading

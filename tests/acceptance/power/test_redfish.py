@@ -61,7 +61,7 @@ async def controller(tmp_path: Path) -> AsyncIterator[Controller]:
 
 
 async def until(power: RedfishPower, holds: Callable[[Reading], bool]) -> Reading:
-    async with asyncio.timeout(40):
+    async with asyncio.timeout(100):
         while not holds(reading := await power.inspect()):
             pass
     return reading
@@ -117,7 +117,7 @@ async def test_a_shutdown_that_is_ignored_is_forced_after_the_grace() -> None:
         await world.become("running")
         world.ignores, world.options = True, {"grace": "0.2s"}
         power = world.provider()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(100):
             while world.machine.state == "running":  # the monitor repeats a stop without effect
                 await power.stop()
         assert world.resets == ["GracefulShutdown", "ForceOff"]

@@ -38,7 +38,7 @@ class TestWol(PowerConformance):
 
 
 async def until(power: Provider, state: PowerState) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(100):
         while (await power.inspect()).state != state:
             pass
 
@@ -47,7 +47,7 @@ async def test_a_machine_is_woken_and_powered_off(machine: OwnMachine, power: Pr
     assert (await power.inspect()).state == "stopped"
     await power.start()
     assert (await power.inspect()).state == "starting"
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(100):
         await machine.woken.wait()
     await machine.finish()
     reading = await power.inspect()

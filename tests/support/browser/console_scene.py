@@ -152,7 +152,7 @@ class House:
         ready = asyncio.Event()
         link.events.subscribe(lambda event: ready.set() if getattr(event, "features", None) is not None else None)
         link.events.subscribe(hear)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(100):
             await ready.wait()
         self.power("off")
 

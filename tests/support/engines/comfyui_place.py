@@ -144,13 +144,13 @@ class Place:
 
     async def until_queue(self, holds: Callable[[list[str], list[str]], bool]) -> None:
         """Returns when this holds of what runs and of what waits."""
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(100):
             while not holds(*await self.queue()):
                 pass
 
     async def ended(self, prompt: str) -> dict[str, Any]:
         """The entry of the history, when it is there."""
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(100):
             while not (found := await self.get(f"/history/{prompt}")):
                 pass
         entry: dict[str, Any] = found[prompt]

@@ -72,7 +72,7 @@ class Scene:
         listen = self.hub_url.removeprefix("ws://").removesuffix("/dsp") or "127.0.0.1:0"
         self.hub = await self._start("hub", "--listen", listen, "--state", "hub", "--record", str(RECORD))
         assert self.hub.stdout is not None
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(100):
             line = (await self.hub.stdout.readline()).decode()
         self.hub_url = line.split()[-1]
 
@@ -178,7 +178,7 @@ class Scene:
     async def _says(self, process: Process, words: bytes) -> None:
         """Returns when a program has said so on its standard error."""
         assert process.stderr is not None
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(100):
             while words not in (line := await process.stderr.readline()):
                 if not line:
                     raise AssertionError(f"it ended before it said {words!r}")

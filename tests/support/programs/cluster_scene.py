@@ -48,7 +48,7 @@ class Cluster:
     async def standing_by(self, url: str) -> str:
         """What the hub at this address says when it answers 503 and knows who leads."""
         refused: InvalidStatus | None = None
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(100):
             while refused is None or "Wakestream-Leader" not in refused.response.headers:
                 try:
                     self.place.url = url
@@ -100,7 +100,7 @@ class HouseOfTwo(House):
         await self._answers(name, 200)
 
     async def _answers(self, name: str, *statuses: int) -> None:
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(100):
             while await self._status(self._hubs[name]) not in statuses:  # noqa: ASYNC110 - it is another process
                 await asyncio.sleep(0.02)
 

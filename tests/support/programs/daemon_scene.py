@@ -62,7 +62,7 @@ class Api:
     async def until(self, kind: str, job: str = "job-1", **wanted: Any) -> dict[str, Any]:
         """The first event of this kind with these fields, including earlier ones."""
         seen = []
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(100):
             async for _, event in self.events(f"/api/jobs/{job}/events"):
                 seen.append(event)
                 if event["event"] == kind and wanted.items() <= event.items():
@@ -71,7 +71,7 @@ class Api:
 
     async def kinds(self, holds: Callable[[dict[str, Any]], object]) -> dict[str, Any]:
         """What it says of the kinds as soon as this holds."""
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(100):
             while True:
                 status, plain = await self.ask("GET", "/api/kinds")
                 assert status == 200, plain
@@ -81,7 +81,7 @@ class Api:
     async def outcome(self, job: str = "job-1") -> dict[str, Any]:
         """The job's last event."""
         last: dict[str, Any] = {}
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(100):
             async for _, last in self.events(f"/api/jobs/{job}/events"):  # noqa: B007
                 pass
         assert last["event"] in OUTCOMES, last

@@ -72,7 +72,7 @@ class Keeper:
 
         subscription = link.events.subscribe(hear)
         try:
-            async with asyncio.timeout(40):
+            async with asyncio.timeout(100):
                 await seen.wait()
         finally:
             subscription.dispose()
@@ -113,7 +113,7 @@ class Keeper:
 
         subscription = link.events.subscribe(hear)
         try:
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(100):
                 await answered.wait()
             yield link
         finally:

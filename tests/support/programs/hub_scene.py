@@ -17,7 +17,7 @@ from wakestream.adapters.net.connection_limits import Room
 from wakestream.adapters.testing.memory_journal import FakeJournal
 from wakestream.streams.hub import events as f
 
-WITHIN = 10.0
+WITHIN = 30.0
 Frame = dict[str, Any]
 
 

@@ -22,7 +22,7 @@ from wakestream.streams.protocol import messages as m
 
 BACKOFF = replace(BRISK.again, initial=0.1)
 EAGER = replace(BRISK, poll_every=0.1, health_every=0.1, again=BACKOFF)
-WITHIN = 40.0
+WITHIN = 100.0
 """Seconds within which a job of these tests must have come to its end."""
 
 

@@ -99,7 +99,7 @@ class House:
 
     async def comes(self, value: float, program: str, name: str, **labels: str) -> None:
         """Returns when this sample has this value."""
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(100):
             while await self.says(program, name, **labels) != value:
                 pass
 

@@ -113,7 +113,7 @@ class Operator:
 
     async def next(self, *kinds: str, **fields: Any) -> dict[str, Any]:
         """The next message of one of these kinds with these fields."""
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(100):
             while True:
                 message: dict[str, Any] = orjson.loads(await self.socket.recv())
                 self.seen.append(message)
@@ -156,7 +156,7 @@ class Work:
         self._stack.push_async_callback(link.close)
         up = asyncio.Event()
         link.events.subscribe(lambda event: up.set() if getattr(event, "features", None) is not None else None)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(100):
             await up.wait()
         return link
 

@@ -101,6 +101,6 @@ async def gpu_online(hub: HubServer) -> None:
 
 async def until(holds: Callable[[], bool]) -> None:
     """Let the loop go round until this holds."""
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(100):
         while not holds():  # noqa: ASYNC110 - no event announces it
             await asyncio.sleep(0)

@@ -27,7 +27,7 @@ class QueueBench:
 
     async def until(self, condition: Callable[[], object]) -> None:
         """Return when this holds."""
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(100):
             while not condition():
                 self.changed.clear()
                 await self.changed.wait()

@@ -117,7 +117,7 @@ class Programs:
 
     async def ended(self, id_: str) -> dict[str, Any]:
         """A prediction when it has ended."""
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(100):
             while True:
                 _, plain = await self.ask("GET", f"/v1/predictions/{id_}")
                 if plain["completed_at"]:

@@ -55,7 +55,7 @@ class Tus:
 
     async def until_at(self, path: str, offset: int) -> None:
         """Returns when so much has come."""
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(100):
             while await self.offset(path) < offset:
                 pass
 
@@ -84,6 +84,6 @@ async def then_silent(blocks: Iterable[bytes], until: asyncio.Event) -> AsyncIte
 
 async def eventually(holds: Callable[[], object]) -> None:
     """Let the loop go round until this holds."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(100):
         while not holds():  # noqa: ASYNC110 - no event announces it
             await asyncio.sleep(0)

@@ -49,7 +49,7 @@ class Shop:
 
     async def hears(self, count: int = 1) -> Call:
         """The call of that number, from 1."""
-        async with asyncio.timeout(25):
+        async with asyncio.timeout(100):
             while len(self.calls) < count:
                 self.heard.clear()
                 await self.heard.wait()

@@ -32,7 +32,7 @@ class WorkerProcess:
             env=clean_environment() | {"HEYGEM_API_SECRET": SECRET},
         )  # fmt: skip
         assert self._process.stdout is not None
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(100):
             self.url = (await self._process.stdout.readline()).decode().split()[-1]
         self._port = int(self.url.rpartition(":")[2])
 
