@@ -133,6 +133,7 @@ class User:
             if process.returncode is None:
                 process.kill()
                 await process.wait()
+            process._transport.close()  # type: ignore[attr-defined] # also the ends of its pipes, which may hold more
 
     def surroundings(self) -> dict[str, str]:
         """The environment of the user's commands."""
