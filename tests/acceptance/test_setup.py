@@ -46,14 +46,20 @@ class Machine(User):
 
     @asynccontextmanager
     async def up(self, *flags: str, until: str) -> AsyncIterator[Callable[[str], Awaitable[str]]]:
-        """`wakestream up`, once it has printed this; yields a function that waits for another text: its line."""
+        """`wakestream up`, once it has printed this; yields a function that waits for another text: its next line.
+
+        Programs that run side by side print in any order.
+        """
         async with self.runs("up", *flags) as running:
             lines: asyncio.Queue[bytes] = asyncio.Queue()
             reading = asyncio.create_task(_read_lines(running, lines))
+            passed: list[bytes] = []
 
             async def printed(text: str) -> str:
-                while text.encode() not in (line := await lines.get()):
-                    assert line, await running.ended()
+                while (line := next((line for line in passed if text.encode() in line), None)) is None:
+                    passed.append(await lines.get())
+                    assert passed[-1], await running.ended()
+                passed.remove(line)
                 return line.decode()
 
             await printed(until)
