@@ -5,6 +5,7 @@ import contextlib
 import functools
 import inspect
 import os
+import signal
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,6 +26,9 @@ if asked_for(os.environ) != "en":  # the tests compare the English texts, whatev
     os.environ["LC_ALL"] = os.environ["WAKESTREAM_LANG"] = "en"
 
 os.environ["WAKESTREAM_CONFIG"] = os.devnull  # the user's own settings must not change a test
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a shell's background job: programs would inherit that
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # A loaded machine is no fault of a test.
 settings.register_profile("steady", deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -8,6 +8,7 @@ from loguru import logger
 
 from tests.support.programs.client_scene import Ran, User
 from wakestream.adapters.cli import main
+from wakestream.adapters.runtime import known_secrets
 
 Here = Callable[..., Ran]
 
@@ -20,6 +21,7 @@ def ran_here(capsys: pytest.CaptureFixture[str], *arguments: object) -> Ran:
         code = int(end.code or 0)
     finally:
         logger.remove()
+        known_secrets.forget()
     said = capsys.readouterr()
     return Ran(code, said.out, said.err)
 

@@ -125,10 +125,9 @@ class Reader:
             program.send_signal(signal.SIGINT)
         try:
             for program in self.running:
-                if program.args[-1].startswith("exec wakestream "):  # type: ignore[index, union-attr]
-                    program.wait(timeout=WITHIN)
+                program.wait(timeout=WITHIN)
         finally:
-            for program in self.running:  # Gradio's server does not always end by one Ctrl-C
+            for program in self.running:  # also those behind one that did not end
                 program.kill()
                 program.wait()
 
