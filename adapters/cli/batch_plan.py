@@ -168,9 +168,9 @@ async def planned(args: argparse.Namespace, settings: Settings) -> Plan:
             fault.of(path.name if path else args.kind)
             for fault in sorted(table.faults, key=lambda fault: natural(str(fault.line)))
         ]
-        reasons = {fault.why for fault in table.faults if fault.column not in table.columns}
-        if len(faults) == len(table.rows) > len(reasons) == 1:  # not of a row: a flag, or a column that is missing
-            raise TableUnusable("each", reasons.pop())
+        (column, why), *others = {(fault.column, fault.why) for fault in table.faults}
+        if not others and len(faults) == len(table.rows) > 1 and column not in ("", *table.columns):
+            raise TableUnusable("each", why)  # not of a row: a flag, or a column that is missing
         more = [f"and {len(faults) - SHOWN_MOST} more"] if len(faults) > SHOWN_MOST else []
         raise TableUnusable("each", "\n".join([*faults[:SHOWN_MOST], *more]))
     secret = secret_names(known.named(args.kind), dict.fromkeys(table.columns, name))

@@ -12,7 +12,7 @@ import orjson
 
 from wakestream.adapters.disk.documents import Documents
 from wakestream.adapters.disk.state_file import later_format
-from wakestream.adapters.hub.license_entries import check_wanted
+from wakestream.adapters.hub.license_entries import INVITED_ROLES, check_wanted
 from wakestream.adapters.hub.licenses import Document, LicenseBook, LicenseError
 from wakestream.adapters.net.pairing import Code, new_code
 
@@ -61,7 +61,7 @@ class Invites:
     def create(self, role: str, now: float, note: str = "", gpus: Sequence[str] = (), public: str = "") -> Invite:
         """Make an invitation. Raises `LicenseError`: role or GPUs are wrong, or the folder cannot be written."""
         check_wanted(role, note, gpus)
-        if role == "front":
+        if role not in INVITED_ROLES:
             raise LicenseError("a front joins without a code; run: wakestream license issue --role front > front.key")
         with self._file.locked():
             known = self._unended(now)

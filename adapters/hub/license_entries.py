@@ -13,6 +13,7 @@ from wakestream.operators.model.errors import WakestreamError
 from wakestream.streams.protocol.printable import LONGEST_NAME, is_name, printable
 
 ROLES = ("client", "worker", "monitor", "depot", "front", "admin")
+INVITED_ROLES = tuple(role for role in ROLES if role != "front")
 TIED_ROLES = ("worker", "monitor")
 """The roles whose licenses may be limited to certain GPUs."""
 MAX_NOTE = 200

@@ -185,6 +185,8 @@ async def test_what_is_wrong_in_a_flag_and_no_row_is_said_once(scene: Flipping) 
         assert (ran.code, ran.err.count("there is no kind 'flap'")) == (2, 1), ran
         ran = await batch(scene, "--param", "tme=1")
         assert (ran.code, ran.err.count("tme"), "line" in ran.err) == (2, 1, False), ran
+        ran = await batch(scene, "--param", "scale={name}", table="image,text,name\nlost.png,x,3\nb.png,x,9")
+        assert ("line 2, column image" in ran.err, "line 3, column scale" in ran.err) == (True, True), ran
 
 
 async def test_a_secret_parameter_is_not_in_the_table_of_results(scene: Flipping) -> None:

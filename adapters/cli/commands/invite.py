@@ -12,7 +12,7 @@ from wakestream.adapters.cli.commands import hub
 from wakestream.adapters.cli.i18n import t
 from wakestream.adapters.config.settings import SettingsError
 from wakestream.adapters.hub.invites import Invite, Invites
-from wakestream.adapters.hub.licenses import ROLES
+from wakestream.adapters.hub.license_entries import INVITED_ROLES, ROLES
 from wakestream.adapters.hub.operator.actions import join_command
 from wakestream.adapters.net import qr_code
 from wakestream.adapters.runtime.printing import draw, say, say_json
@@ -22,7 +22,7 @@ EXAMPLES = ("invite worker --gpu studio", "invite client --note alice", "invite 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """The role, and what the license is for."""
-    parser.add_argument("role", metavar="ROLE", choices=ROLES, help=", ".join(ROLES).replace(" front,", ""))
+    parser.add_argument("role", metavar="ROLE", choices=ROLES, help=", ".join(INVITED_ROLES))
     flags.add(parser, "--note TEXT", "a note, such as a person's name", default="")
     text = "reserve this GPU for the key of a worker or monitor; may be repeated"
     flags.add(parser, "--gpu NAME", text, action="append", default=[])
