@@ -91,7 +91,7 @@ class Limit:
         self.rate, self.free = rate, 0.0
 
     async def take(self, count: int) -> None:
-        """Returns when these bytes may go on."""
+        """Returns when these bytes may be sent."""
         now = time.monotonic()
         self.free = max(self.free, now) + count / self.rate
         if self.free - now > 0.002:

@@ -33,7 +33,7 @@ $icon.Dispose()
 
 
 def open_file(path: Path) -> bool:
-    """Open a file with the program that the system has for it; False if there is none.
+    """Open a file with the program that the system has for it. False without one.
 
     The path is an argument of its own, without a shell, and absolute, so that it is no option.
     """
@@ -99,7 +99,7 @@ def notify(title: str, text: str) -> None:
 
 
 def _notification(title: str, text: str) -> tuple[list[str] | None, Mapping[str, str]]:
-    """The command that shows it here, None if there is none; and what it needs in its environment."""
+    """The command that shows it here, or None, and what it needs in its environment."""
     if sys.platform == "darwin":
         return _found("osascript", *(part for line in _APPLE for part in ("-e", line)), "wakestream", title, text), {}
     if sys.platform == "win32":

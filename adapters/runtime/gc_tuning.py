@@ -10,7 +10,7 @@ SERVER = (50_000, 20, 100)
 """For a server: garbage of closed connections is still found soon, long-lived objects are scanned rarely."""
 
 MANY_JOBS = (10_000, 3, 1_000)
-"""For a program whose waiting jobs are a million objects: it would stand still for seconds at each scan of them."""
+"""For a program whose waiting jobs are a million objects: each scan of them would take seconds."""
 
 MANY = 100_000
 """With more new objects than this at the end of a block, they are its result and not garbage."""

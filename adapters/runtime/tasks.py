@@ -139,7 +139,7 @@ async def restarted(name: str, work: Work) -> None:
 
 
 def cannot_continue(program: str, error: Exception, name: str = "") -> WakestreamError:
-    """The reason for the end of a program; an error that is not one of ours is logged with its traceback."""
+    """The reason for the end of a program; an error that is no `WakestreamError` is logged with its traceback."""
     if isinstance(error, WakestreamError):
         return error
     logger.opt(exception=error).error("{} cannot continue{}", program, name and f": {name} failed")

@@ -177,7 +177,7 @@ class Connection:
 
     `told` is a second and how many messages of this connection went to monitors in it. `kinds` are those that a worker
     has described, and which are not yet its GPU's; `described`: these are all. `instance` is a monitor's process, and
-    `stops_at` is when it was told that no job needs its machine.
+    `stops_at` is when it learned that no job needs its machine.
     """
 
     fd: int

@@ -4,7 +4,7 @@ A `MachineKept` is the only fact of a monitor's journal; the newest one counts. 
 `Machine` are on the monitor's own clock, and ages join the two. Pure.
 
 Of a machine that ends with its monitor, all that counts is since when it is off: while it is on, that is the last sign
-of life of both, since nobody writes down the end of a monitor that is killed.
+of life of both, since a monitor that is killed writes no end.
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ def read(page: str) -> str:
 
 
 def commands(page: str) -> list[list[str]]:
-    whole = read(page).replace("\\\n", " ")  # a command may go on in the next line
+    whole = read(page).replace("\\\n", " ")  # a command may have several lines
     return [shlex.split(line) for line in re.findall(r"^ +wakestream (.*?) ?&?$", whole, re.MULTILINE)]
 
 

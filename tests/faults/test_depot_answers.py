@@ -25,7 +25,7 @@ GET = r"^GET \S*/file\?"
 
 
 class Door:
-    """Passes calls on to the depot. The next `left` of those that match `when` are told to come again later."""
+    """Passes calls on to the depot. The next `left` of those that match `when` get 503 with `Retry-After`."""
 
     def __init__(self, port: int, session: aiohttp.ClientSession) -> None:
         self.port, self.session = port, session

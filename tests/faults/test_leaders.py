@@ -30,7 +30,7 @@ LATE = {"type": "hub.status.query", "request_id": "late"}
 
 
 class Account:
-    """What a client asked for, and what it was told is on the disk.
+    """What a client asked for, and what the answers say is on the disk.
 
     It keeps submits in flight at whichever hub lets it in, ends every fifth job, and says again what was not confirmed.
     """
@@ -89,7 +89,7 @@ class Account:
 
 
 def compare(account: Account, given: Counter[str]) -> None:
-    """What a worker was given against what the client was told."""
+    """The jobs of a worker against the answers to the client."""
     lost = account.asked - account.ended - given.keys()
     assert not lost, f"{len(lost)} are lost: {sorted(lost)[:10]}"
     back = account.released & given.keys()
@@ -193,7 +193,7 @@ class Term:
 
 
 async def account_of(cluster: Cluster, *turns: str, before: int = 0) -> Term:
-    """Kill and pause leaders in these turns while a client is busy, and compare what it was told with what there is.
+    """Kill and pause leaders in these turns while a client is busy, and compare the answers with the disk.
 
     With jobs that were there `before`, this is what the journal has; otherwise it is what a worker is given.
     """
