@@ -52,3 +52,19 @@ def test_a_wait_is_estimated_from_the_boots_of_the_gpu_that_is_coming() -> None:
     net.phase(monitors["quick"], "starting", "quick")
     net.submit(client, "j2")
     assert net.heard(client, m.Offline)[-1].eta_s == {"p50": 10.0, "p90": 10.0}
+
+
+def test_a_gpu_whose_worker_comes_back_to_a_restarted_hub_has_not_booted_again() -> None:
+    net = Net()
+    monitor, client = net.monitor(), net.join("client", features=("done",))
+    net.phase(monitor, "off")
+    net.submit(client)
+    net.phase(monitor, "starting")
+    net.pass_time(4.0)
+    net.worker()
+    net.pass_time(20.0)
+    net.restart(compacted=True)
+    net.phase(net.monitor(), "online")  # before its worker has connected again
+    net.pass_time(16.0)
+    net.worker()
+    assert (net.state.gpus["studio"].phase, net.state.gpus["studio"].boots) == ("online", [4.0])
