@@ -307,6 +307,8 @@ def answered(state: HubState, event: f.DepotAnswered, now: float, decision: HubD
             if job.fd is not None:
                 decision.send(job.fd, _stored(state, job.id, now))
             late_jobs.place_new(state, state.jobs[job.id], now, decision)
+            if job.fd is not None and state.jobs[job.id].gpu is None:
+                decision.send(job.fd, late_jobs.answer(state, state.jobs[job.id], now))
 
 
 def _tried(state: HubState, event: f.DepotAnswered, now: float, decision: HubDecision) -> None:

@@ -34,6 +34,9 @@ RELEASE: Final = "release"
 AGAIN: Final = 60.0
 """Seconds after which the message to a monitor that its GPU is not needed is repeated."""
 
+MONITOR_BACK: Final = 5.0
+"""Seconds in which a monitor comes back, usually, whose connection broke: no dearer machine is woken before."""
+
 LOST: Final = 30.0
 """Seconds in which the worker of a GPU comes back, usually, whose connection broke."""
 
@@ -81,7 +84,7 @@ def tick(state: HubState, now: float, decision: HubDecision) -> None:
             give_back(state, [job.id for job in held if all_ or gpu.fetches(job)], now, decision)
         elif gpu.leases and gpu.cause == RESTARTED and not may_be_back(gpu, now):
             give_back(state, asked_again(state, gpu), now, decision)
-        elif gpu.leases and gpu.phase == "lost" and now - gpu.since >= LOST_AFTER:
+        elif gpu.leases and gpu.worker is None and now - gpu.since >= LOST_AFTER:  # also if its monitor says `online`
             # A client that is here sees by itself whether its job goes on there; what goes on must not begin again.
             held = (state.jobs[id_] for id_ in gpu.leases)
             give_back(state, [job.id for job in held if job.fd is None or gpu.fetches(job)], now, decision)
@@ -245,9 +248,25 @@ def _grant(state: HubState, found: p.Placing, now: float, decision: HubDecision)
 
 def _wake(state: HubState, found: p.Placing, now: float, decision: HubDecision) -> None:
     for name, key, _ in found.wakes:
+        if _cheaper_may_be_back(state, name, state.need(key[0], key[1]), now):  # type: ignore[index]
+            continue
         decision.fact(f.GpuWoken(name, now))
         for fd in _monitors(state, name):
             _start(state, state.connections[fd], name, state.lines[key], decision)  # type: ignore[index]
+
+
+def _cheaper_may_be_back(state: HubState, name: str, need: Need, now: float) -> bool:
+    """Whether a cheaper machine for such a job cannot be woken yet, because its monitor is about to come back."""
+    price = state.price_of(name) or 0
+    return any(
+        gpu.unwatched is not None
+        and now - gpu.unwatched < MONITOR_BACK
+        and (state.price_of(gpu.name) or 0) < price
+        and gpu.phase in NOT_COMING
+        and not _backs_off(gpu, now)
+        and placement.may(state, gpu, need)
+        for gpu in state.gpus.values()
+    )
 
 
 def _start(state: HubState, monitor: Connection, gpu: str, line: Line, decision: HubDecision) -> None:

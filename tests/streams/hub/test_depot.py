@@ -10,6 +10,7 @@ from tests.support.streams.hub_net import Net, Store
 from wakestream.streams.hub import depot, hub
 from wakestream.streams.hub import events as f
 from wakestream.streams.hub.rows import event_row
+from wakestream.streams.hub.state import ALL
 from wakestream.streams.placement.place import PlacePolicy
 from wakestream.streams.protocol import depot_messages as d
 from wakestream.streams.protocol import messages as m
@@ -455,6 +456,29 @@ def test_a_start_that_fails_ends_no_stored_job_and_is_tried_again_after_a_pause(
     assert len(net.heard(monitor, m.Submit)) == starts  # each try costs money, and nobody may be there to see it
     net.pass_time(10.0)
     assert len(net.heard(monitor, m.Submit)) == starts + 1
+
+
+@pytest.mark.parametrize("restart", [True, False])
+def test_a_worker_that_stays_away_loses_its_job_also_if_its_monitor_says_that_the_machine_is_on(
+    *, restart: bool
+) -> None:
+    net, _, one = fetching()
+    net.leave(one)
+    if restart:
+        net.restart(compacted=True)
+    monitor = net.monitor("studio", "release")
+    net.phase(monitor, "online")
+    for _ in range(70):
+        net.pass_time(10.0)
+        net.phase(monitor, "online")
+    assert net.state.gpus["studio"].leases == {}
+
+
+def test_a_stored_job_that_waits_for_money_says_so_at_once() -> None:
+    net, _, ann = resting(price=1.0, budgets={ALL: (0.0, None)})
+    store(net, ann)
+    assert [type(said) for said in net.sent[ann][-2:]] == [d.DepotStored, m.Offline]
+    assert net.heard(ann, m.Offline)[-1].phase == "budget"
 
 
 def test_the_lease_ends_with_the_delivery_and_the_client_hears_where_the_results_are() -> None:

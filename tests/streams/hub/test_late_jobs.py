@@ -47,6 +47,21 @@ def test_one_job_wakes_the_cheapest_machine_and_no_other() -> None:
     assert [len(net.heard(fd, m.Submit)) for fd in monitors.values()] == [0, 1, 0]
 
 
+@pytest.mark.parametrize("back", [True, False])
+def test_a_restarted_hub_gives_the_monitor_of_a_cheaper_machine_a_moment_to_come_back(*, back: bool) -> None:
+    net = Net(prices={"a": 6.0, "b": 1.0})
+    off(net, "a", "b")
+    net.restart(compacted=True)
+    net.submit(client(net))
+    monitors = off(net, "a")
+    net.pass_time(1.0)
+    assert woken(net, monitors) == []
+    if back:
+        monitors |= off(net, "b")
+    net.pass_time(5.0)
+    assert woken(net, monitors) == (["b"] if back else ["a"])
+
+
 def test_a_gpu_is_given_a_job_for_each_slot_and_one_more_and_the_rest_waits() -> None:
     net = Net()
     ann, worker = client(net), net.worker("a")
