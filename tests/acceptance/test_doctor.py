@@ -322,6 +322,16 @@ async def test_a_missing_worker_is_an_error_and_a_stopped_gpu_is_not(scene: Scen
     assert (await scene.look())["worker"].level == "fault"
 
 
+async def test_a_gpu_whose_worker_is_away_is_advised_to_look_at_the_worker() -> None:
+    async def ask(query: object, _: type[object], /) -> m.HubStatus | None:
+        lost = {"gpu": "studio", "phase": "lost"}
+        return m.HubStatus(request_id="-", gpus=(lost,)) if isinstance(query, m.HubStatusQuery) else None
+
+    told = there_room.Told(features=frozenset({"hub_status"}))
+    *_, gpu = [finding async for finding in there_room.gpus_stand(ask, told)]  # type: ignore[arg-type]
+    assert (gpu.level, "wakestream worker" in gpu.todo) == ("warning", True)
+
+
 async def test_an_unreadable_provider_state_and_missing_programs_are_reported(scene: Scene) -> None:
     scene.settings = Settings(
         power_start=("no-such-program-here",),

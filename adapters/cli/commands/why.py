@@ -76,8 +76,8 @@ def job(found: Mapping[str, Any], now: float) -> str:
         case e.Waking():
             waited = words.duration(happened.waited + passed)
             return t("why.waking", job=name, time=waited, what=words.waking(words.nearer(happened, passed)))
-        case e.Stored() | e.Remote(step="wait"):
-            return t("why.queued", job=name, what=words.event(e.Remote("wait")))
+        case e.Stored(local=local) | e.Remote(step="wait", gpu=None, local=local):
+            return t("why.queued", job=name, what=words.event(e.Remote("wait", local=local)))
         case e.Queued():
             return t("why.queued", job=name, what=words.event(words.nearer(happened, passed)))
         case e.Note() if words.pause_left(happened, passed) is not None:

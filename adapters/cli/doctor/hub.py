@@ -43,7 +43,7 @@ SKEW = 5.0
 AMISS = ("unknown", "failed", "lost", "no_capacity", "not_ready", "paused")
 """Phases of a GPU that need attention."""
 
-_TODO = dict.fromkeys(("not_ready", "paused"), "doctor.engine_loads.do")
+_TODO = dict.fromkeys(("not_ready", "paused"), "doctor.engine_loads.do") | {"lost": "doctor.lost.do"}
 
 
 @dataclass(slots=True)

@@ -119,7 +119,7 @@ def _uploading(sent: e.Uploading | e.Storing) -> str:
 
 
 def _remote(work: e.Remote) -> str:
-    name = f"remote.{work.step}"
+    name = "remote.has" if work.step == "wait" and work.gpu else f"remote.{work.step}"
     percent = "" if work.percent is None else t("remote.percent", percent=f"{work.percent:.0f}")
     pc = t("remote.here" if work.local else "remote.off")
     return t(name if known(name) else "remote.render", gpu=work.gpu or t("the_gpu"), percent=percent, pc=pc)

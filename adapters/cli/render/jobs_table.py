@@ -250,7 +250,7 @@ def _row(job: Mapping[str, Any], progress: JobProgress, costs: Costs, now: float
         "cost": costs.text(job["id"]),
         "since": words.duration(max(0.0, now - (job["ended_at"] or job["accepted_at"])), tenths=False),
         "priority": str(job["priority"]),
-        "output": job["output"],
+        "output": (job["outcome"] or {}).get("path") or job["output"],  # another name, if that one was taken meanwhile
     }
 
 

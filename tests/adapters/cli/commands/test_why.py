@@ -198,6 +198,14 @@ def test_a_job_whose_files_go_into_the_depot_says_what_it_waits_for() -> None:
         assert why_words.job(job(stored), 190.0) == (
             "ws-1 is waiting for the GPU: the files are in the depot and wait for a GPU; this PC is not needed"
         )
+    for here in (e.Stored(9, local=True), e.Remote("wait", local=True)):
+        assert said(here) == "the files are in the depot and wait for a GPU; leave this PC on"
+
+
+def test_a_stored_job_that_a_gpu_has_is_not_said_to_wait_for_one() -> None:
+    assert why_words.job(job(e.Remote("wait", gpu="studio")), 190.0) == (
+        "ws-1 is running, submitted 1 min 30 s ago: studio has the job; this PC is not needed"
+    )
 
 
 @pytest.mark.parametrize(

@@ -37,6 +37,11 @@ def test_files_stage_percent_and_time_left() -> None:
     ]  # fmt: skip
 
 
+def test_the_output_of_a_done_job_is_the_file_that_was_made() -> None:
+    made = {"event": "done", "path": "/home/me/1-2.mp4", "size": 9}
+    assert lines(job(1, state="done", outcome=made, ended_at=NOW))[1].endswith("/home/me/1-2.mp4")
+
+
 def test_cost_and_priority_are_columns_if_a_job_has_one() -> None:
     head, first, second = lines(job(1), job(2, priority=5), costs=Costs({job(1)["id"]: 0.5}, "EUR"))
     assert head.split()[5:8] == ["COST", "SINCE", "PRIORITY"]
