@@ -304,11 +304,16 @@ def answered(state: HubState, event: f.DepotAnswered, now: float, decision: HubD
             decision.command(asked)
         else:
             decision.fact(f.JobStored(job.id, now, round(state.upload_saved(job.id, 0, 0.0, now), 1)))
-            if job.fd is not None:
-                decision.send(job.fd, _stored(state, job.id, now))
-            late_jobs.place_new(state, state.jobs[job.id], now, decision)
-            if job.fd is not None and state.jobs[job.id].gpu is None:
-                decision.send(job.fd, late_jobs.answer(state, state.jobs[job.id], now))
+            _now_stored(state, job, now, decision)
+
+
+def _now_stored(state: HubState, job: HubJob, now: float, decision: HubDecision) -> None:
+    """Place a job whose files are all there, and tell its client what it waits for."""
+    if job.fd is not None:
+        decision.send(job.fd, _stored(state, job.id, now))
+    late_jobs.place_new(state, state.jobs[job.id], now, decision)
+    if job.fd is not None and state.jobs[job.id].gpu is None:
+        decision.send(job.fd, late_jobs.answer(state, state.jobs[job.id], now))
 
 
 def _tried(state: HubState, event: f.DepotAnswered, now: float, decision: HubDecision) -> None:

@@ -158,7 +158,8 @@ class KnownKinds:
         if self.named(kind):
             others = {has.gpu for known in self.kinds if known.kind.name == kind for has in known.gpus}
             return (
-                f"the GPU {', '.join(gpus)} is not known to have the kind {kind!r}; known to have it: {', '.join(sorted(others))}"
+                f"the GPU {', '.join(gpus)} is not known to have the kind {kind!r}; "
+                f"known to have it: {', '.join(sorted(others))}"
             )
         names = [*dict.fromkeys([*(each.kind.name for each in self.kinds), LIPSYNC])]
         have, near = ", ".join(names), ", ".join(get_close_matches(kind, names))

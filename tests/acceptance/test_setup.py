@@ -424,6 +424,16 @@ def test_a_monitor_that_cannot_work_is_refused_and_nothing_is_written(
     assert here(machine, "license", "list", "--json").out == ""
 
 
+def test_a_second_gpu_does_not_replace_the_monitor_of_the_first_one(tmp_path: Path, here: Here) -> None:
+    machine, power = Machine(tmp_path / "one"), ("--power", "process", "--program", "true")
+    assert here(machine, "init", "hub", "--public", "http://127.0.0.1:8765").code == 0
+    assert here(machine, "init", "monitor", *power, "--gpu", "a", "--price-per-hour", "1").code == 0
+    before = machine.files()
+    ran = here(machine, "init", "monitor", *power, "--gpu", "b", "--price-per-hour", "2")
+    assert (ran.code, "has the monitor of the GPU a; for b too" in ran.err, machine.files()) == (2, True, before), ran
+    assert here(machine, "init", "monitor", *power, "--gpu", "a", "--idle-after", "5min").code == 0
+
+
 @pytest.mark.parametrize(
     ("command", "words"),
     [

@@ -128,8 +128,10 @@ def _beside_the_hub(args: argparse.Namespace) -> Done:
         )
     found = load({}, folder=folder_of("hub", args.folder))
     settings = options.settings_of(Invited(args.role, addresses.host_of(setup.public) or "127.0.0.1"), args)
-    money = _money(args, settings["gpu"]) if args.role == "monitor" else []
     before = recorded(folder_of(args.role, args.folder))
+    if before is not None and "gpu" in settings:
+        _check_same_gpu(args, settings["gpu"])
+    money = _money(args, settings["gpu"]) if args.role == "monitor" else []
     port = found.listen[1] if found.listen is not None else addresses.port_of(setup.public)
     url = addresses.hub_url(f"{'https' if found.tls_cert else 'http'}://localhost:{port}")
     certificate = found.tls_cert.read_text(encoding="ascii") if found.tls_cert is not None else ""
@@ -154,6 +156,16 @@ def _beside_the_hub(args: argparse.Namespace) -> Done:
             arguments=options.depot_arguments(args) if args.role == "depot" else (),
         )
     )  # fmt: skip
+
+
+def _check_same_gpu(args: argparse.Namespace, gpu: str) -> None:
+    """Refuse another GPU than that of the program that is set up already, whose key is for that one."""
+    folder = folder_of(args.role, args.folder)
+    if (other := load({}, folder=folder).gpu) != gpu:
+        raise SettingsError(
+            f"{folder} has the {args.role} of the GPU {other}; for {gpu} too, use `wakestream invite {args.role} "
+            f"--gpu {gpu}` and `wakestream join` with a --folder of its own, or first `wakestream leave {args.role}`"
+        )
 
 
 MONEY = ("--price-per-hour", "--gpu-budget")

@@ -83,6 +83,8 @@ def job(found: Mapping[str, Any], now: float) -> str:
         case e.Note() if words.pause_left(happened, passed) is not None:
             left = words.duration(words.pause_left(happened, passed) or 0.0)
             return t("why.pauses", job=name, time=left, what=words.event(happened))
+        case e.Note() if "direct" in happened.data:  # it is not stored, and has no GPU yet
+            return t("why.queued", job=name, what=words.event(happened))
         case e.Retrying():
             return t("why.retrying", job=name, what=words.event(happened))
         case _:

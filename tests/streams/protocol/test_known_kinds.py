@@ -45,7 +45,7 @@ def test_a_job_that_fits_one_of_several_kinds_of_a_name_is_for_the_gpus_that_hav
     assert KnownKinds(TWINS.kinds[:1], True, True).check("flip", {"image": ".png"}, {}, ["image"]) == ()
     with pytest.raises(WrongInput, match="has no parameter 'n'; it has s"):
         TWINS.check("flip", {"image": ".png"}, {"n": 1}, ["image"], gpus=["plug"])
-    with pytest.raises(UnknownKind, match="the GPU attic is not known to have the kind 'flip'; known to have it: plug, studio"):
+    with pytest.raises(UnknownKind, match="attic is not known to have the kind 'flip'; known to have it: plug, studio"):
         TWINS.check("flip", {"image": ".png"}, {}, ["image"], gpus=["attic"])
     with pytest.raises(WrongInput, match="has no parameter 'z'; it has n"):
         BOTH.check("flip", {"image": ".png"}, {"z": 1}, ["image"])

@@ -202,6 +202,12 @@ def test_a_job_whose_files_go_into_the_depot_says_what_it_waits_for() -> None:
         assert said(here) == "the files are in the depot and wait for a GPU; leave this PC on"
 
 
+def test_a_job_that_does_not_use_the_depot_is_not_said_to_run() -> None:
+    assert why_words.job(job(e.Note("the depot is not used: it is full", {"direct": "?"})), 190.0).startswith(
+        "ws-1 is waiting for the GPU: "
+    )
+
+
 def test_a_stored_job_that_a_gpu_has_is_not_said_to_wait_for_one() -> None:
     assert why_words.job(job(e.Remote("wait", gpu="studio")), 190.0) == (
         "ws-1 is running, submitted 1 min 30 s ago: studio has the job; this PC is not needed"
