@@ -34,11 +34,8 @@ RELEASE: Final = "release"
 AGAIN: Final = 60.0
 """Seconds after which the message to a monitor that its GPU is not needed is repeated."""
 
-MONITOR_BACK: Final = 5.0
-"""Seconds in which a monitor comes back, usually, whose connection broke: no dearer machine is woken before."""
-
 LOST: Final = 30.0
-"""Seconds in which the worker of a GPU comes back, usually, whose connection broke."""
+"""Seconds in which the worker or the monitor of a GPU comes back, usually, whose connection broke."""
 
 BOOT: Final = 120.0
 """Seconds that a boot takes, until one was seen."""
@@ -260,7 +257,7 @@ def _cheaper_may_be_back(state: HubState, name: str, need: Need, now: float) -> 
     price = state.price_of(name) or 0
     return any(
         gpu.unwatched is not None
-        and now - gpu.unwatched < MONITOR_BACK
+        and now - gpu.unwatched < LOST
         and (state.price_of(gpu.name) or 0) < price
         and gpu.phase in NOT_COMING
         and not _backs_off(gpu, now)

@@ -58,7 +58,7 @@ def test_a_restarted_hub_gives_the_monitor_of_a_cheaper_machine_a_moment_to_come
     assert woken(net, monitors) == []
     if back:
         monitors |= off(net, "b")
-    net.pass_time(5.0)
+    net.pass_time(30.0)
     assert woken(net, monitors) == (["b"] if back else ["a"])
 
 
