@@ -522,7 +522,7 @@ def _hub_started(state: HubState, fact: f.HubStarted) -> None:
     if state.stored:
         state.wanted = state.count_wanted()
     for gpu in state.gpus.values():
-        gpu.worker, gpu.ready, gpu.unaddressed = None, False, None
+        gpu.worker, gpu.ready, gpu.unaddressed, gpu.away = None, False, None, fact.at
         gpu.unwatched = fact.at if gpu.idle_after is not None or ("monitor", gpu.name) in state.holders else None
         gpu.active = gpu.let_go = gpu.warmed = gpu.changed = float("-inf")
         gpu.failures = 0
@@ -602,7 +602,7 @@ def _closed(state: HubState, fact: f.ConnectionClosed) -> None:
         _forget_key(state, peer.owner)
     gpu = state.gpus.get(peer.gpu) if peer.gpu is not None else None
     if gpu is not None and gpu.worker == fact.fd:
-        gpu.worker, gpu.ready, gpu.unaddressed = None, False, None
+        gpu.worker, gpu.ready, gpu.unaddressed, gpu.away = None, False, None, fact.at
 
 
 def _forget_key(state: HubState, owner: str) -> None:

@@ -81,7 +81,7 @@ def tick(state: HubState, now: float, decision: HubDecision) -> None:
             give_back(state, [job.id for job in held if all_ or gpu.fetches(job)], now, decision)
         elif gpu.leases and gpu.cause == RESTARTED and not may_be_back(gpu, now):
             give_back(state, asked_again(state, gpu), now, decision)
-        elif gpu.leases and gpu.worker is None and now - gpu.since >= LOST_AFTER:  # also if its monitor says `online`
+        elif gpu.leases and gpu.worker is None and now - gpu.away >= LOST_AFTER:  # whatever its monitor says meanwhile
             # A client that is here sees by itself whether its job goes on there; what goes on must not begin again.
             held = (state.jobs[id_] for id_ in gpu.leases)
             give_back(state, [job.id for job in held if job.fd is None or gpu.fetches(job)], now, decision)

@@ -305,10 +305,11 @@ class Gpu(GpuRecord):
     `unaddressed` is since when a worker waits for the machine's address. `active` is the last sign of work, `let_go`
     when its monitors heard that it is not needed any more, `warmed` when they were asked for its keep-warm hours.
     `changed` is when it came online, or when the first of its jobs began, or another one ended, last. `seen` are the
-    BLAKE3s of the files that it fetched from the depot, the last ones.
+    BLAKE3s of the files that it fetched from the depot, the last ones. `away` is when its worker's connection ended.
     """
 
     worker: int | None = None
+    away: Moment = float("-inf")
     seen: dict[str, None] = field(default_factory=dict)
     unaddressed: Moment | None = None
     ready: bool = False

@@ -118,6 +118,8 @@ def _on_power_state(step: Step, message: m.PowerState) -> None:
         return
     # Perhaps its machine went with it; until that is known, it is looked at often, and at once when it is wanted.
     if step.machine.state in ("online", "draining"):
+        if not step.worker.gone:
+            step.worker.gone_at = step.now
         step.worker.gone, step.looks.next_at, step.worker.next_health = True, step.now, step.now
 
 

@@ -166,6 +166,7 @@ class Worker(msgspec.Struct):
     served: bool = False  # since the machine is on
     answered: bool = False  # at the address that the provider reports
     gone: bool = False  # the hub lost it
+    gone_at: float = 0.0
     misses: int = 0  # failed health checks in a row
     checking: bool = False
     next_health: float = 0.0

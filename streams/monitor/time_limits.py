@@ -32,6 +32,7 @@ def watch(step: Step) -> None:
         what = {"starting": began, "no_capacity": f"no capacity ({machine.reason})"}.get(machine.state, _NOT_READY)
         step.move(Signal.TIMEOUT, f"not online within {policy.boot_timeout:g} s: {what}")
     else:
+        _watch_worker(step)
         _watch_state(step)
     # Waiting jobs must also get an answer if the machine cannot be inspected or does not finish stopping.
     serving = step.serves() or machine.state == "draining"
@@ -54,6 +55,14 @@ def watch(step: Step) -> None:
 
 _ACCEPTED = "the provider accepted the start, but the machine does not run"
 _NOT_READY = "the machine runs, but its worker is not initialized"
+
+
+def _watch_worker(step: Step) -> None:
+    """A machine whose worker the hub has lost for long boots again, as far as one can know."""
+    worker, limit = step.worker, step.policy.boot_timeout
+    if step.machine.state == "online" and step.linked() and worker.gone and step.now - worker.gone_at >= limit:
+        worker.ready = False
+        step.move(Signal.UNREADY, f"its worker has not come back to the hub within {limit:g} s")
 
 
 def _watch_state(step: Step) -> None:

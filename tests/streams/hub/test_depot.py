@@ -459,18 +459,21 @@ def test_a_start_that_fails_ends_no_stored_job_and_is_tried_again_after_a_pause(
 
 
 @pytest.mark.parametrize("restart", [True, False])
-def test_a_worker_that_stays_away_loses_its_job_also_if_its_monitor_says_that_the_machine_is_on(
-    *, restart: bool
+@pytest.mark.parametrize("said", [["online"], ["booted", "failed"]])
+def test_a_worker_that_stays_away_loses_its_job_whatever_its_monitor_says_of_the_machine(
+    said: list[str], *, restart: bool
 ) -> None:
     net, _, one = fetching()
     net.leave(one)
     if restart:
         net.restart(compacted=True)
     monitor = net.monitor("studio", "release")
-    net.phase(monitor, "online")
-    for _ in range(70):
+    for _ in range(59):
         net.pass_time(10.0)
-        net.phase(monitor, "online")
+        for state in said:
+            net.phase(monitor, state)
+    assert net.state.gpus["studio"].leases == {"j1": None}
+    net.pass_time(11.0)
     assert net.state.gpus["studio"].leases == {}
 
 

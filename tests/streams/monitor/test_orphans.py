@@ -224,6 +224,24 @@ def test_after_a_loss_it_inspects_often_until_the_worker_returns() -> None:
     assert desk.machine.looks.next_at - desk.now == desk.policy.look_online
 
 
+@pytest.mark.parametrize(("held", "state"), [(0, "stopping"), (1, "booted")])
+def test_a_machine_whose_worker_stays_away_is_switched_off_for_a_cold_start_unless_a_job_holds_it(
+    held: int, state: str
+) -> None:
+    desk = lost(checks_health=False)
+    desk.happens(m.PowerState(gpu="gpu-1", state="lost"))
+    for _ in range(2):  # the time for it to come back, and that for a boot
+        for _ in range(60):
+            desk.reads("running")
+            desk.happens(p.Wake("job-1"))  # a job waits for it meanwhile
+            desk.passes(10.0)
+    assert desk.states()[-2:] == ["booted", "failed"]
+    desk.answers(held)
+    if held:
+        desk.reads("running")
+    assert desk.state == state
+
+
 def test_a_worker_that_is_merely_cut_off_from_the_hub_stays_online() -> None:
     desk = lost()
     desk.happens(m.PowerState(gpu="gpu-1", state="lost"))
