@@ -275,6 +275,17 @@ async def invited(server: Machine, role: str, *flags: str) -> str:
     return str(json.loads((await server.run("invite", role, *flags, "--json")).out)["code"])
 
 
+async def test_a_monitor_joins_with_a_code_and_looks_at_its_machine(
+    machines: tuple[Machine, Machine, Machine], unused_tcp_port: int
+) -> None:
+    server, other, _ = machines
+    power = ("--power", "command", "--start", "true", "--stop", "true", "--inspect", "echo stopped")
+    async with hub_of(server, unused_tcp_port) as hub:
+        ran = await other.does("join", hub, await invited(server, "monitor", "--gpu", "studio"), *power)
+    found = load({}, folder=other.folder / "config" / "monitor")
+    assert (found.gpu, found.power, "stopped" in ran.out) == ("studio", "command", True), ran
+
+
 async def test_a_join_that_cannot_be_is_refused_before_its_code_is_used_up(
     machines: tuple[Machine, Machine, Machine], here: Here, unused_tcp_port: int
 ) -> None:

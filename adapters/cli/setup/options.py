@@ -8,6 +8,7 @@ import getpass
 import shutil
 import sys
 from collections.abc import Awaitable, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -101,7 +102,7 @@ def machine_settings(args: argparse.Namespace) -> tuple[dict[str, Any], dict[str
         config = _with_machine(args, config)
     if args.power != "process":
         power = make_power(args.power, config)
-        reading = returned_reading(asyncio.run(_of(power, lambda power: power.inspect())))
+        reading = returned_reading(_of(power, lambda power: power.inspect()))
         if reading.state in AMISS:
             raise SettingsError(f"the provider reports the machine as {reading}; correct that, then run this again")
         say(t("doctor.power_says", reading=reading))
@@ -138,7 +139,7 @@ def _with_machine(args: argparse.Namespace, config: PowerConfig) -> PowerConfig:
     else:
         return config
     try:
-        found = asyncio.run(_of(make_power(args.power, replace(config, machine=None)), lambda power: power.machines()))
+        found = _of(make_power(args.power, replace(config, machine=None)), lambda power: power.machines())
         args.power_machine = chosen("--machine", [machine_row(machine) for machine in found])
     except CannotList:
         args.power_machine = asked("--machine", "")
@@ -151,15 +152,21 @@ def machine_row(machine: Machine) -> tuple[str, ...]:
     return machine.id, machine.name, machine.state, machine.gpu, price
 
 
-async def _of(power: Provider, call: Callable[[Provider], Awaitable[R]]) -> R:
-    try:
-        return await call(power)
-    except CannotList:
-        raise
-    except WakestreamError as error:
-        raise SettingsError(f"the machine was not found: {error}") from None
-    finally:
-        await power.close()
+def _of(power: Provider, call: Callable[[Provider], Awaitable[R]]) -> R:
+    """Ask a provider, in a thread with a loop of its own: `join` asks while its own loop runs."""
+
+    async def ask() -> R:
+        try:
+            return await call(power)
+        except CannotList:
+            raise
+        except WakestreamError as error:
+            raise SettingsError(f"the machine was not found: {error}") from None
+        finally:
+            await power.close()
+
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(asyncio.run, ask()).result()
 
 
 MONITOR = (
