@@ -31,6 +31,7 @@ class Leadership:
         seq: The number of the last fact in the journal when this hub began to lead.
         leads: Whether this hub leads.
         leader: What the leading hub said of itself.
+        cut_off: Whether this hub cannot use the database now.
         epoch: How often the leader has changed; None without a database.
         read: When this hub, standing by, last read all that the leader wrote (`time.monotonic`); None if never.
         took: Seconds from then until this hub served as the leader; None if it took over from no other one.
@@ -41,6 +42,7 @@ class Leadership:
     seq: int = 0
     leads: bool = True
     leader: str = ""
+    cut_off: bool = False
     epoch: int | None = None
     read: float | None = None
     took: float | None = None
@@ -49,6 +51,8 @@ class Leadership:
     @property
     def standing_by(self) -> str:
         """Why this hub lets no one in."""
+        if self.cut_off:
+            return "this hub stands by, because it cannot use its database; see its log"
         return f"this hub stands by{f', {self.leader} leads' if self.leader else ' and reads the journal'}"
 
     @property

@@ -122,11 +122,14 @@ async def until_leading(config: HubConfig, stop: asyncio.Event, *, again: bool =
             pause = EVERY
             try:
                 if (term := await asyncio.to_thread(standby.step)) is not None:
+                    role.cut_off = False
                     return term
+                role.cut_off = False
                 news = role.standing_by
             except JournalError as error:
                 if not again:
                     raise
+                role.leader, role.cut_off = "", True
                 pause, news = AGAIN, f"{error}; this hub stands by and tries again"
             if not again:
                 await stack.enter_async_context(_refusing(config))

@@ -49,3 +49,11 @@ async def test_the_folder_that_the_keys_belong_to_is_named(user: User) -> None:
     assert "(client) is saved in hub. Its key is shown only once" in issued.err
     none = await user.run("license", "list", "--state", "elsewhere")
     assert none.out.startswith("no licenses in elsewhere; ")
+
+
+async def test_the_folder_of_a_hub_with_a_database_is_not_used_without_it(user: User) -> None:
+    (user.folder / "hub").mkdir()
+    (user.folder / "hub" / "hub.postgres-seq").touch()
+    for command in (("license", "list"), ("license", "issue", "--role", "client"), ("hub", "--listen", "127.0.0.1:0")):
+        ran = await user.run(*command, "--state", "hub")
+        assert (ran.code, "hub is the folder of a hub with a database; give --journal" in ran.err) == (2, True), ran

@@ -23,6 +23,7 @@ from wakestream.adapters.depot.bucket import Bucket
 from wakestream.adapters.depot.probe import refuse_unsafe
 from wakestream.adapters.depot.s3 import S3Depot
 from wakestream.adapters.disk.documents import Documents
+from wakestream.adapters.disk.journal_bound import bound_path
 from wakestream.adapters.disk.path_key import data_folder
 from wakestream.adapters.hub.config import MAX_CONNECTIONS, HubConfig, Leadership
 from wakestream.adapters.hub.front import FrontConfig, open_front
@@ -166,7 +167,18 @@ def journal_here(args: argparse.Namespace, base: Path | None = None) -> str | No
 def book_here(args: argparse.Namespace, base: Path | None = None) -> LicenseBook:
     """The licenses of this machine's hub, in its database or its folder, for commands beside it."""
     address = journal_here(args, base)
-    return LicenseBook(folder_here(args.state, base) if address is None else documents(address))
+    return LicenseBook(_without_database(folder_here(args.state, base)) if address is None else documents(address))
+
+
+def _without_database(state: Path) -> Path:
+    """The folder, which no hub with a database uses: its own journal and licenses are none, or from before."""
+    if bound_path(state / BOUND).exists():
+        raise SettingsError(f"{state} is the folder of a hub with a database; give --journal URL, or another --state")
+    return state
+
+
+BOUND = "hub.postgres"
+"""How much of a database a hub has seen: the name of the note in its folder."""
 
 
 def folder(given: Path | None) -> Path:
@@ -333,13 +345,13 @@ def run(args: argparse.Namespace) -> int:
     tls = server_tls(settings.tls_cert, settings.tls_key)
     host, port = flags.listen_on(settings, DEFAULT_LISTEN)
     state = folder(args.state)
-    book = LicenseBook(state if settings.journal is None else documents(settings.journal))
+    book = LicenseBook(_without_database(state) if settings.journal is None else documents(settings.journal))
     bucket = _bucket(args)
     limits = _limits(args, bucket, webhook=webhook is not None)
     leadership = Leadership(kept=None if settings.journal is None else [])
     config = HubConfig(
         book, host, port, limits, tls, tuple(args.behind_proxy), settings.record, webhook,
-        public=_public(args.public), bound=None if settings.journal is None else state / "hub.postgres",
+        public=_public(args.public), bound=None if settings.journal is None else state / BOUND,
         bucket=bucket, ca=client_context(settings.ca or settings.tls_cert), leadership=leadership,
     )  # fmt: skip
 

@@ -10,11 +10,13 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 
 from tests.support.ports import free_port
+from wakestream.adapters.hub import standby
 from wakestream.adapters.hub.config import HubConfig, Leadership
 from wakestream.adapters.hub.licenses import LicenseBook
 from wakestream.adapters.hub.server import open_hub
 from wakestream.adapters.hub.standby import Standby, until_leading
 from wakestream.adapters.testing.memory_journal import FakeJournal
+from wakestream.operators.model.errors import JournalError
 from wakestream.streams.hub import events as f
 
 
@@ -42,6 +44,32 @@ async def test_a_hub_that_lost_its_lead_answers_503_while_it_reads_all_jobs_agai
     response = caught.value.response
     assert (response.status_code, response.headers["Retry-After"]) == (503, "1")
     assert response.body == b"this hub stands by and reads the journal: try again in 1 s\n"
+
+
+async def test_a_hub_that_cannot_use_its_database_says_so_and_names_no_leader(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config, stop = HubConfig(LicenseBook(tmp_path), port=free_port()), asyncio.Event()
+    role, tries = config.leadership, 0
+
+    def step(_: Standby) -> None:
+        nonlocal tries
+        tries += 1
+        if tries == 1:
+            role.leader = "another one"  # as it was read before
+            raise JournalError("the session ended")
+        said.append(f"{role.leader}: {role.standing_by}")
+        again.set()
+
+    again, said = threading.Event(), list[str]()
+    monkeypatch.setattr(Standby, "step", step)
+    monkeypatch.setattr(standby, "AGAIN", 0.0)
+    waiting = asyncio.create_task(until_leading(config, stop, again=True))
+    await asyncio.to_thread(again.wait)
+    stop.set()
+    assert await waiting is None
+    assert said == [": this hub stands by, because it cannot use its database; see its log"]
+    assert not role.cut_off
 
 
 @pytest.mark.skipif(os.name != "posix", reason="the loop of Windows takes a socket only once")
