@@ -38,6 +38,9 @@ VIRTUAL = (HERE / "operators", HERE / "streams")
 
 SLOW = (
     "acceptance",
+    "adapters/disk/test_postgres_faults.py",
+    "adapters/disk/test_postgres_journal.py",
+    "adapters/hub/test_documents_in_postgres.py",
     "adapters/power/test_conformance.py",
     "browser",
     "docs/test_code_types.py",
@@ -50,11 +53,7 @@ SLOW = (
 )
 """Folders and files that `make test` leaves to `make test-rest`."""
 
-FAST = (
-    "acceptance/test_daemon.py",
-    "acceptance/test_replay_cli.py",
-    "acceptance/test_submit.py",
-)
+FAST = ("acceptance/test_submit.py",)
 """Files in the slow folders that `make test` runs nevertheless."""
 
 ALONE = (

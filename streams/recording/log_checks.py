@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from functools import cache
 from typing import Any, Final, get_args, get_type_hints
 
 from wakestream.operators.model.backoff import Backoff
@@ -61,13 +62,19 @@ def refuse_secrets(log: Log) -> None:
             raise UnusableLog(f"line {number} (seq {row.seq}, {row.label}) {what}")
 
 
+@cache
+def _hints(policy: type) -> dict[str, Any]:
+    return get_type_hints(policy)
+
+
 SHORTEST: Final = 0.001
 """The shortest wait in seconds: with a wait of 0, a replay would repeat it without any time passing."""
 
 
 def check_policy(policy: Any, least: float = SHORTEST) -> None:
     """Check the numbers of a program's policy. `UnusableLog` names the first wrong one."""
-    for name, hint in get_type_hints(type(policy)).items():
+    kind: Any = type(policy)
+    for name, hint in _hints(kind).items():
         value, kinds = getattr(policy, name), (hint, *get_args(hint))
         if isinstance(value, Backoff):
             check_policy(value, 0.0)

@@ -28,15 +28,32 @@ def checked(folder: Path, *command: str | Path) -> subprocess.CompletedProcess[s
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
 
 
+@pytest.fixture(scope="module")
+def mypy(tmp_path_factory: pytest.TempPathFactory) -> tuple[str | Path, ...]:
+    """The command; the packages are read once."""
+    cache = tmp_path_factory.getbasetemp() / "mypy-of-the-docs"
+    return (sys.executable, "-m", "mypy", "--strict", "--cache-dir", cache, "--config-file=")
+
+
 @pytest.mark.parametrize("page", PAGES)
 def test_strict_mypy_finds_nothing_in_the_code_of_the_page(
-    page: str, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+    page: str, tmp_path: Path, mypy: tuple[str | Path, ...]
 ) -> None:
-    cache = tmp_path_factory.getbasetemp() / "mypy-of-the-docs"  # the packages are read once for all pages
-    done = checked(
-        written(page, tmp_path), sys.executable, "-m", "mypy", "--strict", "--cache-dir", cache, "--config-file=", "."
-    )
+    done = checked(written(page, tmp_path), *mypy, ".")
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_a_type_checker_knows_the_public_names(tmp_path: Path, mypy: tuple[str | Path, ...]) -> None:
+    (tmp_path / "sample.py").write_text(
+        "from wakestream.operators import Backoff, Job, Policy, from_async, then\n"
+        "from wakestream.streams import World, guarded, job_pipeline, stage_times\n"
+        "reveal_type(Policy().online)\nreveal_type(job_pipeline)\nPolicy(onlin=1)\n"
+    )
+    said = checked(tmp_path, *mypy, "sample.py").stdout
+    assert 'Revealed type is "float"' in said.replace("builtins.", "")
+    assert "events.Job" in said
+    assert 'Unexpected keyword argument "onlin"' in said
+    assert said.count("error:") == 1, said
 
 
 needs_node = pytest.mark.skipif(shutil.which("node") is None, reason="pyright needs node")

@@ -104,24 +104,6 @@ def test_the_rooms_cost_nothing_until_a_name_is_used() -> None:
     assert done.stdout.split() == ["False", "False"]
 
 
-@pytest.mark.timeout(300)  # seconds on a quiet machine
-def test_a_type_checker_knows_the_names(tmp_path: Path) -> None:
-    sample = tmp_path / "sample.py"
-    sample.write_text(
-        "from wakestream.operators import Backoff, Job, Policy, from_async, then\n"
-        "from wakestream.streams import World, guarded, job_pipeline, stage_times\n"
-        "reveal_type(Policy().online)\nreveal_type(job_pipeline)\nPolicy(onlin=1)\n"
-    )
-    settings = tmp_path / "mypy.ini"
-    settings.write_text("[mypy]\n")  # nothing but what is installed
-    command = (sys.executable, "-m", "mypy", "--strict", "--config-file", str(settings), str(sample))
-    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=290, check=False)
-    assert 'Revealed type is "float"' in done.stdout.replace("builtins.", "")
-    assert "events.Job" in done.stdout
-    assert 'Unexpected keyword argument "onlin"' in done.stdout
-    assert done.stdout.count("error:") == 1, done.stdout
-
-
 def test_modules_are_reached_through_the_packages_as_before() -> None:
     from wakestream.operators.model import events
     from wakestream.streams.protocol import messages

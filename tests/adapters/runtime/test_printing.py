@@ -52,9 +52,10 @@ def test_all_that_is_printed_goes_through_the_one_module() -> None:
     """Log lines are written by `logs`, which cleans them."""
     found = []
     for path in ADAPTERS.rglob("*.py"):
-        if path.name == "printing.py":
+        source = path.read_text(encoding="utf-8")
+        if path.name == "printing.py" or not any(word in source for word in ("print(", ".write(", "rich")):
             continue
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        for node in ast.walk(ast.parse(source)):
             called = ast.unparse(node.func) if isinstance(node, ast.Call) else ""
             if called in ("print", "rich.print", "sys.stdout.write", "sys.stderr.write"):
                 found.append(f"{path.name}: {called}")

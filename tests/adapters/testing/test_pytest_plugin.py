@@ -48,7 +48,7 @@ def tamper(project: pytest.Pytester, old: str = '"cached":false', new: str = '"c
 
 
 def run(project: pytest.Pytester, *arguments: str) -> pytest.RunResult:
-    off = ("cacheprovider", "hypothesispytest", "timeout")  # what is not needed takes its time
+    off = ("cacheprovider", "hypothesispytest", "timeout", "unraisableexception")  # what is not needed takes its time
     return project.runpytest(*(part for name in off for part in ("-p", f"no:{name}")), *arguments)
 
 
