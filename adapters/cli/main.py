@@ -40,7 +40,7 @@ COMMANDS = {
     "hub": "run the hub: the always-on server that queues jobs and wakes the GPU",
     "monitor": "run the monitor: starts a GPU when a job needs it and stops it when idle",
     "machines": "list the machines of your account at a power provider",
-    "gpu": "turn a GPU off now, keep it on for a while, or forget it",
+    "gpu": "turn a GPU off now, keep it on for a while, hold its jobs back, or forget it",
     "worker": "run the worker on the GPU machine: receives files and renders",
     "depot": "run the depot, which keeps files while PC and GPU are off; list or remove its files",
     "kinds": "list the kinds of jobs that the GPUs can do, or add a ComfyUI workflow as one",

@@ -36,7 +36,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     flags.add(keep, "--for TIME", "how long (default 1h, at most 24h)", dest="seconds", type=flags.time, default=3600.0)
     remove = actions.add_parser("remove", help="forget a GPU that is gone, with its costs (needs a key of role admin)")
     flags.add(remove, "--yes", "also if jobs wait for it, without a question")
-    hold = actions.add_parser("hold", help="give a GPU no more work, for maintenance; what it has ends")
+    hold = actions.add_parser("hold", help="give a GPU no more jobs, for maintenance; those that it has continue")
     resume = actions.add_parser("resume", help="give a GPU work again that was held")
     for action in (stop, keep, remove, hold, resume):
         action.add_argument("name", metavar="NAME", help="the GPU's name, as `wakestream status` shows it")

@@ -34,7 +34,8 @@ def status(answer: m.HubStatus) -> list[str]:
 def plan(gpu: Mapping[str, Any]) -> str:
     """What the hub plans for this GPU and why; empty if nothing, or if the hub does not say it."""
     planned: Mapping[str, Any] = gpu.get("plan") or {}
-    if not planned or planned["do"] == "keep":
+    said = bool(gpu.get("why")) and (gpu["phase"], planned.get("do")) == ("paused", "held")  # by its reason
+    if not planned or planned["do"] == "keep" or said:
         return ""
     later = planned["do"] == "wake" and planned.get("in_s") is not None
     name = f"plan.{planned['do']}" + ((".upload" if planned.get("why") == UPLOADED else ".in") if later else "")

@@ -202,6 +202,12 @@ def test_a_job_whose_files_go_into_the_depot_says_what_it_waits_for() -> None:
         assert said(here) == "the files are in the depot and wait for a GPU; leave this PC on"
 
 
+def test_a_gpu_that_is_held_says_so_once() -> None:
+    gpu = {"gpu": "studio", "phase": "paused", "why": "it is held for maintenance (by ann)", "plan": {"do": "held"}}
+    (said,) = why_words.gpus(m.HubStatus(request_id="q", gpus=(gpu,), monitors=1))
+    assert said == "GPU studio is on, but paused (it is held for maintenance (by ann))"
+
+
 def test_a_job_that_does_not_use_the_depot_is_not_said_to_run() -> None:
     assert why_words.job(job(e.Note("the depot is not used: it is full", {"direct": "?"})), 190.0).startswith(
         "ws-1 is waiting for the GPU: "
