@@ -245,25 +245,27 @@ def _grant(state: HubState, found: p.Placing, now: float, decision: HubDecision)
 
 def _wake(state: HubState, found: p.Placing, now: float, decision: HubDecision) -> None:
     for name, key, _ in found.wakes:
-        if _cheaper_may_be_back(state, name, state.need(key[0], key[1]), now):  # type: ignore[index]
+        if _cheaper_back_in(state, name, key, now):
             continue
         decision.fact(f.GpuWoken(name, now))
         for fd in _monitors(state, name):
             _start(state, state.connections[fd], name, state.lines[key], decision)  # type: ignore[index]
 
 
-def _cheaper_may_be_back(state: HubState, name: str, need: Need, now: float) -> bool:
-    """Whether a cheaper machine for such a job cannot be woken yet, because its monitor is about to come back."""
-    price = state.price_of(name) or 0
-    return any(
-        gpu.unwatched is not None
-        and now - gpu.unwatched < LOST
-        and (state.price_of(gpu.name) or 0) < price
-        and gpu.phase in NOT_COMING
-        and not _backs_off(gpu, now)
-        and placement.may(state, gpu, need)
+def _cheaper_back_in(state: HubState, name: str, key: object, now: float) -> float:
+    """Seconds in which the monitor of a cheaper machine for such jobs may still come back; 0 if none is awaited."""
+    price, need = state.price_of(name) or 0, state.need(key[0], key[1])  # type: ignore[index] # the keys are shapes
+    away = (
+        (gpu, LOST - (now - gpu.unwatched))
         for gpu in state.gpus.values()
+        if gpu.unwatched is not None and (state.price_of(gpu.name) or 0) < price
     )
+    fit = (
+        left
+        for gpu, left in away
+        if left > 0 and gpu.phase in NOT_COMING and not _backs_off(gpu, now) and placement.may(state, gpu, need)
+    )
+    return max(fit, default=0.0)
 
 
 def _start(state: HubState, monitor: Connection, gpu: str, line: Line, decision: HubDecision) -> None:
@@ -312,6 +314,9 @@ def _summary(state: HubState, found: p.Placing, now: float) -> f.Planned:
     for name, (key, after) in found.planned.items():
         stores = key[0].depot == STORING  # type: ignore[index] # the keys are shapes
         machines[name] = "wake", round(after, 1), UPLOADED if stores else "unless another GPU gets free before"
+    for name, key, _ in found.wakes:
+        if left := _cheaper_back_in(state, name, key, now):
+            machines[name] = "wake", round(left, 1), "unless another GPU gets free before"
     for gpu in state.gpus.values():
         if gpu.suspended:
             machines[gpu.name] = "held", None, gpu.closed_cause

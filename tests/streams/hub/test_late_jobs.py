@@ -56,6 +56,8 @@ def test_a_restarted_hub_gives_the_monitor_of_a_cheaper_machine_a_moment_to_come
     monitors = off(net, "a")
     net.pass_time(1.0)
     assert woken(net, monitors) == []
+    assert net.state.planned is not None
+    assert net.state.planned.machines["a"][:2] == ("wake", 29.0)
     if back:
         monitors |= off(net, "b")
     net.pass_time(30.0)
