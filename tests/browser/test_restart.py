@@ -99,3 +99,20 @@ async def test_a_refused_job_says_why_after_a_restart_and_can_be_tried_again(hom
         await expect(page.locator(".card[data-state=stuck]")).to_contain_text("Too many jobs are waiting.")
         await page.get_by_role("button", name="Retry now").click()
         await expect(page.locator(".card[data-state=done]")).to_have_count(1)
+
+
+async def test_the_details_of_a_job_of_an_earlier_run_have_no_empty_log(home: House, visitor: Visitor) -> None:
+    await home.gpu_on(Studio())
+    async with visitor.page() as page:
+        await page.get_by_label("Choose a video").wait_for()
+        await drop(page, *files("a.mp4", "a.wav"))
+        await page.get_by_role("button", name="Start", exact=True).click()
+        done = page.locator(".card[data-state=done]")
+        await done.locator(".card-detail > summary").click()
+        await expect(done.locator(".log")).to_be_visible()
+    await home.stop_daemon()
+    await home.start_daemon()
+    async with visitor.page() as page:
+        await page.locator(".card-detail > summary").first.click()
+        await expect(page.locator(".facts-list").first).to_be_visible()
+        await expect(page.locator(".card-detail[open] .log")).to_have_css("display", "none")  # else the keyboard stops there
