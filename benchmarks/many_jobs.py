@@ -20,7 +20,7 @@ from wakestream.streams.outbox import facts as f
 FEW, MANY = 100, 10_000
 AT_ONCE = 100
 SAMPLES = 50
-MEMORY = 50_000
+MEMORY = 25_000
 """Bytes of the process for each waiting job."""
 
 BLOCK = 0.25

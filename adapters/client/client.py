@@ -79,12 +79,14 @@ class Client:
         """
 
         def goes_on(event: JobEvent) -> bool:
-            if leave and isinstance(event, Stored):
+            if isinstance(event, Stored):
                 self.hub.stop_releasing()
                 return False
             return True
 
-        events = self.daemon.events(job).do_action(show).take_while(goes_on, inclusive=True)
+        events = self.daemon.events(job).do_action(show)
+        if leave:
+            events = events.take_while(goes_on, inclusive=True)
         future = events.pipe(to_future(self.scheduler))
         self.running.add(future)
         future.add_done_callback(self.running.discard)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
 from contextlib import aclosing, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -148,7 +148,7 @@ class HttpDepot(Depot):
     session: HttpWorkers
     wallet: Wallet
     job: Job
-    placed: Recent[tuple[str, Path], Path] = field(default_factory=lambda: Recent(REMEMBERED))
+    placed: Recent[tuple[str, Path], Path] | None = None
 
     def put(self, file: Fingerprint, place: Place) -> AsyncIterator[int | Resumed]:
         """See `Depot.put`."""
@@ -159,6 +159,8 @@ class HttpDepot(Depot):
         file, named = place.file, output in self.job.outputs.values()
         made = None if named else Output(file.name, file.ext, file.size, file.blake3)
         job = self.job if named else None
+        if self.placed is None:
+            self.placed = Recent(REMEMBERED)
         return self.session.fetched(
             file.blake3, output, made, job, self.placed, lambda partial: get(self.session, self.wallet, place, partial)
         )

@@ -7,6 +7,7 @@ import contextlib
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
 from contextlib import asynccontextmanager
+from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import Any, Final
@@ -244,8 +245,8 @@ class Outbox:
         run = job_of(entry, self.state.jobs)
         if entry.stage is not None and entry.stage.task:
             self._client.resume(run, entry.stage.worker, entry.stage.task)
-        running = self._running[job] = self._client.start(run, lambda event: self._on_event(job, event))
-        running.add_done_callback(lambda _: self._pipeline_ended(job))
+        running = self._running[job] = self._client.start(run, partial(self._on_event, job))
+        running.add_done_callback(partial(self._pipeline_ended, job))
         if job in self._unplaced:
             self._unplaced.discard(job)
             self._unsorted.append(job)
@@ -260,7 +261,7 @@ class Outbox:
             self._client.move(job, before, self.state.jobs[job].priority)
         self._unsorted.clear()
 
-    def _pipeline_ended(self, job: str) -> None:
+    def _pipeline_ended(self, job: str, _: object) -> None:
         running = self._running.pop(job)
         error = None if running.cancelled() else running.exception()
         if error is not None:

@@ -32,7 +32,7 @@ def before_outcome(
         An operator function for a pipeline that ends with an outcome.
     """
 
-    return operator_with(lambda observer, scheduler: _Job(observer, scheduler, last))
+    return operator_with(_Job, last)
 
 
 @dataclass(slots=True, eq=False, repr=False)

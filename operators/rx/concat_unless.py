@@ -32,7 +32,7 @@ def concat_unless(answer: Callable[[T], bool], rest: Observable[T]) -> Callable[
     """
     require_observables("concat_unless", rest)
 
-    return operator_with(lambda observer, scheduler: _First(observer, scheduler, answer, rest))
+    return operator_with(_First, answer, rest)
 
 
 @dataclass(slots=True, eq=False, repr=False)

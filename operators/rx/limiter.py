@@ -5,6 +5,7 @@ from __future__ import annotations
 from bisect import bisect_left, insort
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from itertools import count
 from typing import Any, TypeVar
 
@@ -73,19 +74,24 @@ class Limiter:
             An operator function: the result has the source's items.
         """
 
-        def subscribe(
-            source: Observable[T], observer: ObserverBase[T], scheduler: SchedulerBase | None
-        ) -> DisposableBase:
-            by = key or (lambda: -priority)
-            limited = _Limited(observer, scheduler, clock(scheduler), source, self, by, on_wait, gives_way)
-            if self.running < self.max_concurrent:
-                self.running += 1
-                limited.start()
-            else:
-                limited.wait()
-            return limited
+        return operator_from(partial(self._begin, key or (lambda: -priority), on_wait, gives_way))
 
-        return operator_from(subscribe)
+    def _begin(
+        self,
+        key: Callable[[], Any],
+        on_wait: Callable[[int], T | None],
+        gives_way: Callable[[], bool] | None,
+        source: Observable[T],
+        observer: ObserverBase[T],
+        scheduler: SchedulerBase | None,
+    ) -> DisposableBase:
+        limited = _Limited(observer, scheduler, clock(scheduler), source, self, key, on_wait, gives_way)
+        if self.running < self.max_concurrent:
+            self.running += 1
+            limited.start()
+        else:
+            limited.wait()
+        return limited
 
     def reorder(self) -> None:
         """Sort the waiting sources by their keys, which have changed. Running ones may give way to them."""

@@ -40,7 +40,7 @@ def switch_by_type(cases: Cases[U]) -> Callable[[Observable[Any]], Observable[U]
         An operator function: the result has the items of the branches.
     """
 
-    return operator_with(lambda observer, scheduler: _Switch(observer, scheduler, cases))
+    return operator_with(_Switch, cases)
 
 
 @dataclass(slots=True, eq=False, repr=False)

@@ -40,7 +40,7 @@ def then(*stages: Stage[U]) -> Callable[[Observable[T]], Observable[T | U]]:
         if not callable(stage):
             raise TypeError(f"then: stage {number} is {short_repr(stage)}, which is no function")
 
-    return operator_with(lambda observer, scheduler: _Chain(observer, scheduler, stages))
+    return operator_with(_Chain, stages)
 
 
 def then_by_type(stages: Mapping[type, Sequence[Stage[U]]]) -> Callable[[Observable[T]], Observable[T | U]]:
@@ -55,7 +55,7 @@ def then_by_type(stages: Mapping[type, Sequence[Stage[U]]]) -> Callable[[Observa
     Returns:
         An operator function: the result has the items of the source and of all stages.
     """
-    return operator_with(lambda observer, scheduler: _Chain(observer, scheduler, (), stages))
+    return operator_with(_Chain, (), stages)
 
 
 @dataclass(slots=True, eq=False, repr=False)

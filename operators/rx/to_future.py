@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from reactivex import Observable
+from reactivex.abc import DisposableBase, ObserverBase
 
 from wakestream.operators.rx.core.scheduler import LoopScheduler
 
@@ -28,24 +29,39 @@ def to_future(scheduler: LoopScheduler) -> Callable[[Observable[Any]], asyncio.F
 
 
 def _subscribe(source: Observable[Any], scheduler: LoopScheduler) -> asyncio.Future[Any]:
-    future: asyncio.Future[Any] = scheduler.loop.create_future()
-    last: list[Any] = []
+    last = _Last(scheduler.loop.create_future())
+    last.subscription = source.subscribe(last, scheduler=scheduler)
+    last.future.add_done_callback(last.dispose)
+    return last.future
 
-    def on_next(item: Any) -> None:
-        last[:] = (item,)
 
-    def on_error(error: Exception) -> None:
+_NO_ITEM = object()
+
+
+class _Last(ObserverBase[Any]):
+    """Gives the last item to the future; small, because each waiting job holds one."""
+
+    __slots__ = ("future", "item", "subscription")
+
+    def __init__(self, future: asyncio.Future[Any]) -> None:
+        self.future, self.item = future, _NO_ITEM
+        self.subscription: DisposableBase | None = None
+
+    def on_next(self, value: Any) -> None:
+        self.item = value
+
+    def on_error(self, error: Exception) -> None:
         if isinstance(error, StopIteration):  # a future does not accept it
             error = RuntimeError(f"an observable's function raised {error!r}")
-        if not future.done():
-            future.set_exception(error)
+        if not self.future.done():
+            self.future.set_exception(error)
 
-    def on_completed() -> None:
-        if not last:
-            on_error(LookupError("the observable completed without an item"))
-        elif not future.done():
-            future.set_result(last[0])
+    def on_completed(self) -> None:
+        if self.item is _NO_ITEM:
+            self.on_error(LookupError("the observable completed without an item"))
+        elif not self.future.done():
+            self.future.set_result(self.item)
 
-    subscription = source.subscribe(on_next, on_error, on_completed, scheduler=scheduler)
-    future.add_done_callback(lambda _: subscription.dispose())
-    return future
+    def dispose(self, _: object) -> None:
+        if self.subscription is not None:
+            self.subscription.dispose()

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import AsyncIterator, Mapping
-from functools import partial
 from pathlib import Path
 from typing import Any, Final, Protocol
 
 from reactivex import Observable
+from reactivex.abc import DisposableBase, ObserverBase, SchedulerBase
 
 from wakestream.operators.model import errors
 from wakestream.operators.model.backoff import Backoff
@@ -16,6 +16,7 @@ from wakestream.operators.model.events import Done, Granted, Job, JobEvent, Note
 from wakestream.operators.model.policy import Policy
 from wakestream.operators.model.ports import Effects
 from wakestream.operators.rx.concat_unless import concat_unless
+from wakestream.operators.rx.core.observable import LightObservable, subscribe_through
 from wakestream.operators.rx.from_async import from_async
 from wakestream.operators.stages.follow import FINISHED
 from wakestream.streams.jobs.effects import own
@@ -101,20 +102,9 @@ def durable_pipeline(shared: Lanes, earlier: Earlier, compose: Compose = Stages.
         args = {"priority": shared.priority(s.job.id)}
         before = from_async(lambda: _before(s.job, s.world.effects, earlier, args), f"earlier results for {s.job.id}")
         pauses = gpu_backoff(s.job, s.world, _is_no_progress, shared.starts)
-        granted: set[str] = set()
-
-        def note(event: JobEvent) -> None:
-            if isinstance(event, Granted):
-                granted.add(s.job.id)
-
-        def release(_: int) -> None:  # the jobs whose turn it is wait for the GPU that this one has
-            if granted:
-                granted.clear()
-                s.world.hub.release(s.job)
-
-        whole = in_turns(s, shared, compose).do_action(note)
-        begins = turn(s.job, shared, shared.running, "to begin", release, partial(_gives_way, s, shared))
-        return before.pipe(concat_unless(lambda event: isinstance(event, Done), whole.pipe(begins, pauses)))
+        whole = _Whole(s, shared, compose)
+        begins = turn(s.job, shared, shared.running, "to begin", whole.release, whole.gives_way)
+        return before.pipe(concat_unless(_is_done, whole.pipe(begins, pauses)))
 
     def build(job: Job, world: World, policy: Policy, cancel: Observable[Any]) -> Observable[JobEvent]:
         events = stages(job, world, dataclasses.replace(policy, again=_durable(policy.again)), cancel)
@@ -161,12 +151,41 @@ def own_effects(log: Log) -> tuple[str, ...]:
     return tuple(label.removeprefix(own("")) for label in labels if label.startswith(own("")))
 
 
-def _gives_way(s: Stages, shared: Lanes) -> bool:
-    """Whether the job waits for a GPU. It asks for none until its turn comes again, so no GPU is kept on for it."""
-    if s.job.id not in shared.asking:
-        return False
-    s.world.hub.release(s.job)
-    return True
+class _Whole(LightObservable[JobEvent]):
+    """All stages of a job. They are made when it first begins: the jobs that wait for that hold none."""
+
+    __slots__ = ("compose", "granted", "made", "s", "shared")
+
+    def __init__(self, s: Stages, shared: Lanes, compose: Compose) -> None:
+        super().__init__(self._run)
+        self.s, self.shared, self.compose = s, shared, compose
+        self.made: Observable[JobEvent] | None = None
+        self.granted = False
+
+    def _run(self, observer: ObserverBase[JobEvent], scheduler: SchedulerBase | None) -> DisposableBase:
+        if self.made is None:
+            self.made = in_turns(self.s, self.shared, self.compose).do_action(self.note)
+        return subscribe_through(self.made, observer, scheduler)
+
+    def note(self, event: JobEvent) -> None:
+        self.granted = self.granted or isinstance(event, Granted)
+
+    def release(self, _: int) -> None:
+        """Release the GPU when it must wait again: the jobs whose turn it is wait for that one."""
+        if self.granted:
+            self.granted = False
+            self.s.world.hub.release(self.s.job)
+
+    def gives_way(self) -> bool:
+        """Whether the job waits for a GPU. It asks for none until its turn comes again, so no GPU is kept on for it."""
+        if self.s.job.id not in self.shared.asking:
+            return False
+        self.s.world.hub.release(self.s.job)
+        return True
+
+
+def _is_done(event: JobEvent) -> bool:
+    return isinstance(event, Done)
 
 
 class _Nothing(Earlier):

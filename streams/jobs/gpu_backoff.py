@@ -91,8 +91,7 @@ def gpu_backoff(
     Returns:
         An operator function for the stages of one attempt; a retry subscribes it again.
     """
-    pauses = _Pauses(job, world, no_progress, starts)
-    return operator_with(lambda observer, scheduler: _Attempt(observer, scheduler, pauses))
+    return operator_with(_Attempt, _Pauses(job, world, no_progress, starts))
 
 
 @dataclass(slots=True)

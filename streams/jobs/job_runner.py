@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Mapping
 from random import Random
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from reactivex import Observable
 from reactivex.abc import DisposableBase, ObserverBase, SchedulerBase
@@ -154,4 +154,18 @@ def job_random(seed: int, job: Job) -> Random:
     Returns:
         A source of random numbers.
     """
-    return Random(f"{seed}/{job.id}")
+    return cast("Random", _LateRandom(f"{seed}/{job.id}"))
+
+
+class _LateRandom:
+    """A `Random` that is made at its first use: it takes 3 kB, and most jobs need none."""
+
+    __slots__ = ("made", "seed")
+
+    def __init__(self, seed: str) -> None:
+        self.seed = seed
+        self.made: Random | None = None
+
+    def __getattr__(self, name: str) -> Any:
+        self.made = self.made or Random(self.seed)
+        return getattr(self.made, name)

@@ -292,8 +292,9 @@ def _places(state: OutboxState, entry: Entry) -> list[tuple[Index, Any]]:
     """Where other jobs find this one, as long as its result may be of use to them."""
     if entry.ended is not None and entry.ended.outcome != "done":
         return []
-    read = (state.unread, entry.sizes) if entry.content is None else (state.by_content, entry.content)
-    return [(state.by_sizes, entry.sizes), (state.by_files, entry.files), read]
+    sizes, content = entry.sizes, entry.content
+    read = (state.unread, sizes) if content is None else (state.by_content, content)
+    return [(state.by_sizes, sizes), (state.by_files, entry.files), read]
 
 
 _KEPT: Mapping[type, str] = {f.JobStage: "stage", f.JobRead: "read", f.JobCancelling: "cancelling", f.JobEnded: "ended"}

@@ -68,7 +68,16 @@ class LightObservable(Observable[T]):
 
     def map(self, mapper: typing.Mapper[T, U]) -> Observable[U]:
         """Like the library's, without its trampoline, which costs more than the work of an operator that only waits."""
-        return self._with(lambda observer: _Map(observer, mapper))
+        return self._with(_Map, mapper)
+
+    def do_action(
+        self,
+        on_next: abc.OnNext[T] | None = None,
+        on_error: abc.OnError | None = None,
+        on_completed: abc.OnCompleted | None = None,
+    ) -> Observable[T]:
+        """Like the library's; see `map`."""
+        return self._with(_Do, on_next or ignore, on_error or ignore, on_completed or ignore)
 
     def distinct_until_changed(
         self, key_mapper: typing.Mapper[Any, Any] | None = None, comparer: typing.Comparer[Any] | None = None
@@ -80,10 +89,20 @@ class LightObservable(Observable[T]):
 
     def take_while(self, predicate: typing.Predicate[Any], inclusive: bool = False) -> Observable[Any]:
         """Like the library's; see `map`."""
-        return self._with(lambda observer: _TakeWhile(observer, predicate, inclusive))
+        return self._with(_TakeWhile, predicate, inclusive)
 
-    def _with(self, observer_for: Callable[[ObserverBase[Any]], ObserverBase[Any]]) -> Observable[Any]:
-        return LightObservable(lambda observer, scheduler: self.subscribe(observer_for(observer), scheduler=scheduler))
+    def _with(self, observer_of: Callable[..., ObserverBase[Any]], *given: Any) -> Observable[Any]:
+        return LightObservable(partial(_observe, self, observer_of, given))
+
+
+def _observe(
+    source: Observable[Any],
+    observer_of: Callable[..., ObserverBase[Any]],
+    given: tuple[Any, ...],
+    observer: ObserverBase[Any],
+    scheduler: SchedulerBase | None,
+) -> DisposableBase:
+    return source.subscribe(observer_of(observer, *given), scheduler=scheduler)
 
 
 def operator_from(
@@ -212,6 +231,33 @@ class _Map(ForwardingObserver[Any]):
             self.observer.on_next(mapped)
 
 
+@dataclass(slots=True, eq=False, repr=False)
+class _Do(ForwardingObserver[Any]):
+    next: abc.OnNext[Any]
+    error: abc.OnError
+    completed: abc.OnCompleted
+
+    def on_next(self, value: Any) -> None:
+        if self._done(self.next, value):
+            self.observer.on_next(value)
+
+    def on_error(self, error: Exception) -> None:
+        if self._done(self.error, error):
+            self.observer.on_error(error)
+
+    def on_completed(self) -> None:
+        if self._done(self.completed):
+            self.observer.on_completed()
+
+    def _done(self, action: Callable[..., object], *given: Any) -> bool:
+        try:
+            action(*given)
+        except Exception as error:  # raised by the action
+            self.observer.on_error(error)
+            return False
+        return True
+
+
 _NO_ITEM = object()
 
 
@@ -289,15 +335,21 @@ class FollowingObserver(ForwardingObserver[T]):
 
 
 def operator_with(
-    make: Callable[[ObserverBase[U], SchedulerBase | None], FollowingObserver[T]],
+    observer_of: Callable[..., FollowingObserver[T]], *given: Any
 ) -> Callable[[Observable[T]], Observable[U]]:
-    """An operator, made of a function that makes the source's observer for each subscription."""
+    """An operator, made of the class of the source's observer, and what it is given beside observer and scheduler."""
+    return operator_from(partial(_follow, observer_of, given))
 
-    def subscribe(source: Observable[T], observer: ObserverBase[U], scheduler: SchedulerBase | None) -> DisposableBase:
-        made = make(observer, scheduler)
-        return CompositeDisposable(source.subscribe(made, scheduler=scheduler), made.followed)
 
-    return operator_from(subscribe)
+def _follow(
+    observer_of: Callable[..., FollowingObserver[T]],
+    given: tuple[Any, ...],
+    source: Observable[T],
+    observer: ObserverBase[U],
+    scheduler: SchedulerBase | None,
+) -> DisposableBase:
+    made = observer_of(observer, scheduler, *given)
+    return CompositeDisposable(source.subscribe(made, scheduler=scheduler), made.followed)
 
 
 class Disposable(DisposableBase):

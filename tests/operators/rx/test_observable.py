@@ -9,7 +9,7 @@ from reactivex import Observable, abc
 from wakestream.operators.rx.core.observable import Disposable, LightObservable, SerialDisposable, subscribe_through
 from wakestream.operators.rx.core.scheduler import LoopScheduler
 from wakestream.operators.rx.interval import interval
-from wakestream.operators.rx.sources import of, start_with
+from wakestream.operators.rx.sources import of, start_with, throw
 
 
 def passing(source: Observable[Any]) -> Observable[Any]:
@@ -54,6 +54,28 @@ def test_the_librarys_methods_work_unchanged() -> None:
     squares = of(1, -1, 2, 3, 4).map(lambda item: item * item).distinct_until_changed()
     squares.take_while(lambda item: item < 9, inclusive=True).subscribe(heard.append, None, lambda: heard.append("|"))
     assert heard == [1, 4, 9, "|"]
+
+
+def test_actions_come_before_what_they_are_called_for() -> None:
+    heard: list[Any] = []
+    source = of(1, 2).do_action(lambda item: heard.append(-item), on_completed=lambda: heard.append("end"))
+    source.subscribe(heard.append, on_completed=lambda: heard.append("|"))
+    assert heard == [-1, 1, -2, 2, "end", "|"]
+    fault = ValueError("fault")
+    throw(fault).do_action(on_error=heard.append).subscribe(on_error=lambda error: heard.append(repr(error)))
+    assert heard[6:] == [fault, repr(fault)]
+
+
+@pytest.mark.parametrize("where", ["on_next", "on_error", "on_completed"])
+def test_an_error_of_an_action_is_the_end(where: str) -> None:
+    heard: list[Any] = []
+
+    def broken(*_: Any) -> None:
+        raise ZeroDivisionError
+
+    source = of(1, 2) if where != "on_error" else throw(ValueError())
+    source.do_action(**{where: broken}).subscribe(heard.append, lambda error: heard.append(type(error)))
+    assert heard == [*([1, 2] if where == "on_completed" else []), ZeroDivisionError]
 
 
 def test_an_error_of_a_function_arrives_as_an_error() -> None:

@@ -1,6 +1,7 @@
 """The daemon's pipeline in virtual time: limits, priorities, endless retries, and the reuse of earlier results."""
 
 import asyncio
+import tracemalloc
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +19,7 @@ from wakestream.operators.model.ports import TaskReceipt, TaskReport
 from wakestream.streams.jobs.daemon_pipeline import DURABLE, MAX_LOST_TASKS, durable_pipeline
 from wakestream.streams.jobs.gpu_backoff import MAX_NO_PROGRESS
 from wakestream.streams.jobs.job_runner import RETRY_NOW
+from wakestream.streams.jobs.stages import Events, Stages
 from wakestream.streams.jobs.turn_stages import LaneLimits, lanes
 from wakestream.streams.protocol import messages as m
 from wakestream.streams.recording.log_edit import with_rows
@@ -75,6 +77,37 @@ async def test_jobs_over_the_limit_send_no_submit() -> None:
     house.at(house.loop.time() + 10, house.link.receive, m.Ack(request_id="job-2", gpu="a", url=URL))
     assert isinstance(await jobs[1], e.Done)
     assert house.first(2, e.Queued) >= 50
+
+
+async def test_a_job_that_waits_to_begin_takes_little_memory_and_has_no_stages() -> None:
+    made: list[str] = []
+
+    def compose(stages: Stages) -> Events:
+        made.append(stages.job.id)
+        return stages.standard()
+
+    house = House(LaneLimits(running=1), answer=offline).connect()
+    house.build = durable_pipeline(house.lanes, house.before, compose)
+    first = house.start(0)
+    await asyncio.sleep(1)
+    tracemalloc.start()
+    try:
+        before, _ = tracemalloc.get_traced_memory()
+        jobs = [house.start(n) for n in [1] * 100]
+        await asyncio.sleep(1)
+        after, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert made == ["job-0"]
+    assert len(house.kinds(1, e.Note)) == 100
+    assert (after - before) / 100 < 14_000
+    house.link.receive(m.Ack(request_id="job-0", gpu="a", url=URL))
+    await first
+    house.at(house.loop.time() + 10, house.link.receive, m.Ack(request_id="job-1", gpu="a", url=URL))
+    await jobs[0]
+    assert made[:2] == ["job-0", "job-1"]
+    for job in jobs:
+        job.cancel()
 
 
 async def test_an_outage_of_the_hub_for_days_is_waited_for() -> None:
