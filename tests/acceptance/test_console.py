@@ -473,6 +473,18 @@ async def test_pages_over_the_limit_are_refused_until_another_page_closes(tmp_pa
         assert text.count("event: ") == 1
 
 
+async def test_many_changes_read_the_sizes_of_all_results_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with calling(tmp_path) as caller:
+        assert caller.home.daemon is not None
+        console = caller.home.daemon.console
+        sizes: list[int] = []
+        monkeypatch.setattr(console.holdings.uploads, "_extra", lambda: sizes.append(1) or 0)
+        for _ in range(50):
+            console.calls.changed()
+        await until(lambda: bool(sizes))
+        assert len(sizes) == 1
+
+
 async def test_questions_use_the_connection_of_the_jobs_and_are_not_recorded(tmp_path: Path) -> None:
     async with calling(tmp_path) as caller:
         async with caller.session.get(f"{caller.home.url}/console/live", headers=caller.bearer) as page:

@@ -115,4 +115,5 @@ async def test_the_details_of_a_job_of_an_earlier_run_have_no_empty_log(home: Ho
     async with visitor.page() as page:
         await page.locator(".card-detail > summary").first.click()
         await expect(page.locator(".facts-list").first).to_be_visible()
-        await expect(page.locator(".card-detail[open] .log")).to_have_css("display", "none")  # else the keyboard stops there
+        log = page.locator(".card-detail[open] .log")
+        await expect(log).to_have_css("display", "none")  # else the keyboard stops there

@@ -614,3 +614,48 @@ async def test_files_of_other_kinds_are_grouped_by_input(visitor: Visitor) -> No
         )
         for groups, jobs in cases:
             assert (await page.evaluate(KINDS, [groups]))["jobs"] == jobs
+
+
+APART = """
+async ([answers]) => {
+  const { past } = await import("/past.js");
+  const { costs } = await import("/costs.js");
+  const apart = (path, ask) => new Promise((done) => {
+    const times = [];
+    window.fetch = async () => {
+      times.push(performance.now());
+      if (times.length === 2) done(times[1] - times[0]);
+      else setTimeout(ask, 0);
+      return new Response(answers[path]);
+    };
+    ask();
+  });
+  const list = past({ undo: { of: () => null } }, { jobs: new Map() });
+  const panel = costs({ filesOf: () => [], changed: () => {} });
+  return [await apart("history", list.refresh), await apart("costs", panel.ask)];
+}
+"""
+
+
+async def test_what_changes_with_each_of_thousands_of_jobs_is_asked_for_once_a_second(visitor: Visitor) -> None:
+    answers = {"history": '{"jobs": [], "matching": 0}', "costs": '{"hub": "up", "spent": {}}'}
+    async with visitor.page(link=False) as page:  # before a login the page itself asks for nothing
+        assert all(apart > 990 for apart in await page.evaluate(APART, [answers]))
+
+
+BEGUN = """
+async () => {
+  const { Batch } = await import("/batch.js");
+  const rows = Array.from({ length: 501 }, (_, at) => ({ line: at + 2, inputs: {}, params: { text: String(at) } }));
+  const batch = new Batch([], {}, () => {}, () => {}, { name: "rows.csv", rows, secret: [] });
+  batch.show();
+  const before = batch.list.children.length;
+  for (const row of batch.rows.slice(0, 500)) batch.begun(row);
+  return [before, batch.list.textContent, batch.said.textContent];
+}
+"""
+
+
+async def test_rows_of_a_long_table_are_shown_when_those_before_them_have_begun(visitor: Visitor) -> None:
+    async with visitor.page() as page:
+        assert await page.evaluate(BEGUN) == [500, "text 500", "1 job"]

@@ -58,6 +58,9 @@ PAGES: Final = 50
 GATHERED: Final = 0.2
 """Seconds for which rows of the timeline are collected before they are sent."""
 
+REST_EVERY: Final = 1.0
+"""The least seconds between two messages about the rest of the state, which has the size of all results."""
+
 _CARDS = {*OUTCOME_KINDS, "accepted"}
 
 
@@ -171,7 +174,7 @@ class Console:
         self.holdings = Storage(folder, outbox, quota, _look() if probe else unlooked)
         self.holdings.on_done = self._deliver
         self._state = folder.parent
-        self._stopping = threading.Event()
+        self._stopping, self._changed = threading.Event(), asyncio.Event()
         self.preferences = preferences.load(self._state)
         self._page = Page()
         self._outbox, self._timeline = outbox, timeline
@@ -195,7 +198,7 @@ class Console:
             cards,
             self.sessions,
             self._live.tell,
-            self._tell_rest,
+            self._changed.set,
             kinds,
             self.records.of,
             chinese,
@@ -257,7 +260,7 @@ class Console:
         wanted = await requests.json_object(request)
         self.preferences = await asyncio.to_thread(preferences.save, self._state, wanted)
         self.cards.name_by(self.preferences.name_pattern, self.preferences.output_folder)
-        self._tell_rest()
+        self._changed.set()
         return plain_answer(self._settings())
 
     def _settings(self) -> dict[str, Any]:
@@ -335,10 +338,11 @@ class Console:
             stack.push_async_callback(self._kept.write)
             tasks = await stack.enter_async_context(supervised("the console"))
             tasks.keeps("the copy of results", self.holdings.react)
-            tasks.keeps("the removal of unused files", lambda: self.holdings.clean(self._tell_rest))
+            tasks.keeps("the removal of unused files", lambda: self.holdings.clean(self._changed.set))
             tasks.keeps("the timeline's file", self._kept.keep)
             tasks.keeps("the question for the GPUs", self.gpu.run)
             tasks.keeps("the timeline", self._live.push)
+            tasks.keeps("the rest of the state", self._push_rest)
             tasks.keeps("the records of results", self.records.run)
             stack.callback(self._stopping.set)
             stack.callback(self._live.close)
@@ -352,8 +356,13 @@ class Console:
         counts = {"open": len(state.queue), "ended": len(state.jobs) - len(state.queue)}
         return {**self.holdings.plain(), **counts, "settings": self._settings()}
 
-    def _tell_rest(self) -> None:
-        self._live.tell("rest", self._rest())
+    async def _push_rest(self) -> None:
+        """Tell the rest of the state after changes: of thousands of jobs, several change it in each second."""
+        while True:
+            await self._changed.wait()
+            self._changed.clear()
+            self._live.tell("rest", self._rest())
+            await asyncio.sleep(REST_EVERY)
 
 
 def _look() -> Look:

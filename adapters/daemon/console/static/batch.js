@@ -149,6 +149,7 @@ export class Batch {
     const kept = new Set(this.rows.flatMap((one) => one.picks));
     this.items = this.items.map((items) => items.filter((item) => kept.has(item)));
     row.root.remove();
+    if (!this.list.children.length) this.show(); // the next ones
   }
 
   /** A file of the list as something that is copied; once, also for several jobs. */

@@ -14,16 +14,20 @@ import { bytes, duration, moment, number, t } from "/words.js";
 
 const PAGE = 12;
 const MOST = 1000;
+const APART = 1000; // ms
 
 /** The list and its search. `acts` are the actions of its buttons; jobs of `known` are listed only in searches. */
 export function past(acts, known) {
   let shown = PAGE;
   let turn = 0;
   let timer = 0;
+  let pending = 0;
+  let last = 0;
   const search = by("past-search");
 
   async function ask() {
     const mine = ++turn;
+    last = performance.now();
     const text = search.value.trim();
     const above = new Set(text ? [] : [...known.jobs.values()].filter((job) => job.outcome).map((job) => job.id));
     const query = new URLSearchParams({ text: asked(text), limit: String(Math.min(MOST, shown + above.size)), skip: "0" });
@@ -79,7 +83,15 @@ export function past(acts, known) {
     timer = setTimeout(ask, delay);
   }
 
-  return { refresh: () => soon(60) };
+  return {
+    /** Asks for the list after a change; at most once a second, since thousands of jobs may end one after the other. */
+    refresh() {
+      pending ||= setTimeout(() => {
+        pending = 0;
+        ask();
+      }, Math.max(60, last + APART - performance.now()));
+    },
+  };
 }
 
 /** The search text, with the daemon's words for states, kinds and days. */

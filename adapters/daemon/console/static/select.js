@@ -157,5 +157,5 @@ export function selection({ undo, toast, cancelled }) {
   }
 
   put(mode, "aria-pressed", "false");
-  return { batchesSoon: () => { asking ||= setTimeout(showBatches, 200); } };
+  return { batchesSoon: () => { asking ||= setTimeout(showBatches, 500); } };
 }
