@@ -38,7 +38,7 @@ class Recorder(Tap):
         self._loop = asyncio.get_running_loop()
         self._turns = _Turns(self._loop) if header.program == "daemon" else None
         fired = self._turns.fired if self._turns is not None else None
-        self._maker = RowMaker(self._loop.time, redacted, self._loop.time(), fired)
+        self._maker = RowMaker(self._loop.time, redacted, (fired or self._loop.time)(), fired)
         self._part = 0
         self._file: BinaryIO | None = self._open()
 
