@@ -463,6 +463,7 @@ class Durable:
     ending, the one that was not used for longest first. `removed` has those that left a bucket, and when: a link that
     was given before may put one there again. `depot_of` is the license of our own depot, and since when.
     `depot_saved` are the seconds of uploads to the depot while no GPU was on, by the first day of the month.
+    `refusals` says why jobs stay out of the depot.
     """
 
     gpus: dict[str, GpuRecord] = field(default_factory=dict)
@@ -482,6 +483,7 @@ class Durable:
     removed: dict[str, dict[str, Moment]] = field(default_factory=dict)
     depot_of: tuple[str, Moment] | None = None
     depot_saved: dict[int, float] = field(default_factory=dict)
+    refusals: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -500,8 +502,7 @@ class HubState(Durable):
     the owner and the connection of the last cancelled jobs. `blocked` are the GPUs, or `ALL`, whose budget is spent,
     each with the time at which it can go on. `unpaid` are the licenses that have spent their budget until
     `unpaid_until`. `depot` is the connection of our own depot. `uploads` has for each job whose client stores its files
-    the bytes that are left, their rate, and since when; `saving` has its seconds while no GPU was on,
-    `refusals` says why jobs stay out of the depot. `expiry_told`
+    the bytes that are left, their rate, and since when; `saving` has its seconds while no GPU was on. `expiry_told`
     are delivered jobs whose results will go soon, `swept` is when the hub looked for those last. `leaving` has how
     often the depot is asked now to remove a file, by license and BLAKE3. `restarted` is when this process began, until
     our own depot is connected.
@@ -541,7 +542,6 @@ class HubState(Durable):
     uploads: dict[str, tuple[int, float, Moment]] = field(default_factory=dict)
     saving: dict[str, float] = field(default_factory=dict)
     rates: dict[str, float] = field(default_factory=dict)
-    refusals: dict[str, str] = field(default_factory=dict)
     expiry_told: dict[str, None] = field(default_factory=dict)
     swept: Moment = float("-inf")
     leaving: dict[tuple[str, str], int] = field(default_factory=dict)

@@ -125,6 +125,7 @@ class Looks(msgspec.Struct):
     """What the provider says of the machine."""
 
     reading: PowerState | None = None
+    shown: bool = False  # whether the last start, ours or not, was seen to begin
     read_at: float | None = None
     began_at: float = -math.inf  # when the last look began
     read_from: float = -math.inf  # when the look began that brought `reading`

@@ -73,7 +73,7 @@ def _is_proof(step: Step) -> bool:
 
 def _on_reading(step: Step, event: p.Reading, reading: PowerState) -> None:
     machine, looks, boot, worker = step.machine, step.looks, step.boot, step.worker
-    before, wanted, stale = looks.reading, boot.wanted, event.number <= boot.seen_from
+    wanted, stale = boot.wanted, event.number <= boot.seen_from
     if looks.failed:
         looks.failed, looks.missed, machine.alarms, machine.alarm_at = 0, 0, 0, step.now
     gap = min(step.now - looks.read_at, step.policy.look_every(machine.state)) if looks.read_at is not None else 0.0
@@ -81,6 +81,7 @@ def _on_reading(step: Step, event: p.Reading, reading: PowerState) -> None:
     least = looks.read_from if machine.on else -math.inf
     looks.since = max(step.now - (gap / 2 if event.age is None else event.age), least)
     looks.reading, looks.read_at, looks.read_from = reading, step.now, looks.began_at
+    looks.shown = looks.shown or reading in ("starting", "running")
     on = reading in ("starting", "running", "stopping")
     boot.again_at = None if on else boot.again_at
     address = (event.address or looks.address) if on and step.policy.follows_address else None
@@ -97,7 +98,7 @@ def _on_reading(step: Step, event: p.Reading, reading: PowerState) -> None:
         step.move(Signal.FAILED, f"it started without its GPU: {event.detail or 'the provider gave it none'}")
         step.move(Signal.UNUSABLE, "switching off the machine that started without its GPU")
     else:
-        _believe(step, reading, before, event.detail or f"the provider says {reading}")
+        _believe(step, reading, event.detail or f"the provider says {reading}")
     if step.link.address != looks.address:
         step.announce()
     if wanted and stale and step.serves() and not step.hub_counts():
@@ -115,7 +116,7 @@ def say_status(step: Step, request_id: str, *, fresh: bool) -> None:
     step.say(m.StatusResponse(request_id=request_id, status=status, fresh=fresh or None))
 
 
-def _believe(step: Step, reading: PowerState, before: PowerState | None, why: str) -> None:
+def _believe(step: Step, reading: PowerState, why: str) -> None:
     """Change the state as the reading says, unless something else is known better."""
     machine, boot = step.machine, step.boot
     signal = Signal.STOPPED if reading == "no_capacity" else Signal[reading.upper()]
@@ -141,17 +142,17 @@ def _believe(step: Step, reading: PowerState, before: PowerState | None, why: st
             step.link.orphan_unsaid = True
     elif machine.state != "starting":  # there the hub may know better
         step.worker.ready = False
-    if machine.state == "starting" and reading == "stopped" and before == "starting":
+    if machine.state == "starting" and reading == "stopped" and step.looks.shown:
         why = "it stopped again before it ran"
-    step.move(_meaning(step, reading, before, signal), why)
+    step.move(_meaning(step, reading, signal), why)
 
 
-def _meaning(step: Step, reading: PowerState, before: PowerState | None, signal: Signal) -> Signal:
+def _meaning(step: Step, reading: PowerState, signal: Signal) -> Signal:
     """What a reading signals, where that depends on what is known besides."""
     off, wanted, served = signal in (Signal.STOPPED, Signal.FAILED), step.boot.wanted, step.worker.served
     meanings = (
         ("starting", reading == "no_capacity", Signal.NO_CAPACITY),
-        ("starting", reading == "stopped" and before == "starting", Signal.FAILED),
+        ("starting", reading == "stopped" and step.looks.shown, Signal.FAILED),
         ("stopping", reading == "running" and not step.use.stop_ours, Signal.RUNS_ON),
         ("stopping", off and wanted, Signal.STOPPED),
         # The hub may not know that it has been off since before a restart.

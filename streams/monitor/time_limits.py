@@ -113,7 +113,7 @@ def _calls_back(step: Step) -> bool:
         return step.linked()
     # It may still be carried out, unless a look that began late enough found the machine off.
     over_at = boot.again_at if machine.state == "starting" else boot.tried_at + step.policy.shows_within
-    sure = machine.state == "no_capacity" and not boot.late
+    sure = machine.state == "no_capacity" and not boot.late and looks.reading != "stopping"
     shown_off = looks.reading == "stopped" and over_at is not None and looks.read_from >= over_at
     return (sure or shown_off) and step.move(Signal.UNWANTED, boot.unwanted or "")
 

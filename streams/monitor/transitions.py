@@ -248,7 +248,8 @@ def _enter(step: Step, origin: PowerWord, signal: Signal) -> None:
             if origin != "no_capacity":
                 boot.since, boot.retries = step.now, 0
             if signal is not Signal.STARTING:
-                machine.due, machine.ours, machine.orphan, step.looks.reading = "start", True, False, None
+                machine.due, machine.ours, machine.orphan = "start", True, False
+                step.looks.reading, step.looks.shown = None, False
         case "booted":
             _enter_booted(step, origin)
         case "online":
@@ -305,7 +306,7 @@ def issue_calls(step: Step) -> None:
         else:
             call, step.use.stop_tries = p.Stop(machine.calls + 1), step.use.stop_tries + 1
         # What was read before is no longer true of the machine that now starts or stops.
-        machine.due, looks.reading = None, None
+        machine.due, looks.reading, looks.shown = None, None, False
     elif machine.call is None and machine.due is None and step.now >= looks.next_at:
         call, looks.began_at = p.Inspect(machine.calls + 1), step.now
     if call is not None:

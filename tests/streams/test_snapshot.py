@@ -105,6 +105,12 @@ def test_an_id_that_another_license_used_before_is_of_one_license_after_a_snapsh
     assert state.delivered_of == {"bob": {"a": None}}
 
 
+def test_why_a_gpu_cannot_use_the_depot_for_a_job_is_in_a_snapshot() -> None:
+    refused = [f.JobQueued("a", "ann", None, "video", {}, 0.0), f.JobDirect("a", "its links are refused")]
+    state = hub.DECIDER.recover([], snapshot=hub.DECIDER.snapshot(hub.DECIDER.recover(refused)))
+    assert state.refusals == {"a": "its links are refused"}
+
+
 @settings(max_examples=100, deadline=None)
 @given(steps, st.integers(0, 60))
 def test_the_hub_is_after_a_snapshot_in_the_midst_of_its_life_what_all_its_facts_say(

@@ -276,3 +276,24 @@ def test_a_machine_that_starts_without_a_request_and_does_not_come_is_not_starte
             world.a_look_says_anything("stopped", None)
     assert world.machine.state in ("off", "failed")
     world.teardown()
+
+
+@pytest.mark.parametrize("between", ["stopping", "unknown"])
+def test_a_start_that_was_seen_to_begin_has_failed_whatever_was_seen_before_it_is_off(between: PowerState) -> None:
+    world = World()
+    world.begins(honest=False, hidden=0.0, checks_health=False, orphans="stop", more=())
+    world.a_look_says_anything("starting", None)
+    world.time_passes(3.0)
+    world.a_look_says_anything(between, None)
+    world.teardown()
+
+
+def test_a_machine_that_is_stopping_is_not_started_after_a_start_without_capacity_was_called_back() -> None:
+    world = World()
+    world.begins(honest=False, hidden=0.0, checks_health=False, orphans="stop", more=())
+    world.a_look_ends()
+    world.a_job_needs_it(boot=False, answer=False)
+    world.a_call_fails("transient", no_capacity=True)
+    world.a_look_says_anything("stopping", None)
+    world.the_hub_says("release")
+    world.teardown()
