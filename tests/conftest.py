@@ -30,8 +30,14 @@ os.environ["WAKESTREAM_CONFIG"] = os.devnull  # the user's own settings must not
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a shell's background job: programs would inherit that
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
-# A loaded machine is no fault of a test.
-settings.register_profile("steady", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+# A loaded machine is no fault of a test. CI says what a change broke, so it draws the same examples each time; all
+# others draw fresh ones.
+settings.register_profile(
+    "steady",
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+    derandomize=os.environ.get("WAKESTREAM_EXAMPLES") == "same",
+)
 settings.load_profile("steady")
 
 VIRTUAL = (HERE / "operators", HERE / "streams")

@@ -154,7 +154,7 @@ async def test_variations_have_a_drawn_number_a_family_and_a_record_beside_the_r
         assert (len({*seeds}), {type(seed) for seed in seeds}) == (3, {int})
         await until(lambda: len([*scene.here.glob("v*.png.json")]) == 3)
         found = [orjson.loads((scene.here / f"{name}.png.json").read_bytes()) for name in ("v", "v-2", "v-3")]
-        assert [record["params"]["seed"] for record in found] == seeds
+        assert {record["params"]["seed"] for record in found} == {*seeds}
         assert (len({record["family"] for record in found}), found[0]["kind"], len(found[0]["version"])) == (
             1,
             "flip",
