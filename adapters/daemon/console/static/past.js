@@ -22,7 +22,7 @@ export function past(acts, known) {
   let turn = 0;
   let timer = 0;
   let pending = 0;
-  let last = 0;
+  let last = -Infinity;
   const search = by("past-search");
 
   async function ask() {
