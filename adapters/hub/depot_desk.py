@@ -84,5 +84,5 @@ class DepotDesk:
         except Exception as error:  # such as one of boto3: the job goes the direct way
             logger.opt(exception=error).error("a question to the depot failed")
             code, why = "down", f"the hub could not use the depot ({type(error).__name__}); see its log"
-        logger.bind(job=asked.request_id or None).warning("the depot: {}", why)
+        logger.bind(job=asked.request_id or "-", stage="hub").warning("the depot: {}", why)
         return f.DepotAnswered(asked, code=code, reason=why)

@@ -11,6 +11,7 @@ import aiohttp
 import pytest
 from loguru import logger
 
+from tests.support.log_lines import logged
 from tests.support.programs.capability_scene import Caller
 from tests.support.programs.client_scene import User
 from tests.support.programs.depot_scene import depot_of, named, put
@@ -33,7 +34,7 @@ async def asked(hub: HubServer, ask: str, *files: d.DepotFile, owner: str = "one
     """What the hub's decider would get."""
     answers: asyncio.Queue[f.DepotAnswered] = asyncio.Queue()
     desk = DepotDesk(hub.depot._store, answers.put_nowait, time.time)
-    desk.ask(f.AskDepot(ask, owner, "j", 0, files))  # type: ignore[arg-type]
+    desk.ask(f.AskDepot(ask, owner, "j" if files else "", 0, files))  # type: ignore[arg-type]
     async with asyncio.timeout(100):
         return await answers.get()
 
@@ -76,7 +77,10 @@ async def test_a_depot_that_others_cannot_reach_is_warned_of(place: Place) -> No
 
 async def test_a_full_or_absent_depot_has_a_word_for_it(place: Place) -> None:
     async with place.hub() as hub:
-        assert (await asked(hub, "open", FILE)).code == "down"
+        with logged("WARNING", "{extra[job]} {extra[stage]}") as lines:
+            assert (await asked(hub, "open", FILE)).code == "down"
+            assert (await asked(hub, "open")).code == "down"
+        assert lines == ["j hub", "- hub"]
         async with depot_of(place, hub, size=len(FILM) - 1):
             assert (await asked(hub, "open", FILE)).code == "too_large"
         await until(lambda: hub.state.depot_url is None)
