@@ -171,7 +171,7 @@ def book_here(args: argparse.Namespace, base: Path | None = None) -> LicenseBook
 
 
 def _without_database(state: Path) -> Path:
-    """The folder, which no hub with a database uses: its own journal and licenses are none, or from before."""
+    """The folder, unless a hub with a database uses it: its own journal and licenses would be missing, or old."""
     if bound_path(state / BOUND).exists():
         raise SettingsError(f"{state} is the folder of a hub with a database; give --journal URL, or another --state")
     return state
