@@ -34,10 +34,10 @@ async def test_a_killed_leader_is_replaced_and_no_queued_job_is_lost(cluster: Cl
 
 async def test_people_and_prometheus_see_which_hub_leads(cluster: Cluster) -> None:
     metrics = [f"127.0.0.1:{free_port()}" for _ in range(2)]
+    _, key = cluster.place.book.issue("client", "", time.time())  # before the hubs read the licenses
     first, first_url = await cluster.start("a", "--metrics", metrics[0])
     second, second_url = await cluster.start("b", "--metrics", metrics[1], leads=False)
     names = {url: f"{socket.gethostname()}:{urlsplit(url).port}" for url in (first_url, second_url)}
-    _, key = cluster.place.book.issue("client", "", time.time())
     asks = {"WAKESTREAM_HUB": f"{second_url},{first_url}", "WAKESTREAM_KEY": key}
     assert f"the hub {names[first_url]} leads (epoch 1)" in (await cluster.user.run("status", **asks)).out
 
