@@ -96,12 +96,12 @@ async def test_a_machine_that_joins_learns_all_hubs_of_a_cluster(cluster: Cluste
 
 
 async def test_the_doctor_looks_at_each_address_and_at_the_database(cluster: Cluster) -> None:
+    _, key = cluster.place.book.issue("client", "", time.time())
     _, first = await cluster.start("a")
     _, second = await cluster.start("b", leads=False)
     flags = ("--listen", "127.0.0.1:0", "--state", str(cluster.folder / "x"))
     other = await (await cluster.stack.enter_async_context(cluster.user.runs("hub", *flags))).address()
     down = f"ws://127.0.0.1:{free_port()}/dsp"
-    _, key = cluster.place.book.issue("client", "", time.time())
     asks = {"WAKESTREAM_HUB": f"{second},{down},{other},{first}", "WAKESTREAM_KEY": key}
     looked = await cluster.user.run("doctor", "--json", WAKESTREAM_JOURNAL=cluster.address, **asks)
     found = [orjson.loads(line) for line in looked.out.splitlines()]
