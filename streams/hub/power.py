@@ -133,7 +133,7 @@ def _online(
     if not (gpu.online and gpu.ready and gpu.url == kept):  # said again, it is nothing to be kept for good
         decision.fact(f.GpuOnline(gpu.name, kept, now, None, *_announced(state, gpu)))
     woken = gpu.started(now) or (state.waking if placement.waiting_for(state, (gpu,)) else None)
-    if cold and woken is not None and not _is_counted(state, gpu, woken):
+    if cold and woken is not None and not _is_counted(state, gpu):
         decision.fact(f.BootTook(gpu.name, round(max(0.0, now - woken), 3), now))
     note = _announcement(gpu.name, url, now, said)
     decision.send(state.clients, note, old=True)
@@ -143,9 +143,10 @@ def _online(
         late_jobs.tell(state, now, decision)
 
 
-def _is_counted(state: HubState, gpu: Gpu, woken: float) -> bool:
-    """Whether this start has been counted as a boot: its worker comes back to a hub that was restarted meanwhile."""
-    return any(seconds in gpu.boots and abs(at - seconds - woken) < 0.01 for at, seconds in state.boots)
+def _is_counted(state: HubState, gpu: Gpu) -> bool:
+    """Whether this start of its machine was counted as a boot: its worker comes back, as after a restart of the hub."""
+    began = gpu.account.running_since
+    return began is not None and any(at > began and seconds in gpu.boots for at, seconds in state.boots)
 
 
 def _announced(state: HubState, gpu: Gpu) -> tuple[bool, bool]:

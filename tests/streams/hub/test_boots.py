@@ -1,5 +1,7 @@
 """Who asks for a boot is answered, and leaves no open question behind."""
 
+import pytest
+
 from tests.support.streams.hub_net import Net
 from wakestream.streams.protocol import messages as m
 
@@ -54,17 +56,30 @@ def test_a_wait_is_estimated_from_the_boots_of_the_gpu_that_is_coming() -> None:
     assert net.heard(client, m.Offline)[-1].eta_s == {"p50": 10.0, "p90": 10.0}
 
 
-def test_a_gpu_whose_worker_comes_back_to_a_restarted_hub_has_not_booted_again() -> None:
+@pytest.mark.parametrize("features", [("done",), ("queue", "done", "power_state")])
+@pytest.mark.parametrize("compacted", [False, True])
+def test_a_gpu_whose_worker_comes_back_to_a_restarted_hub_has_not_booted_again(
+    features: tuple[str, ...], *, compacted: bool
+) -> None:
     net = Net()
-    monitor, client = net.monitor(), net.join("client", features=("done",))
+    monitor = net.monitor("studio", "release")
     net.phase(monitor, "off")
-    net.submit(client)
+    net.submit(net.join("client", features=features))
     net.phase(monitor, "starting")
     net.pass_time(4.0)
     net.worker()
     net.pass_time(20.0)
-    net.restart(compacted=True)
-    net.phase(net.monitor(), "online")  # before its worker has connected again
+    net.restart(compacted=compacted)
+    monitor = net.monitor("studio", "release")
+    net.submit(net.join("client", features=features), "j2")
+    net.phase(monitor, "online")  # before its worker has connected again
     net.pass_time(16.0)
-    net.worker()
+    worker = net.worker()
     assert (net.state.gpus["studio"].phase, net.state.gpus["studio"].boots) == ("online", [4.0])
+    net.leave(worker)
+    net.phase(monitor, "off")
+    net.submit(net.join("client", features=features), "j3")
+    net.phase(monitor, "starting")
+    net.pass_time(9.0)
+    net.worker()
+    assert len(net.state.gpus["studio"].boots) == 2
