@@ -251,6 +251,16 @@ async def test_a_secret_is_neither_shown_nor_remembered(home: House, visitor: Vi
         assert "swordfish" not in await page.evaluate("() => JSON.stringify(localStorage)")
 
 
+async def test_an_ending_of_two_kinds_of_media_is_named_once(home: House, visitor: Visitor) -> None:
+    slots = (replace(REMIX.inputs[0], name="picture", title="Picture", accepts=("image", "video")),)
+    offer(home, replace(REMIX, inputs=slots))
+    async with visitor.page() as page:
+        await pick(page, "Remix")
+        file = {"name": "a.exe", "mimeType": "", "buffer": b"x"}
+        await page.get_by_label("Choose a file: Picture").set_input_files(file)
+        await expect(page.locator("#slot-picture-wrong")).to_contain_text(re.compile("flv, gif, [^g]"))
+
+
 async def test_files_go_to_the_slots_that_they_fit(home: House, visitor: Visitor, files: Media) -> None:
     studio = Studio(files)
     await home.gpu_on(studio)

@@ -150,7 +150,7 @@ export class Slot {
   faultOf(file) {
     if (rank(file, this.accepts, this.media) >= 0) return file.size ? "" : t("bad.empty");
     if (!endingOf(file.name)) return t("bad.no_ending", { name: file.name });
-    const known = this.accepts.flatMap((each) => this.media[each] ?? [each]).map((each) => each.slice(1)).sort().join(", ");
+    const known = [...new Set(this.accepts.flatMap((each) => this.media[each] ?? [each]))].map((each) => each.slice(1)).sort().join(", ");
     return t("bad.wrong_file", { name: file.name, slot: this.words.title, known });
   }
 
