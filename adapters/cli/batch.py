@@ -20,7 +20,7 @@ from rich.text import Text
 from wakestream.adapters.cli import exit_codes
 from wakestream.adapters.cli.batch_plan import Item, Plan
 from wakestream.adapters.cli.i18n import t
-from wakestream.adapters.cli.live_jobs import AGAIN_WITHIN, is_terminal
+from wakestream.adapters.cli.live_jobs import AGAIN_WITHIN
 from wakestream.adapters.cli.render import job_text as words
 from wakestream.adapters.cli.render.jobs_table import Costs, JobProgress, jobs_table
 from wakestream.adapters.cli.render.table import bar
@@ -58,7 +58,7 @@ class Batch:
         self._began, self._ended = time.monotonic(), 0
         self._news, self._console = asyncio.Event(), printing.console()
         self._now = ""  # the last event, which says what all wait for while none is at work
-        self._lines = self._how.as_json or self._how.plain or self._how.quiet or not is_terminal()
+        self._lines = self._how.lines
 
     async def run(self) -> int:
         """Submit the rows and follow them to their ends; the exit code."""

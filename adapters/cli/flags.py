@@ -5,12 +5,10 @@ from __future__ import annotations
 import argparse
 import math
 from collections.abc import Callable
-from ipaddress import IPv4Network, IPv6Network
 from typing import Any, TypeVar
 
-from wakestream.adapters.config import addresses
+from wakestream.adapters.config import addresses, numbers
 from wakestream.adapters.config.numbers import seconds, whole_number
-from wakestream.adapters.config.numbers import size as read_size
 from wakestream.adapters.config.settings import WAITS, Settings
 from wakestream.streams.placement.requirements import parse
 
@@ -81,25 +79,32 @@ def number(most: float, wanted: str, least: float = 0.0) -> Callable[[str], floa
     return read
 
 
-def time(text: str) -> float:
-    """The `type` of a flag that takes a time in seconds or with a unit."""
-    try:
-        return seconds(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(f"{text[:40]!r} {error}") from None
+def _checked(read: Callable[[str], T], *, named: bool = False) -> Callable[[str], T]:
+    """The `type` of a flag whose value this function reads; the text is `named` where its error does not have it."""
+
+    def checked(text: str) -> T:
+        try:
+            return read(text)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(f"{text[:40]!r} {error}" if named else str(error)) from None
+
+    return checked
 
 
-def size(text: str) -> int:
-    """The `type` of a flag that takes a size in bytes or with a unit."""
-    try:
-        return read_size(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(f"{text[:40]!r} {error}") from None
+time = _checked(seconds, named=True)
+"""The `type` of a flag that takes a time in seconds or with a unit."""
 
+size = _checked(numbers.size, named=True)
+"""The `type` of a flag that takes a size in bytes or with a unit."""
 
-def address(text: str) -> tuple[str, int]:
-    """The `type` of a flag that takes `HOST:PORT`."""
-    return _checked(addresses.listen_address, text)
+address = _checked(addresses.listen_address)
+"""The `type` of a flag that takes `HOST:PORT`."""
+
+hubs = _checked(addresses.hub_urls)
+"""The `type` of a flag that takes the addresses of one or several hubs."""
+
+requirement = _checked(lambda text: "".join(parse(text)))
+"""The `type` of `--requires`."""
 
 
 def time_or_zero(text: str) -> float:
@@ -112,13 +117,18 @@ def worker_url(parser: argparse.ArgumentParser) -> None:
     add(parser, "--worker-url URL", "the worker's address if the hub gives none (HEYGEM_SERVER_URL)", dest="worker")
 
 
+def question(parser: argparse.ArgumentParser) -> None:
+    """`--hub`, `--key-file` and the daemon's `--state`, for commands that query a hub."""
+    _hub(parser)
+    daemon(parser)
+
+
 def connection(parser: argparse.ArgumentParser) -> None:
     """`--hub`, `--key-file` and `--record`, for programs that stay connected to a hub."""
-    record(question(parser))
+    record(_hub(parser))
 
 
-def question(parser: argparse.ArgumentParser) -> Group:
-    """`--hub` and `--key-file`, for programs that query a hub; returns their group."""
+def _hub(parser: argparse.ArgumentParser) -> Group:
     group = parser.add_argument_group("the hub")
     add(group, "--hub URL", "the hub's address, or those of several, separated by commas (WAKESTREAM_HUB)")
     add(group, "--key-file FILE", "a file with this program's key (or WAKESTREAM_KEY)")
@@ -128,11 +138,10 @@ def question(parser: argparse.ArgumentParser) -> Group:
 
 def provider(parser: Group) -> None:
     """`--power`, `--machine` and `--power-option`: which machine is switched, and how."""
-    add(
-        parser,
-        "--power NAME",
-        "process: a program here; command: three commands; or a provider, tested with stand-ins only (see docs/power)",
+    text = (
+        "process: a program here; command: three commands; or a provider, tested with stand-ins only (see docs/power)"
     )
+    add(parser, "--power NAME", text)
     add(parser, "--machine ID", "the machine's id or name at its provider", dest="power_machine")
     text = "an option of the power provider, such as region=cn-wlcb; may be given several times"
     parser.add_argument("--power-option", metavar="KEY=VALUE", action="append", help=text)
@@ -184,11 +193,6 @@ GPU = "gpu"
 """The default name of a GPU."""
 
 
-def gpu(parser: argparse.ArgumentParser) -> None:
-    """`--gpu NAME`, for programs of one GPU."""
-    add(parser, "--gpu NAME", f"this GPU's name at the hub (WAKESTREAM_GPU; default {GPU})")
-
-
 def labels(parser: Group) -> None:
     """`--label NAME=VALUE`, for workers and monitors."""
     text = "a label of the GPU, which jobs may require, such as memory=24GB or zone=eu; may be repeated"
@@ -213,28 +217,7 @@ def behind_proxy(parser: Group) -> None:
         "trust X-Forwarded-For from this proxy, such as 10.0.0.2 or 172.18.0.0/16; may be repeated. No "
         "other address is trusted, not even this machine"
     )
-    add(parser, "--behind-proxy ADDRESS", text, type=_network, action="append", default=[])
-
-
-def _network(text: str) -> IPv4Network | IPv6Network:
-    return _checked(addresses.network, text)
-
-
-def _checked(read: Callable[[str], T], text: str) -> T:
-    try:
-        return read(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
-
-
-def hubs(text: str) -> str:
-    """The `type` of a flag that takes the addresses of one or several hubs."""
-    return _checked(addresses.hub_urls, text)
-
-
-def requirement(text: str) -> str:
-    """The `type` of `--requires`."""
-    return _checked(lambda said: "".join(parse(said)), text)
+    add(parser, "--behind-proxy ADDRESS", text, type=_checked(addresses.network), action="append", default=[])
 
 
 def is_quiet(args: argparse.Namespace) -> bool:

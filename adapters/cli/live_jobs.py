@@ -5,8 +5,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
-import os
-import sys
 import time
 from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from typing import Any
@@ -19,7 +17,7 @@ from rich.text import Text
 from wakestream.adapters.cli import exit_codes
 from wakestream.adapters.cli.i18n import t
 from wakestream.adapters.cli.render import job_text as words
-from wakestream.adapters.cli.render.display import NO_CURSOR, Display
+from wakestream.adapters.cli.render.display import Display
 from wakestream.adapters.cli.render.jobs_table import Costs, JobProgress, files, jobs_table
 from wakestream.adapters.cli.service import Stop
 from wakestream.adapters.config import addresses
@@ -42,11 +40,6 @@ ENDED_MOST = 10
 
 Listed = Mapping[str, Any]
 """A job as the daemon lists it."""
-
-
-def is_terminal() -> bool:
-    """Whether standard output can be drawn on twice in the same place."""
-    return sys.stdout.isatty() and os.environ.get("TERM") not in NO_CURSOR
 
 
 async def live_jobs(state: str | None, *, ended: bool = False) -> int:

@@ -6,7 +6,7 @@ import argparse
 import re
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any, NoReturn, Protocol
 
@@ -47,7 +47,7 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """As argparse has it: the usage and a line on standard error, exit code 2. A missing action has its choices."""
         message = redacted_text(message)
-        actions = next((each.choices for each in self._actions if isinstance(each, argparse._SubParsersAction)), {})
+        actions = actions_of(self)
         if actions and message.endswith(": ACTION"):
             message += f"; choose from {', '.join(actions)}"
         if Parser.in_json:
@@ -140,14 +140,20 @@ def _fitted(line: str, columns: int) -> Sequence[str]:
 def declare(parser: argparse.ArgumentParser, command: Command) -> None:
     """The command's arguments, those of every command, and the end of its help."""
     command.arguments(parser)
-    part(parser)
+    for each in (parser, *actions_of(parser).values()):
+        _finish(each)
     parser.epilog = "\n\n".join(
         filter(None, (parser.epilog, examples(command), getattr(command, "EXITS", exit_codes.HELP)))
     )
 
 
-def part(parser: argparse.ArgumentParser) -> None:
-    """The end of what declares one of several actions of a command."""
+def actions_of(parser: argparse.ArgumentParser) -> Mapping[str, argparse.ArgumentParser]:
+    """The parsers of the commands, or of the actions of a command such as `license`, by name."""
+    return next((each.choices for each in parser._actions if isinstance(each, argparse._SubParsersAction)), {})
+
+
+def _finish(parser: argparse.ArgumentParser) -> None:
+    """The usage line, and the flags of every command."""
     # What must be given, in one line: a command has two dozen flags that need not.
     words = ["%(prog)s", "[options]"]
     for action in parser._actions:  # argparse has no other way to look at a parser

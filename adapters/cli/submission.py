@@ -15,7 +15,7 @@ from wakestream.adapters.cli.i18n.catalog import t, translated
 from wakestream.adapters.cli.live_jobs import daemon_for, daemons_own, follow_or_cancel
 from wakestream.adapters.cli.many_jobs import agrees, folder_of_one
 from wakestream.adapters.cli.render import job_text as words
-from wakestream.adapters.cli.render.display import Display, Leaving, Notifying, display
+from wakestream.adapters.cli.render.display import Display, Leaving, Notifying, display, is_terminal
 from wakestream.adapters.cli.service import Stop
 from wakestream.adapters.client.client import open_client
 from wakestream.adapters.client.hub_query import hub_kinds
@@ -87,6 +87,11 @@ class Submission:
     def chain(self) -> Chain:
         """The jobs of the daemon that it follows."""
         return NO_CHAIN if isinstance(self.asked, Job) else self.asked.chain
+
+    @property
+    def lines(self) -> bool:
+        """Whether lines are written, and nothing is drawn."""
+        return self.as_json or self.plain or self.quiet or not is_terminal()
 
     def chosen(self, job: Job) -> Job:
         """The job with what the flags say of its results, its GPU and its turn."""

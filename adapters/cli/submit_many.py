@@ -13,7 +13,7 @@ from typing import Any
 
 from wakestream.adapters.cli import exit_codes
 from wakestream.adapters.cli.i18n import t
-from wakestream.adapters.cli.live_jobs import Listed, daemon_for, follow, follow_jobs, is_terminal
+from wakestream.adapters.cli.live_jobs import Listed, daemon_for, follow, follow_jobs
 from wakestream.adapters.cli.render import cost_text
 from wakestream.adapters.cli.render import job_text as words
 from wakestream.adapters.cli.render.display import Display, JsonLines, PlainLines
@@ -167,11 +167,10 @@ def _line(job: Job) -> str:
 
 
 async def _followed(client: DaemonClient, jobs: Sequence[str], how: Submission) -> int:
-    lines = how.as_json or how.plain or how.quiet or not is_terminal()
     try:
-        ended = await follow_jobs(client, jobs, (lambda job: _tell(job, as_json=how.as_json)) if lines else None)
+        ended = await follow_jobs(client, jobs, (lambda job: _tell(job, as_json=how.as_json)) if how.lines else None)
     except asyncio.CancelledError:
-        if lines and not how.as_json:  # otherwise the foot of the table says it
+        if how.lines and not how.as_json:  # otherwise the foot of the table says it
             say(t("many.go_on"))
         raise
     codes = [exit_code(outcome) for job in ended if (outcome := event_from(job["outcome"])) is not None]

@@ -10,6 +10,7 @@ import shtab
 
 from wakestream.adapters.cli import exit_codes
 from wakestream.adapters.cli.main import parser_of
+from wakestream.adapters.cli.parser import actions_of
 from wakestream.adapters.runtime.printing import say
 
 EXAMPLES = (
@@ -32,11 +33,10 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Print the script."""
     parser = parser_of()
-    # Tell the library which values are commands.
-    (commands,) = (each for each in parser._actions if isinstance(each, argparse._SubParsersAction))
-    for action in commands.choices["help"]._actions:
+    commands = actions_of(parser)
+    for action in commands["help"]._actions:
         if action.metavar == "COMMAND":
-            action.choices = tuple(commands.choices)
+            action.choices = tuple(commands)
     _name_files(parser, shtab.FILE, shtab.DIRECTORY)
     say(*shtab.complete(parser, shell=args.shell).split("\n"))
     return exit_codes.DONE
@@ -44,11 +44,10 @@ def run(args: argparse.Namespace) -> int:
 
 def _name_files(parser: argparse.ArgumentParser, file: Any, folder: Any) -> None:
     """Tell the library which values are files or folders."""
+    for command in actions_of(parser).values():
+        _name_files(command, file, folder)
     for action in parser._actions:  # argparse has no other way to look at a parser
-        if isinstance(action, argparse._SubParsersAction):
-            for command in action.choices.values():
-                _name_files(command, file, folder)
-        elif action.metavar in _FOLDERS:
+        if action.metavar in _FOLDERS:
             vars(action)["complete"] = folder
         elif action.type is Path or action.metavar in _FILES:
             vars(action)["complete"] = file

@@ -23,7 +23,6 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     flags.add(parser, "--licenses", "what your license used this month, and the others together (admin: each)")
     flags.add(parser, "--json", "the hub's answer as one JSON object")
     flags.question(parser)
-    flags.daemon(parser)
 
 
 def run(args: argparse.Namespace) -> int:

@@ -91,7 +91,9 @@ async def _demo(args: argparse.Namespace, folder: Path, show: DemoOutput, stop: 
     async def work() -> int:
         jobs = await _jobs(args, folder, show)
         async with _house(args, folder, show) as running, open_client(running.settings, POLICY) as client:
-            return await _unless_broken(running.broken, _jobs_and_sleep(client, running, jobs, show, client.run))
+            return await _unless_broken(
+                running.programs.broken, _jobs_and_sleep(client, running, jobs, show, client.run)
+            )
 
     status = await unless_stopped(stop, work())
     if status == exit_codes.DONE:
@@ -123,12 +125,12 @@ async def _demo_on_page(args: argparse.Namespace, folder: Path, show: DemoOutput
             return happened
 
         work = _jobs_and_sleep(client, running, jobs, show, run_there)
-        status = await unless_stopped(stop, _unless_broken(running.broken, work))
+        status = await unless_stopped(stop, _unless_broken(running.programs.broken, work))
         if status == exit_codes.DONE:
             show.table()
             show.next_steps(opened=True)
             show.say("demo", t("demo.stays"))
-            await _unless_broken(running.broken, stop.wait())
+            await _unless_broken(running.programs.broken, stop.wait())
     return status
 
 

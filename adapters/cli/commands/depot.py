@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from wakestream.adapters.cli import exit_codes, flags
-from wakestream.adapters.cli import parser as parsing
 from wakestream.adapters.cli.commands.doctor import show
 from wakestream.adapters.cli.commands.worker import served
 from wakestream.adapters.cli.doctor.result import of_bucket
@@ -54,7 +53,6 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     flags.add(trial, "--depot URL", "the bucket, s3://BUCKET/PREFIX", required=True)
     flags.add(trial, "--depot-endpoint URL", "the address of an S3 service that is not Amazon's")
     flags.add(trial, "--json", "one JSON object for each finding")
-    parsing.part(trial)
     listing = actions.add_parser("ls", help="list the files of your license in the depot")
     flags.add(listing, "--json", "one JSON object for each file")
     removal = actions.add_parser("rm", help="remove files of your license from the depot")
@@ -62,8 +60,6 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     removal.add_argument("files", metavar="FILE", nargs="+", help=text)
     for action in (listing, removal):
         flags.question(action)
-        flags.daemon(action)
-        parsing.part(action)
 
 
 def _flags_of_run(parser: argparse.ArgumentParser) -> None:
@@ -79,7 +75,6 @@ def _flags_of_run(parser: argparse.ArgumentParser) -> None:
     flags.connection(parser)
     flags.exit_on_refusal(parser)
     flags.program(parser)
-    parsing.part(parser)
 
 
 def run(args: argparse.Namespace) -> int:

@@ -32,7 +32,6 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     flags.add(parser, "--json", "one JSON object for each finding")
     flags.worker_url(parser)
     flags.question(parser)
-    flags.daemon(parser)
 
 
 def run(args: argparse.Namespace) -> int:

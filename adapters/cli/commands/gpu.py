@@ -9,7 +9,6 @@ import uuid
 from msgspec.structs import replace
 
 from wakestream.adapters.cli import exit_codes, flags
-from wakestream.adapters.cli import parser as parsing
 from wakestream.adapters.cli.hub_answers import order
 from wakestream.adapters.cli.i18n import t
 from wakestream.adapters.cli.many_jobs import agrees
@@ -41,8 +40,6 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     for action in (stop, keep, remove, hold, resume):
         action.add_argument("name", metavar="NAME", help="the GPU's name, as `wakestream status` shows it")
         flags.question(action)
-        flags.daemon(action)
-        parsing.part(action)
 
 
 def run(args: argparse.Namespace) -> int:

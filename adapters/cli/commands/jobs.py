@@ -7,7 +7,8 @@ import time
 
 from wakestream.adapters.cli import exit_codes, flags
 from wakestream.adapters.cli.i18n import t
-from wakestream.adapters.cli.live_jobs import is_terminal, live_jobs
+from wakestream.adapters.cli.live_jobs import live_jobs
+from wakestream.adapters.cli.render.display import is_terminal
 from wakestream.adapters.cli.render.jobs_table import Costs, JobProgress, jobs_table
 from wakestream.adapters.cli.render.table import terminal_columns
 from wakestream.adapters.cli.service import begin, run_program, unless_stopped

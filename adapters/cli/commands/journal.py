@@ -6,7 +6,6 @@ import argparse
 from pathlib import Path
 
 from wakestream.adapters.cli import exit_codes
-from wakestream.adapters.cli import parser as parsing
 from wakestream.adapters.cli.i18n import t
 from wakestream.adapters.config.settings import SettingsError
 from wakestream.adapters.disk.sqlite_file import FORMAT, SqliteFile
@@ -32,8 +31,6 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     place = "a hub's folder, or the address of a database"
     copy.add_argument("source", metavar="FROM", help=place)
     copy.add_argument("target", metavar="TO", help=f"{place}, which must be empty")
-    for action in (check, accept, copy):
-        parsing.part(action)
 
 
 def run(args: argparse.Namespace) -> int:

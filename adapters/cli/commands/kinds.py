@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from wakestream.adapters.cli import exit_codes, flags
-from wakestream.adapters.cli import parser as parsing
 from wakestream.adapters.cli.any_kind import pairs
 from wakestream.adapters.cli.i18n import t
 from wakestream.adapters.cli.kinds_show import show_kinds
@@ -33,7 +32,6 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=False)
     _flags_of_add(actions.add_parser("add", help="add a ComfyUI workflow to a manifest, as a kind of job"))
     flags.add(parser, "--json", "the kinds with their schemas as one JSON object")
-    flags.daemon(parser)
     flags.question(parser)
 
 
@@ -66,7 +64,6 @@ def _flags_of_add(parser: argparse.ArgumentParser) -> None:
     flags.add(parser, "--replace", "replace a kind of this name")
     flags.add(parser, "--dry-run", "only show what would be written")
     flags.add(parser, "--json", "as a JSON object")
-    parsing.part(parser)
 
 
 def _add(args: argparse.Namespace) -> int:

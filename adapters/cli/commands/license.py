@@ -7,7 +7,6 @@ import time
 from pathlib import Path
 
 from wakestream.adapters.cli import exit_codes, flags
-from wakestream.adapters.cli import parser as parsing
 from wakestream.adapters.cli.commands import hub
 from wakestream.adapters.cli.i18n import t
 from wakestream.adapters.cli.render.job_text import clock_time
@@ -56,7 +55,6 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         action.add_argument("id", metavar="ID", help="the license's id, or its first 4 characters or more")
     for action in (issue, taken, listed, revoke, rotate, release, change):
         hub.state(action)
-        parsing.part(action)
 
 
 def run(args: argparse.Namespace) -> int:

@@ -35,7 +35,6 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     flags.add(parser, "--orphans", "only machines that run and that no monitor of the hub names (key of role admin)")
     flags.provider(parser)
     flags.question(parser)
-    flags.daemon(parser)
 
 
 def run(args: argparse.Namespace) -> int:

@@ -35,7 +35,6 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     flags.add(parser, "--svg FILE", "write a picture of cost and wait to this file", type=Path)
     flags.add(parser, "--json", "the result as one JSON object")
     flags.question(parser)
-    flags.daemon(parser)
 
 
 def run(args: argparse.Namespace) -> int:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 
 from wakestream.adapters.cli import exit_codes, flags
-from wakestream.adapters.cli import parser as parsing
 from wakestream.adapters.cli.commands.license import day
 from wakestream.adapters.cli.i18n import t
 from wakestream.adapters.cli.render.table import table
@@ -35,7 +34,6 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         action.add_argument("name", metavar="NAME", help="the name of the program")
     for action in (add, listed, remove):
         flags.daemon(action)
-        parsing.part(action)
 
 
 def run(args: argparse.Namespace) -> int:

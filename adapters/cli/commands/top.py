@@ -20,7 +20,7 @@ from wakestream.adapters.cli import exit_codes, flags
 from wakestream.adapters.cli.commands.status import as_plain
 from wakestream.adapters.cli.hub_answers import State, daemon_or_key, hub_status, statuses
 from wakestream.adapters.cli.i18n.catalog import known, t
-from wakestream.adapters.cli.live_jobs import is_terminal
+from wakestream.adapters.cli.render.display import is_terminal
 from wakestream.adapters.cli.render.job_text import count
 from wakestream.adapters.cli.render.status_text import budgets, depot, long, money, more, plan, starts
 from wakestream.adapters.cli.render.table import GAP, cut, fitted, paragraphs, terminal_columns, width
@@ -48,7 +48,6 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     flags.add(parser, "--once", "print it once")
     flags.add(parser, "--json", "the hub's answer as one JSON object, each time as one line")
     flags.question(parser)
-    flags.daemon(parser)
 
 
 def run(args: argparse.Namespace) -> int:

@@ -127,4 +127,4 @@ async def _everything(
         await all_of_it.start_daemon()
         say(t("up.hub", hub=all_of_it.settings.hub_url))
         say(t("up.ready"), t("up.stay"))
-        yield all_of_it.broken
+        yield all_of_it.programs.broken

@@ -31,7 +31,6 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("what", metavar="JOB|gpu", nargs="?", default="gpu", help=text)
     flags.add(parser, "--json", "one JSON object for each sentence")
     flags.question(parser)
-    flags.daemon(parser)
 
 
 def run(args: argparse.Namespace) -> int:

@@ -13,7 +13,8 @@ from loguru import logger
 from wakestream.adapters.cli import flags
 from wakestream.adapters.cli.serve import Refusal, announce, caller_room, listening, serve_metrics
 from wakestream.adapters.cli.service import begin, run_program
-from wakestream.adapters.config.setting_files import key_in
+from wakestream.adapters.config import setting_values
+from wakestream.adapters.config.setting_files import key_in, naming
 from wakestream.adapters.config.settings import Settings, SettingsError
 from wakestream.adapters.disk.path_key import data_folder
 from wakestream.adapters.engines.config import DEFAULT, EngineConfig, make_engine
@@ -67,7 +68,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     flags.add(engine, "--models-max GIB", "the most that the models may have (default: no limit)", type=_GIB)
     text = "a file with the token for gated models; it is sent to this host only, to be given if there are several"
     flags.add(engine, "--models-token [HOST=]FILE", text)
-    flags.gpu(parser)
+    flags.add(parser, "--gpu NAME", f"this GPU's name at the hub (WAKESTREAM_GPU; default {flags.GPU})")
     flags.labels(parser)
     flags.slots(parser)
     flags.add(parser, "--public-url URL", "the address at which clients reach this worker (WAKESTREAM_PUBLIC_URL)")
@@ -97,7 +98,7 @@ def run(args: argparse.Namespace) -> int:
         raise SettingsError("--no-secret contradicts HEYGEM_API_SECRET; remove one of the two")
     host, port = flags.listen_on(settings, DEFAULT_LISTEN)
     stall: float | None = args.engine_stall
-    engine, models = _with_models(args, settings)
+    engine, models = _engine(args, settings)
     config = WorkerConfig(
         state=(args.state or data_folder("worker")).expanduser().absolute(),  # an engine is given paths in it
         engine=engine,
@@ -142,13 +143,14 @@ def served(config: WorkerConfig, settings: Settings, args: argparse.Namespace, p
     return run_program(serve, exit_with_stdin=args.exit_with_stdin)
 
 
-def _engine(args: argparse.Namespace, settings: Settings) -> Engine:
+def _engine(args: argparse.Namespace, settings: Settings) -> tuple[Engine, Models | None]:
+    """The engine, and the models that its manifest names."""
     limit, name = settings.engine_timeout or 4 * 3600.0, settings.engine or DEFAULT
-    options = dict(_option(text) for text in args.engine_option or ())
-    # What the engine may use; `measured` limits its memory by the machine's where the flag does not.
-    measured = name == DEFAULT
+    with naming("--engine-option"):
+        options = setting_values.options(args.engine_option or [])
     given: float | None = args.engine_memory
-    memory = int(given * 1024**3) if given else machine_memory() * 3 // 4 // settings.slots if measured else None
+    usual = machine_memory() * 3 // 4 // settings.slots if name == DEFAULT else None
+    memory = int(given * 1024**3) if given else usual
     box = Box(network=args.engine_network, memory=memory, seconds=limit)
     if (missing := box.missing()) is not None:
         logger.warning("{}", missing)
@@ -156,12 +158,7 @@ def _engine(args: argparse.Namespace, settings: Settings) -> Engine:
     engine = make_engine(name, EngineConfig(options, tuple(settings.engine_command or ()), limit, box, folder))
     if settings.slots > 1 and not getattr(engine, "parallel", False):
         raise SettingsError(f"the engine {name} does one task at a time; leave --slots out")
-    return engine
-
-
-def _with_models(args: argparse.Namespace, settings: Settings) -> tuple[Engine, Models | None]:
-    """The engine, and the models that its manifest names."""
-    engine, manifest = _engine(args, settings), dict(_option(text) for text in args.engine_option or ()).get("manifest")
+    manifest = options.get("manifest")
     needs = models_in(Path(manifest).expanduser()) if manifest else {}
     if not needs:
         return engine, None
@@ -176,13 +173,6 @@ def _with_models(args: argparse.Namespace, settings: Settings) -> tuple[Engine, 
     most = int(args.models_max * 1024**3) if args.models_max is not None else None
     models = Models(needs, args.models.expanduser().absolute(), most, token, host)
     return WithModels(engine, models), models
-
-
-def _option(text: str) -> tuple[str, str]:
-    name, separator, value = text.partition("=")
-    if not separator or not name:
-        raise SettingsError(f"--engine-option {text[:40]!r}: write KEY=VALUE, such as url=http://127.0.0.1:8188")
-    return name.strip(), value
 
 
 def _dead_man(args: argparse.Namespace) -> DeadMan | None:

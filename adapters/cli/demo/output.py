@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import time
 from contextlib import AbstractContextManager, ExitStack
@@ -14,7 +13,7 @@ from rich.text import Text
 
 from wakestream.adapters.cli.i18n import t
 from wakestream.adapters.cli.render import job_text as words
-from wakestream.adapters.cli.render.display import NO_CURSOR, Display, LiveDisplay, PlainLines
+from wakestream.adapters.cli.render.display import Display, LiveDisplay, PlainLines, is_terminal
 from wakestream.adapters.cli.render.log_reader import line as log_line
 from wakestream.adapters.config import units
 from wakestream.adapters.runtime import printing
@@ -82,7 +81,7 @@ class DemoOutput(AbstractContextManager["DemoOutput"]):
         self.say("demo", t("demo.job", number=number, video=video, audio=audio, gpu=gpu))
         self._jobs.append((job, time.monotonic(), []))
         self._display = None
-        if not self._quiet and self._console.is_terminal and os.environ.get("TERM") not in NO_CURSOR:
+        if not self._quiet and is_terminal():
             self._display = self._live.enter_context(LiveDisplay(job, self._console))
         elif not self._quiet:
             self._display = PlainLines(f"          {t('demo.head', number=number)}   ")

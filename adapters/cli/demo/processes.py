@@ -15,7 +15,6 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 
 from wakestream.adapters.config.settings import USER_FOLDER, Secret, Settings, variables
@@ -47,16 +46,11 @@ class DemoBroken(WakestreamError):
 
 @dataclass(frozen=True, slots=True)
 class House:
-    """The running programs, as a client needs them. `broken` holds `DemoBroken` once one of them has ended."""
+    """The running programs, as a client needs them."""
 
     settings: Settings
     idle_after: float
     programs: Programs
-
-    @property
-    def broken(self) -> asyncio.Future[None]:
-        """See `Programs.broken`."""
-        return self.programs.broken
 
     async def start_daemon(self, arguments: Sequence[str] = ()) -> None:
         """Start a daemon of these programs, too."""
@@ -87,7 +81,7 @@ async def house(
     of_depot = ("depot",) if depot else ()
     keys = {role: folder / f"{role}.key" for role in ("client", "worker", "monitor", *of_depot)}
     for role, path in keys.items():
-        _kept(path, partial(_issued, book, role))
+        _kept(path, lambda: book.issue(role, "demo", time.time())[1])  # noqa: B023 - called at once
     secret = _kept(folder / "worker.secret", lambda: secrets.token_urlsafe(24))
     ports = {name: _port(folder / f"{name}.port") for name in ("hub", "worker", *of_depot)}
     worker_url = f"http://127.0.0.1:{ports['worker']}"
@@ -119,10 +113,6 @@ async def house(
         yield House(settings, idle_after, program)
     finally:
         await program.stop()
-
-
-def _issued(book: LicenseBook, role: str) -> str:
-    return book.issue(role, "demo", time.time())[1]
 
 
 def _kept(path: Path, make: Callable[[], str]) -> str:

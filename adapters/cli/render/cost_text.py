@@ -30,7 +30,9 @@ def costs(answer: m.HubStatus) -> list[str]:
         rows += [_row(gpu, span) for span in SPANS if span in gpu and (("asked" in gpu) == (span == "asked"))]
     if len(rows) == 1:
         return [t("status.no_gpu")]
-    rows += _totals(answer) if len(answer.gpus) + (answer.more or 0) > 1 else []
+    if len(answer.gpus) + (answer.more or 0) > 1:  # without a cost where prices are in different money
+        totals: Mapping[str, Any] = (answer.costs or {}).get("totals", {})
+        rows += [_row({"gpu": t("budget.all"), **totals}, span) for span in totals]
     prices = sorted({
         (gpu["price_per_hour"], gpu.get("currency") or answer.currency or "")
         for gpu in answer.gpus if "price_per_hour" in gpu
@@ -50,24 +52,8 @@ def costs(answer: m.HubStatus) -> list[str]:
 def _row(gpu: Mapping[str, Any], name: str) -> tuple[str, ...]:
     span, currency = gpu[name], f" {gpu['currency']}" if "currency" in gpu else ""
     amounts = [f"{span[key]:.2f}{currency}" if key in span else "-" for key in ("cost", "saved")]
-    off = max(0, span["of_s"] - span["on_s"])
-    return (gpu["gpu"], t(f"span.{name}"), long(span["on_s"]), long(off), *amounts)
-
-
-def _totals(answer: m.HubStatus) -> list[tuple[str, ...]]:
-    """Lines for all GPUs together, without a cost where their prices are in different money."""
-    totals: Mapping[str, Mapping[str, Any]] = (answer.costs or {}).get("totals", {})
-    return [
-        (
-            t("budget.all"),
-            t(f"span.{name}"),
-            long(span["on_s"]),
-            "-",
-            f"{span['cost']:.2f}" if "cost" in span else "-",
-            "-",
-        )
-        for name, span in totals.items()
-    ]
+    off = long(max(0, span["of_s"] - span["on_s"])) if "of_s" in span else "-"
+    return (gpu["gpu"], t(f"span.{name}"), long(span["on_s"]), off, *amounts)
 
 
 def _currencies(answer: m.HubStatus) -> Sequence[str]:

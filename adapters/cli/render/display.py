@@ -244,13 +244,15 @@ class LiveDisplay(Display):
         return "bold green" if isinstance(self._outcome, e.Done) else "bold red"
 
 
+def is_terminal() -> bool:
+    """Whether standard output can be drawn on twice in the same place."""
+    return sys.stdout.isatty() and os.environ.get("TERM") not in ("dumb", "unknown")
+
+
 STEADY = (e.Uploading, e.Running, e.Downloading, e.Waking, e.Storing, e.Remote)
 """Events that come often: plain output shows one of a kind every few seconds."""
 
 PLAIN_EVERY = 5.0
-
-NO_CURSOR = ("dumb", "unknown")
-"""Terminals on which nothing can be drawn twice in the same place."""
 
 
 class JsonLines(Display):
@@ -338,18 +340,15 @@ class PlainLines(Display):
 
 def display(job: e.Job, *, as_json: bool, plain: bool = False, quiet: bool = False) -> Display:
     """The display that fits where standard output goes."""
-    if quiet:
-        return JsonLines(job.id, quiet=True) if as_json else Outcomes()
     if as_json:
-        return JsonLines(job.id)
-    if plain or not sys.stdout.isatty() or os.environ.get("TERM") in NO_CURSOR:
-        return PlainLines()
+        return JsonLines(job.id, quiet=quiet)
+    if quiet:
+        return Outcomes()
+    return PlainLines() if plain or not is_terminal() else LiveDisplay(job)
 
-    return LiveDisplay(job)
 
-
-class Leaving(Display):
-    """Shows the events with another display, and whether the PC may be switched off."""
+class _Around(Display):
+    """Shows the events with another display, and does something more."""
 
     def __init__(self, shown: Display) -> None:
         super().__init__()
@@ -357,11 +356,19 @@ class Leaving(Display):
 
     def __enter__(self) -> Self:
         self._shown.__enter__()
-        self._shown.show(e.Note(t("leave.begun")))
         return self
 
     def __exit__(self, *failed: object) -> None:
         self._shown.__exit__(*failed)
+
+
+class Leaving(_Around):
+    """Says whether the PC may be switched off."""
+
+    def __enter__(self) -> Self:
+        super().__enter__()
+        self._shown.show(e.Note(t("leave.begun")))
+        return self
 
     def show(self, event: e.JobEvent, ago: float = 0.0) -> None:
         """Show an event."""
@@ -373,20 +380,16 @@ class Leaving(Display):
         """The other display shows it."""
 
 
-class Notifying(Display):
-    """Shows the events with another display. A job that the user cancels is not told."""
+class Notifying(_Around):
+    """Shows a notification at the end. A job that the user cancels is not told."""
 
     def __init__(self, shown: Display, job: e.Job) -> None:
-        super().__init__()
-        self._shown, self._job = shown, job
+        super().__init__(shown)
+        self._job = job
         self._outcome: e.JobEvent | None = None
 
-    def __enter__(self) -> Self:
-        self._shown.__enter__()
-        return self
-
     def __exit__(self, *failed: object) -> None:
-        self._shown.__exit__(*failed)
+        super().__exit__(*failed)
         if self._outcome is not None:
             names = " + ".join(path.name for path in self._job.inputs.values())
             notify(names or self._job.kind, words.outcome(self._outcome, self._reused))

@@ -15,7 +15,7 @@ from wakestream.adapters.daemon import api_client as api
 from wakestream.adapters.daemon.rows import Row
 from wakestream.operators.model.events import Job
 
-HOW: Any = SimpleNamespace(as_json=True, plain=True, quiet=False, detach=False, chain=None, sidecar=False)
+HOW: Any = SimpleNamespace(as_json=True, lines=True, detach=False, chain=None, sidecar=False)
 
 
 def row(line: int) -> Item:
