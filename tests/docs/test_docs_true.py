@@ -80,7 +80,7 @@ def test_the_map_lists_every_room_and_no_other() -> None:
 
 
 def test_the_index_of_decisions_lists_every_record() -> None:
-    listed = re.findall(r"^- \d+ \[[^\]]+\]\(([^)]+)\)$", read("docs/decisions/README.md"), re.MULTILINE)
+    listed = re.findall(r"^\d+\. \[[^\]]+\]\(([^)]+)\)$", read("docs/decisions/README.md"), re.MULTILINE)
     assert listed == sorted(path.name for path in (ROOT / "docs" / "decisions").glob("[0-9]*.md"))
 
 
