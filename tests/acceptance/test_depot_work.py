@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-from tests.support.engines.pair import as_engine
 from tests.support.faults.fault_proxy import Fault, fault_proxy
 from tests.support.ports import free_port
 from tests.support.programs.client_scene import User
@@ -73,7 +72,7 @@ async def test_a_worker_that_is_stopped_at_any_step_goes_on_after_its_start(plac
 
 def machine(place: Place, gpu: str, engine: Joining, hub: str) -> AbstractAsyncContextManager[RunningWorker]:
     """A GPU machine of this name, with a disk of its own."""
-    config = WorkerConfig(place.folder / gpu, as_engine(engine), SECRET, port=0, gpu=gpu, key=place.keys["worker"])
+    config = WorkerConfig(place.folder / gpu, engine, SECRET, port=0, gpu=gpu, key=place.keys["worker"])
     return running_worker(config, lambda register: Link(hub, register))
 
 

@@ -15,7 +15,8 @@ import trustme
 from blake3 import blake3
 
 from tests.support.engines.pair import idle_engine
-from tests.support.programs.tus_scene import Tus, eventually, tus
+from tests.support.programs.our_peers import until
+from tests.support.programs.tus_scene import Tus, tus
 from wakestream.adapters.disk.hashing_writer import AHEAD
 from wakestream.adapters.net import direct_body as module
 from wakestream.adapters.net.direct_body import BUFFER, straight
@@ -84,7 +85,7 @@ async def test_a_body_arrives_complete_and_later_bytes_stay_with_the_connection(
         await asyncio.sleep(0)
         writer.write(CONTENT[:length] + b"behind")
         assert await taking == CONTENT[:length]
-        await eventually(lambda: owner.got == b"behind")
+        await until(lambda: owner.got == b"behind")
 
 
 async def test_a_stalled_reader_pauses_the_sender_and_memory_stays_small() -> None:
@@ -94,7 +95,7 @@ async def test_a_stalled_reader_pauses_the_sender_and_memory_stays_small() -> No
         await asyncio.sleep(0)
         writer.write(CONTENT)
         await first
-        await eventually(lambda: not owner.transport.is_reading())
+        await until(lambda: not owner.transport.is_reading())
         await blocks.aclose()
         assert owner.transport.get_protocol() is owner
         assert owner.transport.is_reading()

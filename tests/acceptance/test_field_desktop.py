@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.engines.pair import PairEngine
 from tests.support.field.desktop import FieldDesktop
 from tests.support.programs.our_peers import SECRET, Joining
 from wakestream.adapters.worker.config import WorkerConfig
@@ -24,7 +23,7 @@ def files(folder: Path, name: str = "") -> tuple[Path, Path]:
 
 async def test_a_deployed_desktop_without_a_hub_brings_a_film_home(tmp_path: Path) -> None:
     video, audio = files(tmp_path)
-    async with running_worker(WorkerConfig(tmp_path / "worker", PairEngine(Joining()), SECRET, port=0)) as worker:
+    async with running_worker(WorkerConfig(tmp_path / "worker", Joining(), SECRET, port=0)) as worker:
         desktop = FieldDesktop(NO_HUB, worker.address, SECRET, license_key="old-license")
         assert await desktop.render(video, audio) == video.read_bytes() + audio.read_bytes()
     assert desktop.went_on_by == "health"
@@ -32,7 +31,7 @@ async def test_a_deployed_desktop_without_a_hub_brings_a_film_home(tmp_path: Pat
 
 async def test_three_desktops_with_14_jobs_each_get_all_films(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(progress_socket, "LOOK_EVERY", 0.01)
-    async with running_worker(WorkerConfig(tmp_path / "worker", PairEngine(Joining()), SECRET, port=0)) as worker:
+    async with running_worker(WorkerConfig(tmp_path / "worker", Joining(), SECRET, port=0)) as worker:
 
         async def office(name: str) -> FieldDesktop:
             desktop = FieldDesktop(NO_HUB, worker.address, SECRET)

@@ -16,7 +16,7 @@ from aiohttp import web
 from blake3 import blake3
 
 from tests.support.programs import plain_server
-from tests.support.programs.tus_scene import eventually
+from tests.support.programs.our_peers import until
 from wakestream.adapters.cli.i18n.catalog import in_chinese
 from wakestream.adapters.client.download import Partial
 from wakestream.adapters.client.worker import HttpWorker, HttpWorkers
@@ -765,7 +765,7 @@ async def test_two_downloads_to_one_path_use_separate_part_files(tmp_path: Path)
 
     async with serving(in_two_halves) as url, connected(url, *WHOLE) as one, connected(url, *WHOLE) as other:
         first = asyncio.create_task(fetched(one, output))
-        await eventually(lambda: any(path.stat().st_size for path in tmp_path.glob("*.part")))
+        await until(lambda: any(path.stat().st_size for path in tmp_path.glob("*.part")))
         second = asyncio.create_task(fetched(other, output))
         done, there = (await first)[-1], output.read_bytes()
         cut.set()

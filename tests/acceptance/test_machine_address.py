@@ -7,7 +7,6 @@ from random import Random
 
 import pytest
 
-from tests.support.engines.pair import PairEngine
 from tests.support.faults.programs_in_one_loop import POLICY, Machine, bounded, until, whole
 from tests.support.programs.our_peers import SECRET, Joining, Place
 from wakestream.adapters.client.client import open_client
@@ -48,9 +47,7 @@ async def test_jobs_find_the_worker_after_each_start(tmp_path: Path, monkeypatch
     async with AsyncExitStack() as stack:
         hub = await stack.enter_async_context(place.hub())
         url = f"ws://127.0.0.1:{hub.port}/dsp"
-        worker = WorkerConfig(
-            tmp_path / "worker", PairEngine(Joining()), SECRET, port=0, gpu="gpu", key=place.keys["worker"]
-        )
+        worker = WorkerConfig(tmp_path / "worker", Joining(), SECRET, port=0, gpu="gpu", key=place.keys["worker"])
         machine = Moving(worker, url)
         policy = PowerPolicy(
             gpu="gpu", look_soon=0.1, look_rarely=0.2, look_online=0.2, idle_after=0.5, checks_health=False,

@@ -12,7 +12,6 @@ import aiohttp
 import pytest
 from websockets.asyncio.client import connect
 
-from tests.support.engines.pair import PairEngine
 from tests.support.field.desktop import DesktopLimits, FieldDesktop
 from tests.support.field.frames import dsp
 from tests.support.field.hub import FieldHub, field_hub
@@ -49,9 +48,7 @@ async def client(hub: FieldHub) -> AsyncIterator[Peer]:
 async def at_hub(
     folder: Path, hub: FieldHub, engine: Joining | None = None, *, secret: str | None = SECRET, port: int = 0
 ) -> AsyncGenerator[RunningWorker, None]:
-    config = WorkerConfig(
-        folder / "worker", PairEngine(engine or Joining()), secret, port=port, gpu="gpu-7", key="not known there"
-    )
+    config = WorkerConfig(folder / "worker", engine or Joining(), secret, port=port, gpu="gpu-7", key="not known there")
     linked = running_worker(config, lambda register: Link(dsp(hub.url), register))
     async with linked as worker:
         await hub.until(lambda: hub.said("gpu.power.online"))

@@ -1,7 +1,7 @@
 """The socket on which deployed clients watch a task: `/ws/progress/TASK_ID?token=SECRET`."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
@@ -28,17 +28,14 @@ SECRET = "swordfish+%&0123456789"
 VIDEO, AUDIO = FileRef("a" * 32, ".mp4"), FileRef("b" * 32, ".wav")
 
 
-class StepEngine:
+class StepEngine(PairEngine):
     """Reports a frame whenever the test permits one, and fails on request."""
 
     def __init__(self) -> None:
         self.frames: asyncio.Queue[Frame | None] = asyncio.Queue()
         self.fails = False
 
-    async def check(self) -> None:
-        """Always able."""
-
-    async def render(self, video: Path, audio: Path, output: Path) -> AsyncIterator[Frame]:
+    async def joined(self, video: Path, audio: Path, output: Path) -> AsyncGenerator[Frame, None]:
         while (frame := await self.frames.get()) is not None:
             yield frame
         if self.fails:
@@ -81,7 +78,7 @@ class Scene:
 async def scene(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncGenerator[Scene, None]:
     monkeypatch.setattr(progress_socket, "LOOK_EVERY", 0.01)
     engine = StepEngine()
-    async with running_worker(WorkerConfig(tmp_path, PairEngine(engine), SECRET, port=0)) as worker:
+    async with running_worker(WorkerConfig(tmp_path, engine, SECRET, port=0)) as worker:
         yield Scene(worker, engine)
 
 
@@ -188,7 +185,7 @@ async def test_the_token_opens_the_socket_alone_and_a_plain_call_there_is_refuse
 
 async def test_a_worker_that_stops_closes_early_and_at_once(tmp_path: Path) -> None:
     engine = StepEngine()
-    running = running_worker(WorkerConfig(tmp_path, PairEngine(engine), SECRET, port=0))
+    running = running_worker(WorkerConfig(tmp_path, engine, SECRET, port=0))
     async with asyncio.timeout(100), AsyncExitStack() as stack:
         scene = Scene(await stack.enter_async_context(running), engine)
         task = await scene.task()

@@ -12,7 +12,6 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.engines.pair import PairEngine
 from tests.support.programs import plain_server
 from tests.support.programs.certificates import Authority
 from tests.support.programs.client_scene import User, clean_environment
@@ -67,7 +66,7 @@ async def test_a_job_goes_through_hub_and_worker_over_tls(user: User, place: Pla
     async with hub_with(place, tls) as hub:
         assert hub.url.startswith("wss://127.0.0.1:")
         config = WorkerConfig(
-            place.folder / "worker", PairEngine(Joining()), SECRET, port=0, gpu="gpu", key=place.keys["worker"], tls=tls
+            place.folder / "worker", Joining(), SECRET, port=0, gpu="gpu", key=place.keys["worker"], tls=tls
         )
         async with running_worker(config, lambda register: Link(hub.url, register, ca=ca)) as worker:
             assert worker.address.startswith("https://127.0.0.1:")
@@ -209,7 +208,7 @@ async def test_http_to_a_tls_port_is_answered_with_advice(place: Place, authorit
     tls = ServerTls(*authority.issue())
     async with hub_with(place, tls) as hub:
         assert "write https:// or wss://" in await complaint(hub.url.replace("wss:", "ws:"), None)
-        config = WorkerConfig(place.folder / "worker", PairEngine(Joining()), SECRET, port=0, tls=tls)
+        config = WorkerConfig(place.folder / "worker", Joining(), SECRET, port=0, tls=tls)
         async with running_worker(config) as worker:
             url = worker.address.replace("https:", "http:")
             assert "write https://" in str(await refused_call(url, None, WorkerUnreachable))
@@ -226,7 +225,7 @@ async def test_a_hub_that_may_be_dead_behind_a_proxy_is_not_taken_for_one_with_t
 async def test_tls_to_a_plain_port_is_answered_with_advice(place: Place) -> None:
     async with hub_with(place, None) as hub:
         assert "does not speak TLS, write http:// or ws://" in await complaint(hub.url.replace("ws:", "wss:"), None)
-        config = WorkerConfig(place.folder / "worker", PairEngine(Joining()), SECRET, port=0)
+        config = WorkerConfig(place.folder / "worker", Joining(), SECRET, port=0)
         async with running_worker(config) as worker:
             url = worker.address.replace("http:", "https:")
             assert "does not speak TLS" in str(await refused_call(url, None, WorkerRefused))
@@ -238,7 +237,7 @@ async def test_a_missing_handshake_times_out(
     monkeypatch.setattr("wakestream.adapters.hub.admission._OPEN_WITHIN", 0.2)
     monkeypatch.setattr(worker_server, "TLS_WITHIN", 0.2)
     tls = ServerTls(*authority.issue())
-    config = WorkerConfig(place.folder / "worker", PairEngine(Joining()), SECRET, port=0, tls=tls)
+    config = WorkerConfig(place.folder / "worker", Joining(), SECRET, port=0, tls=tls)
     async with hub_with(place, tls) as hub, running_worker(config) as worker:
         for port in (hub.port, int(worker.address.rpartition(":")[2])):
             reader, writer = await asyncio.open_connection("127.0.0.1", port)

@@ -13,7 +13,8 @@ from blake3 import blake3
 
 from tests.support.engines.pair import idle_engine
 from tests.support.programs import plain_server
-from tests.support.programs.tus_scene import BODY, eventually, then_silent, tus
+from tests.support.programs.our_peers import until
+from tests.support.programs.tus_scene import BODY, then_silent, tus
 from tests.support.programs.worker_process import SECRET, WorkerProcess, worker_process
 from wakestream.adapters.client import upload as client_upload
 from wakestream.adapters.client.worker import HttpWorker, HttpWorkers
@@ -74,7 +75,7 @@ async def sent(worker: HttpWorker, film: Fingerprint) -> list[int | Resumed]:
 async def broken_off(worker: HttpWorker, film: Fingerprint, process: WorkerProcess) -> None:
     """Send until some of it is on the worker's disk, then kill the worker."""
     sending = asyncio.create_task(sent(worker, film))
-    await eventually(lambda: any(path.stat().st_size for path in process.state.glob("uploads/*.part")))
+    await until(lambda: any(path.stat().st_size for path in process.state.glob("uploads/*.part")))
     await process.kill()
     with pytest.raises(WorkerUnreachable):
         await sending
@@ -125,10 +126,10 @@ async def test_another_client_resumes_the_upload_of_a_killed_one(tmp_path: Path,
         killed = await asyncio.create_subprocess_exec(
             sys.executable, "-c", UPLOAD, worker.address, SECRET, str(film.path), ref(film).hash
         )
-        await eventually(lambda: any(one.offset for one in uploads._uploads.values()))
+        await until(lambda: any(one.offset for one in uploads._uploads.values()))
         killed.kill()
         await killed.wait()
-        await eventually(lambda: not any(one.lock.locked() for one in uploads._uploads.values()))
+        await until(lambda: not any(one.lock.locked() for one in uploads._uploads.values()))
         async with connected(worker.address) as client:
             first, *_ = await sent(client, film)
         assert isinstance(first, Resumed)
@@ -246,7 +247,7 @@ async def test_a_download_resumes_after_a_kill_of_worker_and_client(tmp_path: Pa
         async with connected(process.url) as worker:
             task = await rendered(worker, film)
             fetching = asyncio.create_task(fetched(worker, task, output))
-            await eventually(lambda: any(path.stat().st_size for path in tmp_path.glob("out.mp4.*.part")))
+            await until(lambda: any(path.stat().st_size for path in tmp_path.glob("out.mp4.*.part")))
             await process.kill()
             with pytest.raises((WorkerUnreachable, Corrupt)):
                 await fetching
@@ -325,7 +326,7 @@ async def test_a_worker_that_is_killed_again_and_again_renders_a_pair_once(tmp_p
                 Job.lipsync("a", Path("v"), Path("a"), Path("o")), {"video": video, "audio": audio}
             )
         result = tmp_path / "state" / "results" / f"{receipt.task_id}.mp4"
-        await eventually(result.exists)  # whole on the disk; the journal may or may not have it
+        await until(result.exists)  # whole on the disk; the journal may or may not have it
         for _ in range(2):
             await one.again()
         async with connected(one.url) as worker:

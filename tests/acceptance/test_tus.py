@@ -17,7 +17,8 @@ import pytest
 from blake3 import blake3
 
 from tests.support.engines.pair import idle_engine
-from tests.support.programs.tus_scene import BODY, Tus, eventually, metadata, then_silent, tus
+from tests.support.programs.our_peers import until
+from tests.support.programs.tus_scene import BODY, Tus, metadata, then_silent, tus
 from wakestream.adapters.disk import hashing_writer as sink
 from wakestream.adapters.disk.hashing_writer import BATCH, HashingWriter
 from wakestream.adapters.worker import resumable_uploads as uploads
@@ -203,7 +204,7 @@ async def test_requests_without_the_secret_are_refused(caller: Tus) -> None:
 async def test_a_second_connection_replaces_a_stalled_one(caller: Tus, monkeypatch: pytest.MonkeyPatch) -> None:
     path, over = await caller.created(CONTENT), asyncio.Event()
     first = asyncio.create_task(caller.patch(path, 0, then_silent([CONTENT[:HALF]], over)))
-    await eventually(lambda: not first.done())
+    await until(lambda: not first.done())
     while (second := await caller.patch(path, HALF, CONTENT[HALF:])).status == 409:
         pass  # the first has not begun yet
     assert second.status == 423
@@ -264,14 +265,14 @@ async def test_a_waiter_restarts_an_upload(caller: Tus, worker: RunningWorker, m
     path, threads = await caller.created(CONTENT), threading.Event()
     upload = await worker.server.calls.uploads.find(Path(path).name)
     sending = asyncio.create_task(caller.patch(path, 0, then_silent([CONTENT[:HALF]], asyncio.Event())))
-    await eventually(lambda: upload.sink is not None and upload.sink.size == HALF)
+    await until(lambda: upload.sink is not None and upload.sink.size == HALF)
     for _ in range(4):  # so that the sender cannot leave at once
         worker.store.pool.submit(threads.wait, 20)
     monkeypatch.setattr(tus_append, "STALE", 0.0)
     given_up = asyncio.create_task(caller.ask("DELETE", path))
-    await eventually(lambda: len(upload.lock._waiters or ()) == 1)
+    await until(lambda: len(upload.lock._waiters or ()) == 1)
     later = asyncio.create_task(caller.patch(path, HALF, CONTENT[HALF:]))
-    await eventually(lambda: len(upload.lock._waiters or ()) == 2)
+    await until(lambda: len(upload.lock._waiters or ()) == 2)
     threads.set()
     assert [(await each).status for each in (given_up, sending, later)] == [204, 423, 404]
     assert (await caller.patch(await caller.created(CONTENT), 0, CONTENT)).status == 204
@@ -405,25 +406,25 @@ async def test_stored_bytes_are_reported_to_a_silent_sender(caller: Tus, monkeyp
             taken.set()
 
     monkeypatch.setattr(HashingWriter, "add", added)
-    path, until = await caller.created(content), asyncio.Event()
+    path, over = await caller.created(content), asyncio.Event()
     blocks = [content[at : at + BATCH] for at in range(0, 2 * BATCH, BATCH)]
-    sending = asyncio.create_task(caller.patch(path, 0, then_silent([*blocks, content[2 * BATCH :]], until)))
+    sending = asyncio.create_task(caller.patch(path, 0, then_silent([*blocks, content[2 * BATCH :]], over)))
     await taken.wait()
     assert await caller.offset(path) == 0
     writing.set()
     await caller.until_at(path, 2 * BATCH)
-    until.set()
+    over.set()
     assert (await sending).status == 204
     assert await caller.has(content)
 
 
 async def test_the_last_byte_counts_only_when_its_sender_is_done(caller: Tus, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sink, "LATEST", 0.0)
-    path, until = await caller.created(CONTENT), asyncio.Event()
-    sending = asyncio.create_task(caller.patch(path, 0, then_silent([CONTENT], until)))
+    path, over = await caller.created(CONTENT), asyncio.Event()
+    sending = asyncio.create_task(caller.patch(path, 0, then_silent([CONTENT], over)))
     await caller.until_at(path, len(CONTENT) - 1)
     assert await caller.offset(path) == len(CONTENT) - 1
-    until.set()
+    over.set()
     assert (await sending).status == 204
     assert await caller.offset(path) == len(CONTENT)
 

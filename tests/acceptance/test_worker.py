@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 import zlib
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -23,8 +23,8 @@ import imageio_ffmpeg
 import pytest
 from blake3 import blake3
 
-from tests.support.engines.pair import PairRenderer, as_engine
 from tests.support.programs.any_kind_scene import Joining
+from tests.support.programs.our_peers import until
 from wakestream.adapters.client.worker import HttpWorkers
 from wakestream.adapters.config.settings import SettingsError
 from wakestream.adapters.disk.hashing_writer import HashingWriter
@@ -68,14 +68,6 @@ def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(100):
-        while True:
-            if condition():
-                return
-            await asyncio.sleep(0)
-
-
 class Caller:
     """A client of the worker's HTTP side."""
 
@@ -114,8 +106,8 @@ class Caller:
 
 
 @asynccontextmanager
-async def at_work(state: Path, engine: Engine | PairRenderer, **more: Any) -> AsyncGenerator[Caller, None]:
-    config = WorkerConfig(state=state, engine=as_engine(engine), secret=SECRET, port=0, **more)
+async def at_work(state: Path, engine: Engine, **more: Any) -> AsyncGenerator[Caller, None]:
+    config = WorkerConfig(state=state, engine=engine, secret=SECRET, port=0, **more)
     async with running_worker(config) as worker, aiohttp.ClientSession(headers=AUTHORIZATION) as session:
         yield Caller(worker, session)
 
@@ -536,10 +528,11 @@ async def test_a_failed_engine_check_is_reported_and_repeated(
     class Slow(Ffmpeg):
         checks = 0
 
-        async def check(self) -> None:
+        async def ready(self) -> Readiness:
             Slow.checks += 1
             if Slow.checks == 1:
                 raise fault
+            return await super().ready()
 
     monkeypatch.setattr(worker_program, "CHECK_UNREADY", 0.01)
     async with at_work(tmp_path, Slow()) as caller:

@@ -56,7 +56,7 @@ async def test_uploads_do_not_evict_results_of_another_license(place: Place, mon
         task = await finished(here, victim)
         for number in range(12):
             await finished(here, attacker, b"v%d" % number, b"a")
-        here.worker.queue._engine.renderer.go_on.clear()  # type: ignore[attr-defined]
+        here.worker.queue._engine.go_on.clear()  # type: ignore[attr-defined]
         for number in range(24):
             await attacker.upload(b"w%d" % number, b"a")
             queued = await attacker.submit(**pair(b"w%d" % number, b"a"))

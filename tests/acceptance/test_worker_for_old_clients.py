@@ -8,7 +8,6 @@ import aiohttp
 import pytest
 from blake3 import blake3
 
-from tests.support.engines.pair import PairEngine
 from tests.support.programs.our_peers import SECRET, Joining
 from wakestream.adapters.client.worker import HttpWorkers
 from wakestream.adapters.worker.config import WorkerConfig
@@ -29,7 +28,7 @@ MD5 = hashlib.md5(FILM, usedforsecurity=False).hexdigest()
 
 @pytest.fixture
 async def worker(tmp_path: Path) -> AsyncGenerator[RunningWorker, None]:
-    async with running_worker(WorkerConfig(tmp_path / "worker", PairEngine(Joining()), SECRET, port=0)) as worker:
+    async with running_worker(WorkerConfig(tmp_path / "worker", Joining(), SECRET, port=0)) as worker:
         yield worker
 
 

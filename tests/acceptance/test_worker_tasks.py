@@ -4,7 +4,7 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from pathlib import Path
 
@@ -12,6 +12,7 @@ import aiohttp
 import pytest
 
 from tests.support.engines.pair import lipsync, rendered
+from tests.support.programs.our_peers import until
 from wakestream.adapters.engines import Command
 from wakestream.adapters.engines import run_process as process
 from wakestream.adapters.worker.config import WorkerConfig
@@ -63,14 +64,6 @@ def alive(pid: int) -> bool:
     except OSError:
         return False
     return True
-
-
-async def until(condition: Callable[[], object]) -> None:
-    async with asyncio.timeout(100):
-        while True:
-            if condition():
-                return
-            await asyncio.sleep(0)
 
 
 @asynccontextmanager

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from blake3 import blake3
 
-from tests.support.programs.tus_scene import eventually
+from tests.support.programs.our_peers import until
 from wakestream.adapters.client.upload import Meter, tus_upload
 from wakestream.adapters.client.worker import HttpWorkers
 from wakestream.operators.model.errors import WorkerUnreachable
@@ -95,7 +95,7 @@ async def test_an_upload_resumes_after_a_server_kill(
     server: NodeServer, upload: Callable[[str, Meter], asyncio.Task[None]], tmp_path: Path
 ) -> None:
     sending = upload(server.url, Meter())
-    await eventually(lambda: any(server.sizes()))
+    await until(lambda: any(server.sizes()))
     await server.kill()
     with pytest.raises(WorkerUnreachable):
         await sending
@@ -104,7 +104,7 @@ async def test_an_upload_resumes_after_a_server_kill(
     await server.start()
     meter = Meter()
     again = upload(server.url, meter)
-    await eventually(lambda: meter.total)
+    await until(lambda: meter.total)
     assert meter.total >= came
     await again
     assert_there(server, tmp_path)

@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 from blake3 import blake3
 
-from tests.support.engines.pair import as_engine
 from tests.support.ports import free_port
 from wakestream.adapters.disk.hashing_writer import BATCH, HashingWriter
 from wakestream.adapters.engines import Ffmpeg
@@ -177,7 +176,7 @@ async def test_no_client_reaches_a_worker_before_damaged_files_are_removed(
         sweep(store)
 
     monkeypatch.setattr(FileStore, "sweep", looked_at)
-    engine = as_engine(Ffmpeg(limit=40))
+    engine = Ffmpeg(limit=40)
     async with running_worker(WorkerConfig(tmp_path / "worker", engine, "swordfish-0123456789", port=port)):
         assert reached == [False]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from msgspec.structs import replace
 
 from tests.support.log_lines import logged
 from tests.support.programs.hub_bench import AUDIO, PAYLOAD, VIDEO, HubBench
+from tests.support.programs.our_peers import until
 from wakestream.adapters.worker import hub_session as worker_hub
 from wakestream.adapters.worker.hub_session import ACTIVE_EVERY
 from wakestream.operators.model.events import FileRef
@@ -353,12 +354,6 @@ async def test_a_client_with_a_license_gets_begin_and_end_through_the_hub(bench:
     assert {"total_frames", "current_frame"} <= set(frames[0])
     await bench.queue.ask(w.pair(VIDEO, AUDIO))
     assert len(bench.link.of(m.Unknown)) == 2
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    """For what no event tells of."""
-    while not condition():  # noqa: ASYNC110 - no event announces it
-        await asyncio.sleep(0)
 
 
 def over(bench: HubBench, job: str, license_: str = "lic") -> bool:

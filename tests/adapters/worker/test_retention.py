@@ -2,19 +2,18 @@
 
 import contextlib
 import os
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.support.engines.pair import PairEngine
+from tests.support.engines.pair import idle_engine
 from wakestream.adapters.testing.memory_journal import FakeJournal
 from wakestream.adapters.worker import file_store
 from wakestream.adapters.worker.config import Retention
 from wakestream.adapters.worker.file_store import FileStore, Stored
 from wakestream.adapters.worker.program import PROMISED, tidy
 from wakestream.adapters.worker.task_queue import TaskQueue
-from wakestream.operators.model.engine import Frame
 from wakestream.operators.model.events import FileRef
 from wakestream.streams.worker import state as w
 
@@ -23,22 +22,12 @@ DAY = 24 * 3600.0
 SCANDIR = os.scandir
 
 
-class IdleEngine:
-    """Never gets to work here: the queue is not told that it is ready."""
-
-    async def check(self) -> None:
-        """Always able."""
-
-    async def render(self, video: Path, audio: Path, output: Path) -> AsyncGenerator[Frame, None]:
-        yield Frame(0, 0, 0.0)
-
-
 class Shelf:
     """A store with files of any age."""
 
     def __init__(self, root: Path) -> None:
         self.store = FileStore(root)
-        self.queue = TaskQueue(self.store, FakeJournal(), PairEngine(IdleEngine()))
+        self.queue = TaskQueue(self.store, FakeJournal(), idle_engine())
 
     def put(self, number: int, age: float, ext: str = ".mp4") -> FileRef:
         ref = FileRef(f"{number:032x}", ext)

@@ -20,7 +20,7 @@ from wakestream.streams.worker import state as w
 from wakestream.streams.worker.worker import DECIDER
 
 
-class HandEngine:
+class HandEngine(PairEngine):
     """Renders when the test lets it: `go` opens the gate, `fail` is what it dies of, `alive` counts its programs.
 
     It says what is in `says`, the first at once.
@@ -33,10 +33,7 @@ class HandEngine:
         self.runs = 0
         self.says: list[Frame | Line] = [Frame(1, 2, 50.0)]
 
-    async def check(self) -> None:
-        """Always able."""
-
-    async def render(self, video: Path, audio: Path, output: Path) -> AsyncGenerator[Frame | Line, None]:
+    async def joined(self, video: Path, audio: Path, output: Path) -> AsyncGenerator[Frame | Line, None]:
         self.alive += 1
         self.runs += 1
         try:
@@ -59,7 +56,7 @@ class Bench(QueueBench):
     def __init__(self, root: Path, journal: FakeJournal[w.Kept] | None = None) -> None:
         self.root = root
         self.engine = HandEngine()
-        super().__init__(root, PairEngine(self.engine), journal)
+        super().__init__(root, self.engine, journal)
 
     def put(self, number: int) -> tuple[FileRef, FileRef]:
         video, audio = FileRef(f"{number:032x}", ".mp4"), FileRef(f"{number:032x}", ".wav")

@@ -2,13 +2,13 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from tests.support.engines.pair import rendered
+from tests.support.engines.pair import PairEngine, rendered
 from tests.support.programs.our_peers import SECRET, Place, until
 from wakestream.adapters.config.settings import Secret, Settings
 from wakestream.adapters.daemon import discovery as daemon_address
@@ -32,17 +32,14 @@ Media = tuple[Path, Path]
 QUICK = {"poll_every": 0.05, "health_every": 0.05, "line_every": 0.5}
 
 
-class Paced:
+class Paced(PairEngine):
     """ffmpeg, which begins when it may and then tells of as many frames as the test lets it."""
 
     def __init__(self) -> None:
         self.go_on = asyncio.Event()
         self.frames: asyncio.Queue[Frame] = asyncio.Queue()
 
-    async def check(self) -> None:
-        """It can always work."""
-
-    async def render(self, video: Path, audio: Path, output: Path) -> AsyncIterator[Frame]:
+    async def joined(self, video: Path, audio: Path, output: Path) -> AsyncGenerator[Frame, None]:
         """The frames that the test puts in, until it says `go_on`; then the work itself."""
         going = asyncio.ensure_future(self.go_on.wait())
         try:

@@ -6,12 +6,11 @@ import shutil
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 from wakestream.adapters.engines import Command, lipsync_program
 from wakestream.adapters.engines.command import LIPSYNC_KIND
 from wakestream.operators.model.engine import Engine, Frame, Kind, Line, Made, Readiness, Work
-from wakestream.operators.model.errors import TaskFailed
 from wakestream.operators.model.events import LIPSYNC
 
 PLACES = ("{video}", "{audio}", "{output}")
@@ -43,36 +42,6 @@ async def rendered(engine: Engine, video: Path, audio: Path, output: Path) -> As
         shutil.rmtree(folder)
 
 
-def as_engine(given: Engine | PairRenderer) -> Engine:
-    """The engine, if it is only a renderer."""
-    return PairEngine(given) if isinstance(given, PairRenderer) else given
-
-
-@runtime_checkable
-class PairRenderer(Protocol):
-    """Makes a video from a video and an audio file."""
-
-    async def check(self) -> None:
-        """Return if it can work. Raises `TaskFailed` that says what is missing."""
-        ...
-
-    def render(self, video: Path, audio: Path, output: Path) -> AsyncGenerator[Frame, None]:
-        """Render a video. Closing the generator stops the work.
-
-        Args:
-            video: The video file.
-            audio: The audio file.
-            output: The file to write.
-
-        Yields:
-            The progress.
-
-        Raises:
-            TaskFailed: It failed; the message has its last output.
-        """
-        ...
-
-
 class QuietEngine(Engine):
     """An engine that is always ready for its `kinds`, and has nothing to stop or to close."""
 
@@ -94,32 +63,18 @@ class QuietEngine(Engine):
 
 
 class PairEngine(QuietEngine):
-    """An engine of one kind, lip-sync.
-
-    Args:
-        renderer: What does the work.
-
-    Example:
-        >>> engine = PairEngine(Joining())
-    """
+    """An engine of one kind, lip-sync, whose `joined` makes the video."""
 
     kinds = (LIPSYNC_KIND,)
 
-    def __init__(self, renderer: PairRenderer) -> None:
-        self.renderer = renderer
-
-    async def ready(self) -> Readiness:
-        """Whether the renderer can work."""
-        try:
-            await self.renderer.check()
-        except TaskFailed as error:
-            return Readiness(False, str(error))
-        return Readiness(True)
+    def joined(self, video: Path, audio: Path, output: Path) -> AsyncGenerator[Frame | Line, None]:
+        """Write `output`; yields the progress. Closing the generator stops the work."""
+        raise NotImplementedError
 
     async def render(self, work: Work) -> AsyncGenerator[Frame | Line | Made, None]:
-        """Render the video."""
+        """Make the video."""
         output = work.folder / "video.mp4"
-        async with aclosing(self.renderer.render(work.inputs["video"], work.inputs["audio"], output)) as frames:
-            async for frame in frames:
-                yield frame
+        async with aclosing(self.joined(work.inputs["video"], work.inputs["audio"], output)) as items:
+            async for item in items:
+                yield item
         yield Made("video", output)

@@ -9,7 +9,6 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from tests.support.engines.pair import PairEngine
 from tests.support.faults.fault_proxy import CLEAR, Fault, FaultProxy, fault_proxy
 from tests.support.programs.our_peers import SECRET, Joining, Place, until
 from wakestream.adapters.client.client import Client, open_client
@@ -169,7 +168,7 @@ async def between(folder: Path, *, held: bool = False, policy: Policy = POLICY, 
         hub = await stack.enter_async_context(place.hub())
         ways = {way: await stack.enter_async_context(fault_proxy(hub.port, seed=1)) for way in WAYS}
         worker = WorkerConfig(
-            folder / "worker", PairEngine(engine), SECRET, port=0, gpu="gpu", key=place.keys["worker"],
+            folder / "worker", engine, SECRET, port=0, gpu="gpu", key=place.keys["worker"],
             public_url=ways["client-worker"].url(),
         )  # fmt: skip
         machine = _Aiming(worker, ways["worker-hub"].url("ws", "/dsp"), (ways["client-worker"], ways["monitor-worker"]))

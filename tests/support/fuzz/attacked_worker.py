@@ -7,7 +7,6 @@ from pathlib import Path
 
 import orjson
 
-from tests.support.engines.pair import PairEngine
 from tests.support.fuzz.observers import tree, watched
 from tests.support.fuzz.raw_http import RawHttp, Reply, request
 from tests.support.programs.our_peers import Joining
@@ -65,7 +64,7 @@ async def attacked(folder: Path) -> AsyncIterator[Attacked]:
     state.mkdir(parents=True)
     before = tree(folder, without=state)
     with watched():
-        async with running_worker(WorkerConfig(state, PairEngine(Joining()), SECRET, port=0)) as worker:
+        async with running_worker(WorkerConfig(state, Joining(), SECRET, port=0)) as worker:
             scene = Attacked(worker)
             await scene.is_well()
             yield scene

@@ -90,7 +90,7 @@ class HandHandle:
         self.cancelled = True
 
 
-class GatedEngine:
+class GatedEngine(PairEngine):
     """Renders when the gate opens."""
 
     def __init__(self) -> None:
@@ -98,10 +98,7 @@ class GatedEngine:
         self.fail = False
         self.runs = 0
 
-    async def check(self) -> None:
-        """Always able."""
-
-    async def render(self, video: Path, audio: Path, output: Path) -> AsyncGenerator[Frame, None]:
+    async def joined(self, video: Path, audio: Path, output: Path) -> AsyncGenerator[Frame, None]:
         self.runs += 1
         yield Frame(1, 2, 50.0)
         await self.gate.wait()
@@ -120,7 +117,7 @@ class HubBench(QueueBench):
 
     def __init__(self, root: Path, journal: FakeJournal[w.Kept] | None = None) -> None:
         self.link, self.timer, self.engine = HandLink(), HandTimer(), GatedEngine()
-        super().__init__(root, PairEngine(self.engine), journal)
+        super().__init__(root, self.engine, journal)
         self.link.changed = self.changed
         self.verifier = Verifier("gpu-7")
         self.transfers, self.listeners = Transfers(), ProgressListeners(lambda: 1000.5)

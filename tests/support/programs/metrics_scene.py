@@ -11,7 +11,6 @@ from typing import Any
 import aiohttp
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.support.engines.pair import PairEngine
 from tests.support.programs import depot_scene
 from tests.support.programs.client_scene import User
 from tests.support.programs.our_peers import SECRET, Joining, Place
@@ -117,7 +116,7 @@ class House:
     async def begin_worker(self, engine: Joining) -> None:
         link, url = LinkWatch(), self.hub.url
         config = WorkerConfig(
-            self.place.folder / "worker", PairEngine(engine), SECRET, port=0, gpu="gpu", key=self.place.keys["worker"]
+            self.place.folder / "worker", engine, SECRET, port=0, gpu="gpu", key=self.place.keys["worker"]
         )
         self.worker = await self._stack.enter_async_context(
             running_worker(config, lambda register: Link(url, register, tap=link))

@@ -2,12 +2,12 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from tests.support.engines.pair import PairRenderer, as_engine
+from tests.support.engines.pair import PairEngine
 from tests.support.programs.client_scene import User
 from wakestream.adapters.depot.store import DepotStore
 from wakestream.adapters.engines import Ffmpeg
@@ -25,7 +25,7 @@ from wakestream.streams.hub.hub import Limits
 SECRET = "swordfish-0123456789"
 
 
-class Joining:
+class Joining(PairEngine):
     """An engine whose result is its two inputs, one after the other, once the test permits it."""
 
     def __init__(self, *, held: bool = False) -> None:
@@ -34,10 +34,7 @@ class Joining:
         if not held:
             self.go_on.set()
 
-    async def check(self) -> None:
-        """It can always work."""
-
-    async def render(self, video: Path, audio: Path, output: Path) -> AsyncIterator[Frame]:
+    async def joined(self, video: Path, audio: Path, output: Path) -> AsyncGenerator[Frame, None]:
         yield Frame(1, 2, 50.0)
         try:
             await self.go_on.wait()
@@ -72,11 +69,11 @@ class Place:
             yield hub
 
     def worker(
-        self, engine: Engine | PairRenderer | None = None, port: int = 0, **more: Any
+        self, engine: Engine | None = None, port: int = 0, **more: Any
     ) -> AbstractAsyncContextManager[RunningWorker]:
         """A worker that joins the hub as soon as it is there."""
         config = WorkerConfig(
-            self.folder / "worker", as_engine(engine or Ffmpeg(limit=40)), SECRET,
+            self.folder / "worker", engine or Ffmpeg(limit=40), SECRET,
             port=port, gpu="gpu", key=self.keys["worker"], **more,
         )  # fmt: skip
         return running_worker(config, lambda register: Link(self.hub_url, register))
@@ -99,7 +96,7 @@ async def gpu_online(hub: HubServer) -> None:
     await until(lambda: any(gpu.online for gpu in hub.state.gpus.values()))
 
 
-async def until(holds: Callable[[], bool]) -> None:
+async def until(holds: Callable[[], object]) -> None:
     """Let the loop go round until this holds."""
     async with asyncio.timeout(100):
         while not holds():  # noqa: ASYNC110 - no event announces it

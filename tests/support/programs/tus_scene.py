@@ -2,7 +2,7 @@
 
 import asyncio
 import base64
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -80,10 +80,3 @@ async def then_silent(blocks: Iterable[bytes], until: asyncio.Event) -> AsyncIte
     for block in blocks:
         yield block
     await until.wait()
-
-
-async def eventually(holds: Callable[[], object]) -> None:
-    """Let the loop go round until this holds."""
-    async with asyncio.timeout(100):
-        while not holds():  # noqa: ASYNC110 - no event announces it
-            await asyncio.sleep(0)
