@@ -8,11 +8,9 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
-from functools import partial
 from pathlib import Path
-from queue import SimpleQueue
 from types import UnionType
 from typing import Any, Generic, Protocol, TypeVar, cast
 
@@ -92,13 +90,11 @@ class StoredJournal(Generic[F]):
         self._limit = limit
         self._next_cut = 2 * file.cut_size
         self._loop = asyncio.get_running_loop()
-        self._work: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
         self._lock = threading.Lock()
         self._commits = 0  # under way
         self._batch: _Batch | None = None  # what the next commit will write; None once it has begun
         self._broken: JournalError | None = None
-        self._thread = threading.Thread(target=self._run, name=f"journal-{Path(file.name).stem}", daemon=True)
-        self._thread.start()
+        self._thread = ThreadPoolExecutor(1, f"journal-{Path(file.name).stem}")
         file.keep(self._break)
 
     @property
@@ -137,7 +133,7 @@ class StoredJournal(Generic[F]):
                 self._batch, self._commits = _Batch(), self._commits + 1
                 self._batch.snapshot = snapshot
                 self._batch.included = len(rows) if self.snapshot_includes_append else 0
-                self._work.put(partial(self._commit, self._batch))
+                self._thread.submit(self._commit, self._batch)
             self._batch.append((rows, kept))
         await kept  # a cancelled caller does not stop the commit
 
@@ -155,35 +151,20 @@ class StoredJournal(Generic[F]):
 
     async def ledger(self, since: float = 0.0) -> list[F]:
         """The permanent facts from `since` (UNIX seconds) on, oldest first."""
-        return [self._json.fact(row) for row in await self._ask(lambda: list(self._file.ledger(since)))]
+        rows = await self._loop.run_in_executor(self._thread, lambda: list(self._file.ledger(since)))
+        return [self._json.fact(row) for row in rows]
 
     async def _confirm(self) -> None:
         """See `Journal.confirm`."""
-        await self._ask(self._try)
-
-    async def _ask(self, question: Callable[[], Any]) -> Any:
-        answer: Future[Any] = Future()
-
-        def ask() -> None:
-            try:
-                answer.set_result(question())
-            except Exception as error:
-                answer.set_exception(error)
-
-        self._work.put(ask)
-        return await asyncio.wrap_future(answer)
+        await self._loop.run_in_executor(self._thread, self._try)
 
     async def close(self) -> None:
         """Write the pending facts and close the file."""
-        self._work.put(None)
-        await asyncio.to_thread(self._thread.join)
+        closed = self._thread.submit(self._file.close)
+        await asyncio.to_thread(self._thread.shutdown)
+        closed.result()
 
     # In the thread
-
-    def _run(self) -> None:
-        while (work := self._work.get()) is not None:
-            work()
-        self._file.close()
 
     def _try(self) -> None:
         if self._broken is None and self._file.confirm is not None:

@@ -70,7 +70,7 @@ async def test_the_settings_that_make_it_durable_are_in_force(tmp_path: Path) ->
 async def test_concurrent_appends_share_commits_and_all_are_stored(tmp_path: Path) -> None:
     async with journal(tmp_path / "j.sqlite3") as first:
         begin = threading.Event()
-        first._work.put(lambda: [begin.wait(100)].clear())  # as a commit that is being synced
+        first._thread.submit(begin.wait, 100)  # as a commit that is being synced
         asyncio.get_running_loop().call_later(0, asyncio.get_running_loop().call_soon, begin.set)
         await asyncio.gather(*(first.append([Put(str(n), n)]) for n in range(500)))
         assert first.commits == 1
@@ -307,10 +307,8 @@ async def test_after_a_failed_write_every_append_fails(tmp_path: Path) -> None:
 
 
 async def test_no_thread_is_left_when_it_is_closed(tmp_path: Path) -> None:
-    import threading
-
     before = {thread.name for thread in threading.enumerate()}
     async with journal(tmp_path / "j.sqlite3") as first:
         await first.append([Put("a", 1)])
-        assert "journal-j" in {thread.name for thread in threading.enumerate()}
-    assert "journal-j" not in {thread.name for thread in threading.enumerate()} - before
+        assert "journal-j_0" in {thread.name for thread in threading.enumerate()}
+    assert "journal-j_0" not in {thread.name for thread in threading.enumerate()} - before
