@@ -54,7 +54,7 @@ from wakestream.operators.model.backoff import Backoff
 from wakestream.operators.model.events import JobEvent
 from wakestream.operators.model.policy import Policy
 from wakestream.streams.jobs.daemon_pipeline import DURABLE, LANES, OWN, durable_pipeline, own_pipeline
-from wakestream.streams.jobs.turn_stages import LaneLimits, lanes
+from wakestream.streams.jobs.turn_stages import LaneLimits, Lanes
 from wakestream.streams.jobs.world import Build
 from wakestream.streams.outbox import outbox
 from wakestream.streams.outbox.facts import OutboxFact
@@ -155,7 +155,7 @@ async def running_daemon(
         box = Outbox(journal, state, feed, reuse.tell)
         kinds = DaemonKinds(settings.needs_hub(), config.state)
         box.hidden = kinds.hidden
-        shared, own = lanes(config.limits, lambda job: state.jobs[job].accepted.priority), config.own
+        shared, own = Lanes(config.limits, lambda job: state.jobs[job].accepted.priority), config.own
         client = await stack.enter_async_context(
             open_client(
                 settings,

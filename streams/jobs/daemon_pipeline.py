@@ -22,7 +22,7 @@ from wakestream.operators.stages.follow import FINISHED
 from wakestream.streams.jobs.effects import own
 from wakestream.streams.jobs.gpu_backoff import gpu_backoff
 from wakestream.streams.jobs.stages import Compose, Pipeline, Stages, job_pipeline, pipeline
-from wakestream.streams.jobs.turn_stages import LaneLimits, Lanes, in_order, in_turns, lanes, turn
+from wakestream.streams.jobs.turn_stages import LaneLimits, Lanes, in_order, in_turns, turn
 from wakestream.streams.jobs.world import Build, World
 from wakestream.streams.recording.config_json import config_from
 from wakestream.streams.recording.recording import Log
@@ -141,7 +141,7 @@ def pipeline_of(log: Log, build: Build) -> Build:
         return build
     asked = (row for row in log.rows if row.dir == "effect" and row.label == own(EARLIER))
     priorities = {str(row.job): int(row.data.get("args", {}).get("priority", 0)) for row in asked}
-    shared = lanes(config_from(LaneLimits(), config[LANES]), lambda job: priorities.get(job, 0))
+    shared = Lanes(config_from(LaneLimits(), config[LANES]), lambda job: priorities.get(job, 0))
     return durable_pipeline(shared, _Nothing()) if standard else own_pipeline(shared, build)
 
 

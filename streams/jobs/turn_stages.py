@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import reactivex as rx
@@ -49,11 +49,6 @@ class LaneLimits:
     downloads: int = 2
 
 
-def _same_priority(_: str) -> int:
-    return 0
-
-
-@dataclass(frozen=True, slots=True)
 class Lanes:
     """The limiters that all jobs of a program share, their order, and the pauses after failed starts.
 
@@ -61,21 +56,14 @@ class Lanes:
     at the hub.
     """
 
-    running: Limiter
-    uploads: Limiter
-    gpu: Limiter
-    downloads: Limiter
-    priority: Callable[[str], int] = field(default=_same_priority)
-    starts: Starts = field(default_factory=Starts)
-    asking: dict[str, None] = field(default_factory=dict)
-    order: JobOrder = field(init=False)
-    arrivals: Arrivals = field(init=False)  # at their first turn
-    at_gpu: Arrivals = field(init=False)  # uploads side by side end in any order
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "order", JobOrder(self.priority))
-        object.__setattr__(self, "arrivals", Arrivals(self.order))
-        object.__setattr__(self, "at_gpu", Arrivals(self.order))
+    def __init__(self, limits: LaneLimits, priority: Callable[[str], int] = lambda _: 0) -> None:
+        self.running, self.uploads = Limiter(limits.running), Limiter(limits.uploads)
+        self.gpu, self.downloads = Limiter(limits.gpu), Limiter(limits.downloads)
+        self.starts = Starts()
+        self.asking: dict[str, None] = {}
+        self.priority, self.order = priority, JobOrder(priority)
+        self.arrivals = Arrivals(self.order)  # at their first turn
+        self.at_gpu = Arrivals(self.order)  # uploads side by side end in any order
 
     @property
     def waiting(self) -> list[str]:
@@ -88,17 +76,8 @@ class Lanes:
             self.order.arrange(move)
         else:
             self.order.move(job, move)
-        for lane in (self.running, self.uploads, self.gpu, self.downloads):
+        for lane in (self.running, self.uploads, self.gpu, self.downloads, self.arrivals, self.at_gpu):
             lane.reorder()
-        self.arrivals.reorder()
-        self.at_gpu.reorder()
-
-
-def lanes(limits: LaneLimits, priority: Callable[[str], int] = _same_priority) -> Lanes:
-    """Make the limiters for `limits`."""
-    return Lanes(
-        Limiter(limits.running), Limiter(limits.uploads), Limiter(limits.gpu), Limiter(limits.downloads), priority
-    )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,7 @@ from wakestream.streams.jobs.daemon_pipeline import DURABLE, MAX_LOST_TASKS, dur
 from wakestream.streams.jobs.gpu_backoff import MAX_NO_PROGRESS
 from wakestream.streams.jobs.job_runner import RETRY_NOW
 from wakestream.streams.jobs.stages import Events, Stages
-from wakestream.streams.jobs.turn_stages import LaneLimits, lanes
+from wakestream.streams.jobs.turn_stages import LaneLimits, Lanes
 from wakestream.streams.protocol import messages as m
 from wakestream.streams.recording.log_edit import with_rows
 from wakestream.streams.recording.recording import Row
@@ -234,12 +234,12 @@ async def test_a_retry_request_ends_only_that_jobs_pause(trouble: str) -> None:
 
 
 async def test_a_retry_request_is_recorded_and_replayed() -> None:
-    build = durable_pipeline(lanes(LaneLimits()), Before())
+    build = durable_pipeline(Lanes(LaneLimits()), Before())
     told = [failing, awake]
     recorded = PipelineHarness(lambda submit: told.pop(0)(submit), policy=DURABLE)
     await recorded.run(build)
     wish = Row(0, 10.0, "in", RETRY_NOW, {}, "job-1")
-    again = durable_pipeline(lanes(LaneLimits()), Before())
+    again = durable_pipeline(Lanes(LaneLimits()), Before())
     now = (await replay(with_rows(recorded.log, [*recorded.log.rows, wish]), build=again)).again
     before, after = (next(row.t for row in log.rows if row.label == "retrying") for log in (recorded.log, now))
     assert before >= 30.0

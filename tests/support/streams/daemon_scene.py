@@ -15,7 +15,7 @@ from wakestream.operators.model.policy import Policy
 from wakestream.operators.rx.to_future import to_future
 from wakestream.streams.jobs.daemon_pipeline import DURABLE, durable_pipeline
 from wakestream.streams.jobs.keyed_subject import KeyedSubject
-from wakestream.streams.jobs.turn_stages import LaneLimits, lanes
+from wakestream.streams.jobs.turn_stages import LaneLimits, Lanes
 from wakestream.streams.jobs.world import World
 
 
@@ -40,7 +40,7 @@ class House(Scene):
     def __init__(self, limits: LaneLimits | None = None, before: Before | None = None, **options: Any) -> None:
         super().__init__(**options)
         self.priorities: dict[str, int] = {}
-        self.lanes = lanes(limits or LaneLimits(), lambda job: self.priorities.get(job, 0))
+        self.lanes = Lanes(limits or LaneLimits(), lambda job: self.priorities.get(job, 0))
         self.before = before or Before()
         self.build = durable_pipeline(self.lanes, self.before)
         self.files = FakeFiles({f"{n}.mp4": bytes([n]) * 1000 for n in range(9)} | {"speech.wav": b"a" * 500})

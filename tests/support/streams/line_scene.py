@@ -15,7 +15,7 @@ from wakestream.operators.rx.core.scheduler import LoopScheduler
 from wakestream.operators.rx.to_future import to_future
 from wakestream.streams.jobs.daemon_pipeline import DURABLE, LANES, durable_pipeline
 from wakestream.streams.jobs.job_runner import Daemon
-from wakestream.streams.jobs.turn_stages import LaneLimits, lanes
+from wakestream.streams.jobs.turn_stages import LaneLimits, Lanes
 from wakestream.streams.recording.config_json import plain_config
 
 
@@ -32,7 +32,7 @@ class Line(PipelineHarness):
         super().__init__(answer, workers=self.workers, files=files, policy=DURABLE)
         self._header = replace(self._header, config={**self._header.config, LANES: plain_config(limits)})
         self.priorities: dict[str, int] = {}
-        self.lanes = lanes(limits, lambda job: self.priorities.get(job, 0))
+        self.lanes = Lanes(limits, lambda job: self.priorities.get(job, 0))
         self.daemon = Daemon(self._of, DURABLE, tap=self._tap, build=durable_pipeline(self.lanes, Before()))
         self.scheduler = LoopScheduler(self._loop)
         self.ends: dict[int, asyncio.Future[Any]] = {}
