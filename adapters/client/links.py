@@ -45,7 +45,7 @@ LONGEST_PAUSE: Final = 60.0
 """Seconds that a depot may ask to wait."""
 
 
-async def put(session: Session, file: Fingerprint, place: Place) -> AsyncGenerator[int | Resumed, None]:
+def put(session: Session, file: Fingerprint, place: Place) -> AsyncGenerator[int | Resumed, None]:
     """Send a file, or those of its parts for which there are links. Implements `Depot.put` for buckets.
 
     Args:
@@ -64,9 +64,7 @@ async def put(session: Session, file: Fingerprint, place: Place) -> AsyncGenerat
     meter = Meter()
     if parted := place.parted:
         meter.resume(min(parted * place.part_size, file.size))
-    async with aclosing(reported(meter, _send(session, file, place, meter), f"put {place.file.blake3}")) as totals:
-        async for total in totals:
-            yield total
+    return reported(meter, lambda meter: _send(session, file, place, meter), f"put {place.file.blake3}")
 
 
 async def _send(session: Session, file: Fingerprint, place: Place, meter: Meter) -> None:
@@ -106,7 +104,7 @@ async def _put(session: Session, link: str, file: Fingerprint, meter: Meter, sta
             await asyncio.sleep(max(min(error.retry_after, LONGEST_PAUSE), AGAIN.delay(attempt, random)))
 
 
-async def get(session: Session, place: Place, partial: Partial) -> AsyncGenerator[Downloading, None]:
+def get(session: Session, place: Place, partial: Partial) -> AsyncGenerator[Downloading, None]:
     """Fetch a file; what an earlier attempt or run left of it in `partial` is continued.
 
     Args:
@@ -123,9 +121,7 @@ async def get(session: Session, place: Place, partial: Partial) -> AsyncGenerato
         Corrupt: The file was cut, or is damaged.
         FileError: The disk cannot store it.
     """
-    async with aclosing(kept(partial, _receive(session, place, partial), session.idle, resumable=True)) as steps:
-        async for step in steps:
-            yield step
+    return kept(partial, _receive(session, place, partial), session.idle, resumable=True)
 
 
 async def _receive(session: Session, place: Place, partial: Partial) -> AsyncGenerator[Downloading, None]:

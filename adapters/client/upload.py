@@ -249,9 +249,11 @@ class Meter:
         work.result()
 
 
-async def reported(meter: Meter, work: Coroutine[Any, Any, None], name: str) -> AsyncGenerator[int | Resumed, None]:
+async def reported(
+    meter: Meter, send: Callable[[Meter], Coroutine[Any, Any, None]], name: str
+) -> AsyncGenerator[int | Resumed, None]:
     """Run an upload that adds to `meter`, and yield its totals."""
-    sending = asyncio.create_task(work, name=name)
+    sending = asyncio.create_task(send(meter), name=name)
     try:
         async with aclosing(meter.follow(sending)) as totals:
             async for total in totals:

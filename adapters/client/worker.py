@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import re
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing, suppress
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -290,12 +290,9 @@ class HttpWorker(WorkerCalls):
         with replies.task_known():
             await self.call("POST", "cancel", json=asked)
 
-    async def upload(self, file: Fingerprint, ref: FileRef) -> AsyncIterator[int | Resumed]:
+    def upload(self, file: Fingerprint, ref: FileRef) -> AsyncGenerator[int | Resumed, None]:
         """See `Worker.upload`. Yields the bytes at the worker, ten times a second."""
-        meter = Meter()
-        async with aclosing(reported(meter, self._send(file, ref, meter), f"upload {ref.hash}")) as totals:
-            async for total in totals:
-                yield total
+        return reported(Meter(), lambda meter: self._send(file, ref, meter), f"upload {ref.hash}")
 
     async def upload_small(self, files: Mapping[FileRef, Fingerprint]) -> None:
         """See `Worker.upload_small`."""
@@ -316,14 +313,11 @@ class HttpWorker(WorkerCalls):
                 replies.uploaded(replies.accepted(response.status, raw), ref)
         return None
 
-    async def download(
+    def download(
         self, task_id: str, output: Path, name: str | None = None, made: Output | None = None
-    ) -> AsyncIterator[Downloading | Note | Done]:
+    ) -> AsyncGenerator[Downloading | Note | Done, None]:
         """See `Worker.download`. After a temporary error, the next attempt resumes the download."""
         job, put = self._known.jobs.get(output), self._known.put
-        steps = self.session.fetched(
+        return self.session.fetched(
             task_id, output, made, job, put, lambda partial: fetch(self, task_id, name, partial)
         )
-        async with aclosing(steps):
-            async for step in steps:
-                yield step
