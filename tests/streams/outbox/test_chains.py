@@ -3,36 +3,27 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Self
 
 import pytest
 
+from tests.streams.outbox import test_outbox as outbox_desk
 from tests.support.streams.submitting import submitting
 from wakestream.operators.model import events as e
 from wakestream.operators.model.errors import WrongInput
 from wakestream.streams.outbox import chains, outbox
 from wakestream.streams.outbox import facts as f
-from wakestream.streams.outbox.state import OutboxState
 
 TEXT = f.FileStat("/in/a.txt", 10, 1)
 
 
-class Desk:
-    """An outbox to which things happen."""
+class Desk(outbox_desk.Desk):
+    """The jobs of an outbox copy the results of others."""
 
     def __init__(self) -> None:
-        self.state = OutboxState(webhook=True)
-        self.commands: list[f.OutboxCommand] = []
-        self.journal: list[f.OutboxFact] = []
-        self.now = 100.0
+        super().__init__(webhook=True)
 
-    def happens(self, event: f.OutboxEvent) -> Desk:
-        self.now += 1
-        facts, commands = outbox.DECIDER.step(self.state, event, self.now)
-        self.commands = list(commands)
-        self.journal += facts
-        return self
-
-    def submit(self, job: str, *after: str, retry_of: str = "") -> Desk:
+    def submit(self, job: str, *after: str, retry_of: str = "") -> Self:
         inputs = {f"f{number}": f.FileStat(f"/out/{one}.bin", 0, 0) for number, one in enumerate(after)} or {
             "text": TEXT
         }
@@ -43,11 +34,11 @@ class Desk:
             )
         )
 
-    def ends(self, job: str, event: e.JobEvent | None = None) -> Desk:
-        return self.happens(f.Happened(job, event or e.Done(Path(f"/out/{job}.bin"), 5)))
+    def ends(self, job: str, event: e.JobEvent | None = None) -> Self:
+        return self.says(event or e.Done(Path(f"/out/{job}.bin"), 5), job)
 
-    def restart(self) -> Desk:
-        self.state = outbox.DECIDER.recover(self.journal)
+    def restart(self) -> Self:
+        self.state = outbox.DECIDER.recover(self.kept)
         self.state.webhook = True
         return self.happens(f.DaemonStarted())
 
@@ -104,14 +95,14 @@ def test_a_job_after_one_that_failed_is_refused_until_that_is_tried_again() -> N
     desk = Desk().submit("a").ends("a", e.Failed("no luck", "task_failed")).submit("b", "a")
     (answer,) = desk.commands
     assert isinstance(answer, f.Answer)
-    assert (answer.status, answer.code) == (409, "after_failed")
+    assert desk.answer == (409, "after_failed")
     assert answer.reason.endswith("try it again: wakestream retry a")
     desk.submit("a2", retry_of="a")
     assert chains.source(desk.state, "inputs.f", "a:out") == ("a2", "/out/a2.bin", False)
 
 
 def test_a_cancelled_job_that_waits_does_not_start() -> None:
-    desk = Desk().submit("a").submit("b", "a").happens(f.Cancelling(1, "b"))
+    desk = Desk().submit("a").submit("b", "a").cancel("b")
     assert desk.ends("a").of(f.Start) == []
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import msgspec
 import pytest
@@ -34,21 +34,21 @@ class Desk:
         self.kept: list[f.OutboxFact] = []
         self.now = 100.0
 
-    def happens(self, event: f.OutboxEvent) -> Desk:
+    def happens(self, event: f.OutboxEvent) -> Self:
         self.now += 1
         facts, commands = outbox.DECIDER.step(self.state, event, self.now)
         self.facts, self.commands = list(facts), list(commands)
         self.kept += facts
         return self
 
-    def submit(self, job: str = "a", output: str | None = None, **fields: Any) -> Desk:
+    def submit(self, job: str = "a", output: str | None = None, **fields: Any) -> Self:
         inputs = {name: fields.pop(name, usual) for name, usual in (("video", VIDEO), ("audio", AUDIO))}
         return self.happens(submitting(1, job, inputs, {"video": output or f"/out/{job}.mp4"}, **fields))
 
-    def says(self, event: e.JobEvent, job: str = "a", mtime_ns: int = 0) -> Desk:
+    def says(self, event: e.JobEvent, job: str = "a", mtime_ns: int = 0) -> Self:
         return self.happens(f.Happened(job, event, mtime_ns))
 
-    def cancel(self, job: str = "a") -> Desk:
+    def cancel(self, job: str = "a") -> Self:
         return self.happens(f.Cancelling(1, job))
 
     @property

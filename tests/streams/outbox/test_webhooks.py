@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from tests.streams.outbox import test_outbox as outbox_desk
 from tests.support.streams.submitting import submitting
 from wakestream.operators.model import events as e
 from wakestream.operators.model.errors import WakestreamError, WorkerUnreachable
@@ -21,30 +22,15 @@ from wakestream.streams.outbox import facts as f
 from wakestream.streams.outbox import outbox
 from wakestream.streams.webhooks import WebhookOwed, WebhookSettled
 
-VIDEO, AUDIO = f.FileStat("/in/a.mp4", 10, 1), f.FileStat("/in/a.wav", 20, 2)
-WORKER = e.Online("http://gpu:8383")
 READING = e.Fingerprint(Path("/in/a.mp4"), 10, 1, {})
-CHECKED = e.Checked(WORKER, {"video": READING, "audio": READING}, "md5", ())
+CHECKED = e.Checked(outbox_desk.WORKER, {"video": READING, "audio": READING}, "md5", ())
 
 
-class Desk:
-    def __init__(self, *, webhook: bool = True) -> None:
-        self.state = outbox.OutboxState(webhook=webhook)
-        self.now = 100.0
-        self.facts: list[f.OutboxFact] = []
-        self.commands: list[f.OutboxCommand] = []
+class Desk(outbox_desk.Desk):
+    """An outbox whose jobs have webhooks."""
 
-    def happens(self, event: f.OutboxEvent) -> Desk:
-        self.now += 1
-        facts, commands = outbox.DECIDER.step(self.state, event, self.now)
-        self.facts, self.commands = list(facts), list(commands)
-        return self
-
-    def submit(self, job: str = "a") -> Desk:
-        return self.happens(submitting(1, job, {"video": VIDEO, "audio": AUDIO}, {"video": f"/out/{job}.mp4"}))
-
-    def says(self, event: e.JobEvent, job: str = "a") -> Desk:
-        return self.happens(f.Happened(job, event))
+    def __init__(self) -> None:
+        super().__init__(webhook=True)
 
     @property
     def owed(self) -> list[WebhookOwed]:
@@ -101,7 +87,7 @@ def test_failures_are_sent_and_cancelled_jobs_are_not(end: e.JobEvent, event: st
 
 
 def test_without_a_webhook_nothing_is_pending() -> None:
-    assert Desk(webhook=False).submit().says(e.Failed("no")).owed == []
+    assert not outbox_desk.Desk().submit().says(e.Failed("no")).state.pending
 
 
 def test_bytes_that_went_over_the_wire_in_several_attempts_are_summed_up() -> None:
