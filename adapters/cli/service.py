@@ -37,15 +37,29 @@ class Stop(asyncio.Event):
     Attributes:
         interrupted: Whether it was by Ctrl-C.
         again: Set by a second Ctrl-C, if there is something that it does; otherwise that cancels the program.
+        task: The program's task.
+        asked: How often the user asked to stop.
     """
 
     interrupted = False
     again: asyncio.Event | None = None
+    task: asyncio.Task[Any] | None = None
+    asked = 0
 
     @property
     def cancels(self) -> bool:
         """Whether Ctrl-C cancels the work, and does not only leave it to the daemon."""
         return self.interrupted and (self.again is None or self.again.is_set())
+
+    def ask(self, *, interrupted: bool) -> None:
+        """Called in the loop, once for each signal."""
+        self.asked += 1
+        self.interrupted = self.interrupted or interrupted
+        self.set()
+        if self.asked == 2 and self.again is not None:
+            self.again.set()
+        elif self.asked == 2 and self.task is not None:
+            self.task.cancel()
 
 
 Main = Callable[[Stop], Coroutine[Any, Any, int | None]]
@@ -80,10 +94,9 @@ def run_program(main: Main, *, exit_with_stdin: bool = False) -> int:
 
     What `main` returns is the exit code; None means 0, or 130 when Ctrl-C was what stopped it.
     """
-    stopping = _Stopping()
     try:
         with asyncio.Runner(loop_factory=loop_factory()) as runner:
-            return runner.run(_supervise(main, stopping, exit_with_stdin))
+            return runner.run(_supervise(main, exit_with_stdin))
     except asyncio.CancelledError:
         return exit_codes.INTERRUPTED
 
@@ -96,31 +109,12 @@ async def unless_stopped(stop: Stop, work: Coroutine[Any, Any, int]) -> int:
         return task.result() if task.done() else exit_codes.INTERRUPTED
 
 
-class _Stopping:
-    """How often the user asked to stop, and what to do about it."""
-
-    def __init__(self) -> None:
-        self.stop = Stop()
-        self.asked = 0
-        self.task: asyncio.Task[Any] | None = None
-
-    def ask(self, *, interrupted: bool) -> None:
-        """Called in the loop, once for each signal."""
-        self.asked += 1
-        self.stop.interrupted = self.stop.interrupted or interrupted
-        self.stop.set()
-        if self.asked == 2 and self.stop.again is not None:
-            self.stop.again.set()
-        elif self.asked == 2 and self.task is not None:
-            self.task.cancel()
-
-
-async def _supervise(main: Main, stopping: _Stopping, exit_with_stdin: bool) -> int:
-    loop = asyncio.get_running_loop()
+async def _supervise(main: Main, exit_with_stdin: bool) -> int:
+    loop, stop = asyncio.get_running_loop(), Stop()
     if loop.get_exception_handler() is None:
         loop.set_exception_handler(in_one_line)
-    stopping.task = asyncio.current_task()
-    with _signals(loop, stopping):
+    stop.task = asyncio.current_task()
+    with _signals(loop, stop):
         if exit_with_stdin:
 
             def watch() -> None:
@@ -130,17 +124,17 @@ async def _supervise(main: Main, stopping: _Stopping, exit_with_stdin: bool) -> 
                     while os.read(descriptor, 4096):
                         pass
                 with contextlib.suppress(RuntimeError):  # the loop is closed already: the program has stopped anyhow
-                    loop.call_soon_threadsafe(stopping.stop.set)
+                    loop.call_soon_threadsafe(stop.set)
 
             threading.Thread(target=watch, name="stdin", daemon=True).start()
-        status = await main(stopping.stop)
+        status = await main(stop)
     if status is not None:
         return status
-    return exit_codes.INTERRUPTED if stopping.stop.interrupted else exit_codes.DONE
+    return exit_codes.INTERRUPTED if stop.interrupted else exit_codes.DONE
 
 
 @contextlib.contextmanager
-def _signals(loop: asyncio.AbstractEventLoop, stopping: _Stopping) -> Iterator[None]:
+def _signals(loop: asyncio.AbstractEventLoop, stop: Stop) -> Iterator[None]:
     # signal.signal rather than loop.add_signal_handler, which Windows lacks; call_soon_threadsafe wakes the loop.
     received = 0
 
@@ -149,7 +143,7 @@ def _signals(loop: asyncio.AbstractEventLoop, stopping: _Stopping) -> Iterator[N
         received += 1
         if received > 2:
             os._exit(exit_codes.INTERRUPTED)
-        loop.call_soon_threadsafe(lambda: stopping.ask(interrupted=number == signal.SIGINT))
+        loop.call_soon_threadsafe(lambda: stop.ask(interrupted=number == signal.SIGINT))
 
     if threading.current_thread() is not threading.main_thread():
         yield  # signals can only be handled in the main thread; other threads stop the program by other means

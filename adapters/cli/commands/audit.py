@@ -24,6 +24,7 @@ _MAY = {
     "worker": ("serve_gpus", "give_results"),
     "monitor": ("report_gpus", "switch_gpus"),
     "depot": ("keep_files",),
+    "front": ("keep_connections",),
 }
 """What each role may do, in words for programs."""
 
@@ -91,12 +92,8 @@ def _row(one: License, uses: LicenseUses) -> tuple[str, ...]:
 def _may(one: License, uses: LicenseUses) -> str:
     if one.revoked is not None:
         return t("audit.may.nothing")
-    may = t("audit.may.admin" if one.role == "admin" else "audit.may.client")
-    if one.role == "depot":
-        may = t("audit.may.depot")
-    elif one.role in ("worker", "monitor"):
-        held = ", ".join(_held(one, uses))
-        gpus = ", ".join(one.gpus) or (t("audit.more", gpus=held) if held else t("audit.any"))
-        may = t("audit.may.worker" if one.role == "worker" else "audit.may.monitor", gpus=gpus)
+    held = ", ".join(_held(one, uses))
+    gpus = ", ".join(one.gpus) or (t("audit.more", gpus=held) if held else t("audit.any"))
+    may = t(f"audit.may.{one.role}", gpus=gpus)
     until = _old_key_until(one)
     return may if until is None else t("audit.old_key", may=may, until=day(until))

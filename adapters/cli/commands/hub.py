@@ -233,24 +233,18 @@ def _hours(text: str) -> tuple[str, str]:
     return name, hours.strip()
 
 
-def _keep_warm(given: list[tuple[str, str]]) -> WarmHours:
-    return WarmHours({name: tuple(hours for of, hours in given if of == name) for name, _ in given})
-
-
 def _zone(text: str) -> str:
     try:
-        ZoneInfo(text)
+        return str(ZoneInfo(text))
     except (ZoneInfoNotFoundError, ValueError, OSError):
         raise argparse.ArgumentTypeError(f"{text[:40]!r} is no time zone; write Europe/Berlin, or UTC") from None
-    return text
 
 
 def _system_zone() -> str:
     """The system's time zone by its name; UTC if it has none."""
-    name = tzlocal.get_localzone_name()
     try:
-        known = str(ZoneInfo(name))
-    except (ZoneInfoNotFoundError, ValueError, OSError):  # a container without the time zone database
+        known = _zone(tzlocal.get_localzone_name())
+    except argparse.ArgumentTypeError:  # a container without the time zone database
         return UTC
     return UTC if known.removeprefix("Etc/") in ("UTC", "UCT", "GMT", "Zulu", "Universal") else known
 
@@ -313,6 +307,7 @@ def _limits(args: argparse.Namespace, bucket: S3Depot | None, *, webhook: bool) 
     found = dict(args.gpu_budget)
     if args.budget_per_day is not None or args.budget_per_month is not None:
         found[ALL] = (args.budget_per_day, args.budget_per_month)
+    warm = {name: tuple(hours for of, hours in args.keep_warm if of == name) for name, _ in args.keep_warm}
     if (found or args.budget_per_license_day is not None) and not args.price_per_hour:
         logger.warning("a budget needs a price: until a monitor reports its provider's, GPUs count as free")
     return Limits(
@@ -324,7 +319,7 @@ def _limits(args: argparse.Namespace, bucket: S3Depot | None, *, webhook: bool) 
         currency=args.currency,
         budgets=Budgets(found),
         license_budget=args.budget_per_license_day,
-        keep_warm=_keep_warm(args.keep_warm),
+        keep_warm=WarmHours(warm),
         zone=args.time_zone or _system_zone(),
         webhook=webhook,
         place=PlacePolicy(args.patience, args.min_gain, args.surplus_after, args.ahead, args.wake_when),

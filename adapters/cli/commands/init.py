@@ -16,7 +16,7 @@ from wakestream.adapters.cli.service import begin
 from wakestream.adapters.cli.setup import options
 from wakestream.adapters.cli.setup.files import ROLES, Setup, folder_of, recorded, write
 from wakestream.adapters.cli.setup.options import asked, optional
-from wakestream.adapters.cli.setup.roles import KEY, Answers, Done, configure, lines_of
+from wakestream.adapters.cli.setup.roles import KEY, Done, configure, lines_of
 from wakestream.adapters.cli.setup.service import service
 from wakestream.adapters.client.pair import Invited
 from wakestream.adapters.config import addresses
@@ -93,10 +93,9 @@ def _hub(args: argparse.Namespace) -> Done:
             say(t("setup.written", path=cert), t("setup.written", path=key))
         settings |= {"tls_cert": cert, "tls_key": key}
     arguments = [*(["--state", str(state)] if args.state is not None else []), *_money_of(setup.arguments)]
-    answers = Answers(
+    return configure(
         "hub", public=public, settings=settings, base=args.folder, as_service=args.service, arguments=arguments
     )
-    return configure(answers)
 
 
 def _depot(args: argparse.Namespace) -> Done:
@@ -151,10 +150,8 @@ def _beside_the_hub(args: argparse.Namespace) -> Done:
         write(folder_of("hub", args.folder), setup, [unit] if str(unit.path) in setup.files else [])
         say(t("setup.money", arguments=shlex.join(money)))
     return configure(
-        Answers(
-            args.role, url, key, license_id, certificate, settings=settings, base=args.folder, as_service=args.service,
-            arguments=options.depot_arguments(args) if args.role == "depot" else (),
-        )
+        args.role, url, key, license_id, certificate, settings=settings, base=args.folder, as_service=args.service,
+        arguments=options.depot_arguments(args) if args.role == "depot" else (),
     )  # fmt: skip
 
 

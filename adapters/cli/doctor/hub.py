@@ -64,6 +64,12 @@ class Told:
     url: str | None = None
     online: dict[str, str | None] = field(default_factory=dict)
 
+    @classmethod
+    def by(cls, heard: Heard) -> Told:
+        """What the headers say of the hub that answers first."""
+        headers = next(filter(None, heard.values()), {})
+        return cls(version_in(headers), skew(headers))
+
     @property
     def workers(self) -> list[str | None]:
         """The addresses that jobs are given now; nothing while all GPUs are off."""

@@ -162,8 +162,7 @@ async def _through_the_daemon(
             yield finding
         return
     heard = await there.heard_of(url)
-    headers = next(filter(None, heard.values()), {})
-    told = there.Told(there.version_in(headers), there.skew(headers))
+    told = Told.by(heard)
     told.features = frozenset((await daemon.needed())["hub_features"])
     yield ok("hub", t("doctor.hub_by_daemon", url=url))
     if wake_within is not None:
@@ -200,8 +199,7 @@ async def _at_the_hub(found: Settings, wake_within: float | None) -> AsyncIterat
     link = Link(found.hub_url, lambda: m.Register(key=found.key, device_type="pc", features=features), ca=ca)
     try:
         heard = await there.heard_of(found.hub_url, ca)
-        headers = next(filter(None, heard.values()), {})
-        told = there.Told(there.version_in(headers), there.skew(headers))
+        told = Told.by(heard)
         beyond = _beyond_the_hub(found, link, wake_within, told)
         hub = there.hub_connects(link, told), there.hubs_stand(heard)
         async for finding in each(*hub, there.clocks_agree(told.ahead), beyond):
@@ -211,7 +209,7 @@ async def _at_the_hub(found: Settings, wake_within: float | None) -> AsyncIterat
 
 
 async def _beyond_the_hub(
-    found: Settings, link: Link, wake_within: float | None, told: there.Told
+    found: Settings, link: Link, wake_within: float | None, told: Told
 ) -> AsyncIterator[CheckResult]:
     if not link.up:
         for finding in here.nothing_beyond(t("doctor.let_in" if told.refused else "doctor.hub_is_down")):

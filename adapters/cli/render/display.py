@@ -9,6 +9,7 @@ import sys
 import time
 from abc import abstractmethod
 from contextlib import AbstractContextManager
+from datetime import timedelta
 from typing import Self
 
 from rich.columns import Columns
@@ -100,19 +101,7 @@ class _Left(ProgressColumn):
 
     def render(self, task: Task) -> RenderableType:
         left = task.fields["left"]
-        return Text("--:--" if left is None else clock(left), "progress.remaining")
-
-
-def clock(seconds: float) -> str:
-    """A time as a clock shows it.
-
-    Example:
-        >>> [clock(59.6), clock(3725)]
-        ['01:00', '1:02:05']
-    """
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes:02}:{rest:02}"
+        return Text("-:--:--" if left is None else str(timedelta(seconds=round(left))), "progress.remaining")
 
 
 class LiveDisplay(Display):

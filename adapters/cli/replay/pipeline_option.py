@@ -63,10 +63,8 @@ def _value(named: str, module: ModuleType, expression: str) -> Any:
         return eval(expression, vars(module))  # noqa: S307 - as with `python -c`, it is the user's own code
     except NameError as error:
         raise NoPipeline(f"--pipeline {named}: module {module.__name__!r} has no attribute {error.name!r}") from None
-    except AttributeError as error:
-        raise NoPipeline(f"--pipeline {named}: {error}") from None
-    except SyntaxError as error:
-        raise NoPipeline(f"--pipeline {named}: {error.msg}") from None
+    except (AttributeError, SyntaxError) as error:
+        raise NoPipeline(f"--pipeline {named}: {getattr(error, 'msg', error)}") from None
     except Exception as error:
         raise NoPipeline(f"--pipeline {named}: {_said(error)}") from error
 

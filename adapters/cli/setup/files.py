@@ -100,7 +100,8 @@ def write(folder: Path, setup: Setup, files: Iterable[SetupFile]) -> list[tuple[
     """
     wanted = list(files)
     for one in wanted:
-        _check(one, setup.files)
+        if _content(one.path) != one.content.encode():
+            check_ours(one.path, setup.files)
     done = []
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -118,11 +119,6 @@ def write(folder: Path, setup: Setup, files: Iterable[SetupFile]) -> list[tuple[
             f"{folder} cannot be written ({error.strerror or error}); choose another --folder"
         ) from None
     return done
-
-
-def _check(wanted: SetupFile, ours: Mapping[str, str]) -> None:
-    if _content(wanted.path) != wanted.content.encode():
-        check_ours(wanted.path, ours)
 
 
 def check_ours(path: Path, ours: Mapping[str, str]) -> None:

@@ -7,7 +7,7 @@ import secrets
 import shlex
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -34,39 +34,6 @@ SECRETS = "secrets"
 
 
 @dataclass(frozen=True, slots=True)
-class Answers:
-    """What set-up knows.
-
-    Attributes:
-        role: The role.
-        hub: The hub's address; empty for the hub itself.
-        key: The license key; empty for the hub itself.
-        license: The id of the license.
-        certificate: The hub's own certificate (PEM); empty if an authority has signed it.
-        public: The hub's address for others, for the hub itself.
-        settings: Further settings by name.
-        base: The folder of the user's own settings; None for the usual one.
-        as_service: Whether the program is to be a service.
-        arguments: The arguments that the program needs beside its settings.
-        code: The public half of the code that was used; empty for none.
-        own: A worker's certificate that the hub signed, and its key (PEM); empty for none.
-    """
-
-    role: str
-    hub: str = ""
-    key: str = ""
-    license: str = ""
-    certificate: str = ""
-    public: str = ""
-    settings: Mapping[str, Any] = field(default_factory=dict)
-    base: Path | None = None
-    as_service: bool = False
-    arguments: Sequence[str] = ()
-    own: Sequence[str] = ()
-    code: str = ""
-
-
-@dataclass(frozen=True, slots=True)
 class Done:
     """What set-up has done: the files with `written` or `kept`, and the command that starts the service, if any.
 
@@ -87,46 +54,74 @@ def check(role: str, base: Path | None) -> None:
         setup_files.check_ours(folder / name, setup.files)
 
 
-def configure(answers: Answers) -> Done:
+def configure(
+    role: str,
+    hub: str = "",
+    key: str = "",
+    license_: str = "",
+    certificate: str = "",
+    *,
+    base: Path | None,
+    settings: Mapping[str, Any],
+    as_service: bool,
+    arguments: Sequence[str] = (),
+    public: str = "",
+    code: str = "",
+    own: Sequence[str] = (),
+) -> Done:
     """Write the files of a role. The same answers again change nothing.
+
+    Args:
+        role: The role.
+        hub: The hub's address; empty for the hub itself.
+        key: The license key; empty for the hub itself.
+        license_: The id of the license.
+        certificate: The hub's own certificate (PEM); empty if an authority has signed it.
+        base: The folder of the user's own settings; None for the usual one.
+        settings: Further settings by name.
+        as_service: Whether the program is to be a service.
+        arguments: The arguments that the program needs beside its settings.
+        public: The hub's address for others, for the hub itself.
+        code: The public half of the code that was used; empty for none.
+        own: A worker's certificate that the hub signed, and its key (PEM); empty for none.
 
     Raises:
         SettingsError: A file is there that set-up did not write, or cannot be written.
     """
-    folder = setup_files.folder_of(answers.role, answers.base)
+    folder = setup_files.folder_of(role, base)
     before = setup_files.recorded(folder)
-    setup = before or setup_files.Setup(answers.role)
-    changed = before is not None and before.arguments != [*answers.arguments]
-    setup.arguments = [*answers.arguments]
-    setup.public, setup.license = answers.public or setup.public, answers.license or setup.license
-    setup.code = answers.code or setup.code
+    setup = before or setup_files.Setup(role)
+    changed = before is not None and before.arguments != [*arguments]
+    setup.arguments = [*arguments]
+    setup.public, setup.license = public or setup.public, license_ or setup.license
+    setup.code = code or setup.code
     values = {
-        "hub": answers.hub or None,
-        "key_file": KEY if answers.key else None,
-        "ca": CERTIFICATE if answers.certificate else None,
-        **answers.settings,
-        **(dict(zip(("tls_cert", "tls_key"), OWN, strict=True)) if answers.own else {}),
+        "hub": hub or None,
+        "key_file": KEY if key else None,
+        "ca": CERTIFICATE if certificate else None,
+        **settings,
+        **(dict(zip(("tls_cert", "tls_key"), OWN, strict=True)) if own else {}),
     }
     typed: Mapping[str, str] = values.pop(SECRETS, {})
     files = []
-    if answers.key:
-        files.append(setup_files.SetupFile(folder / KEY, answers.key + "\n", private=True))
-    if answers.certificate:
-        files.append(setup_files.SetupFile(folder / CERTIFICATE, answers.certificate))
-    for name, content in zip(OWN, answers.own, strict=False):
+    if key:
+        files.append(setup_files.SetupFile(folder / KEY, key + "\n", private=True))
+    if certificate:
+        files.append(setup_files.SetupFile(folder / CERTIFICATE, certificate))
+    for name, content in zip(OWN, own, strict=False):
         files.append(setup_files.SetupFile(folder / name, content, private=name.endswith(".key")))
-    if answers.role == "worker" and setup_files.is_ours(folder / ".env", setup.files):
+    if role == "worker" and setup_files.is_ours(folder / ".env", setup.files):
         files.append(_secret(folder))
     if typed:
         content = "".join(f"{name}={value}\n" for name, value in typed.items())
         files.append(setup_files.SetupFile(folder / ".env", content, private=True))
-    heading = f"The settings of this {answers.role}. `wakestream leave {answers.role}` removes this file."
+    heading = f"The settings of this {role}. `wakestream leave {role}` removes this file."
     files.append(setup_files.SetupFile(folder / SETTINGS, setup_files.toml(heading, values)))
     start = ""
-    if answers.as_service:
-        unit, start = service(answers.role, setup_files.folder_of("client", answers.base), answers.arguments)
+    if as_service:
+        unit, start = service(role, setup_files.folder_of("client", base), arguments)
         files.append(unit)
-    return Done(setup_files.write(folder, setup, files), start, answers.arguments, changed)
+    return Done(setup_files.write(folder, setup, files), start, arguments, changed)
 
 
 def _secret(folder: Path) -> setup_files.SetupFile:
@@ -226,12 +221,11 @@ async def join(
     if paired.gpus and settings.get("gpu") not in paired.gpus:  # a hub of an earlier version did not say it before
         settings["gpu"] = paired.gpus[0]
     before = setup_files.recorded(setup_files.folder_of(place, base))
-    answers = Answers(
+    done = configure(
         place, paired.hub_url, paired.key, paired.license, paired.certificate,
         settings=settings, base=base, as_service=as_service(place), own=(paired.signed, key) if key else (),
         code=given.name, arguments=arguments if place == "depot" else (),
     )  # fmt: skip
-    done = configure(answers)
     replaced = before.license if before is not None and before.license != paired.license else ""
     return Joined(paired, done, settings, replaced)
 

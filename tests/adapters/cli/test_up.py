@@ -17,7 +17,7 @@ from wakestream.adapters.cli.service import Stop
 from wakestream.adapters.disk.file_lock import file_lock
 from wakestream.adapters.disk.path_key import data_folder
 from wakestream.adapters.hub.invites import Invites
-from wakestream.adapters.hub.licenses import LicenseBook
+from wakestream.adapters.hub.licenses import ROLES, LicenseBook
 
 
 async def test_each_last_line_of_a_program_is_a_line(capsys: pytest.CaptureFixture[str]) -> None:
@@ -56,8 +56,12 @@ def test_commands_for_licenses_use_the_hub_of_up_and_that_of_init_hub(
         return [json.loads(line)["role"] for line in capsys.readouterr().out.splitlines()]
 
     of_up = data_folder("up") / "hub"
-    LicenseBook(of_up).issue("worker", "", time.time())
-    assert (listed("license", "list"), listed("audit")) == (["worker"], ["worker"])
+    book = LicenseBook(of_up)
+    for role in ROLES:
+        book.issue(role, "", time.time())
+    assert listed("license", "list") == listed("audit") == [*ROLES]
+    assert main(["audit"]) == 0
+    assert capsys.readouterr().out.count("keep connections for the hub that leads") == 1
     assert listed("invite", "client") == ["client"]
     assert [invite.role for invite in Invites(of_up).valid(time.time())] == ["client"]
     own = tmp_path / "own"
