@@ -15,6 +15,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from tests.support.postgres import PostgresServer, postgres_server
+from tests.support.programs import fork_server
 from wakestream.adapters.cli.i18n.catalog import asked_for
 from wakestream.adapters.testing.virtual_loop import VirtualLoop
 
@@ -89,6 +90,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "virtual: run this test's loop in virtual time")
+    fork_server.install()
+
+
+def pytest_unconfigure() -> None:
+    fork_server.close()
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:

@@ -15,6 +15,7 @@ import pytest
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
+from tests.support.programs import fork_server
 from tests.support.programs.certificates import Authority
 from tests.support.programs.client_scene import QUICK, Ran, User
 from tests.support.programs.our_peers import Place
@@ -189,6 +190,12 @@ def searched(house: House, root: Path) -> None:
     found = [(where, mark) for where, content in house.left(root) for mark in marks if mark in content]
     found += [(where, b"a capability") for where, content in house.left(root) if CAPABILITY.search(content)]
     assert found == []
+
+
+@pytest.fixture(autouse=True)
+def _with_command_lines() -> Iterator[None]:
+    with fork_server.without():
+        yield
 
 
 async def test_no_secret_is_left_anywhere(house: House, tmp_path: Path) -> None:
