@@ -20,8 +20,9 @@ import pytest
 from aiohttp import web
 
 from tests.support.engines import comfyui_place
-from tests.support.engines.comfyui_place import Place, RealComfyUi, done, place_of, restart_command
+from tests.support.engines.comfyui_place import Place, RealComfyUi, place_of, restart_command
 from tests.support.engines.comfyui_server import FakeComfyUi
+from tests.support.engines.pair import done
 from tests.support.faults.fault_proxy import Fault
 from tests.support.programs import our_peers
 from wakestream.adapters.client.client import open_client

@@ -2,12 +2,12 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import aclosing
 from pathlib import Path
 
 import pytest
 
 from tests.support.engines.heygem_server import FakeEngine
+from tests.support.engines.pair import done
 from wakestream.adapters.config.setting_files import SettingsError
 from wakestream.adapters.engines import duix
 from wakestream.adapters.engines.config import EngineConfig
@@ -47,11 +47,6 @@ async def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterato
     found = Place(tmp_path)
     async with found.fake.runs():
         yield found
-
-
-async def done(engine: duix.Duix, work: Work, watchdog: Watchdog | None = None) -> list[Frame | Line | Made]:
-    async with aclosing((watchdog or Watchdog()).watch(engine, work)) as items:
-        return [item async for item in items]
 
 
 async def test_it_reports_progress_and_makes_one_video(place: Place) -> None:

@@ -13,6 +13,7 @@ import orjson
 import pytest
 from aiohttp import web
 
+from tests.support.engines.pair import done, made
 from tests.support.engines.real_servers import Server, gradio_server, needs, running, until
 from tests.support.engines.through_worker import worker_of
 from tests.support.programs import plain_server
@@ -21,7 +22,7 @@ from wakestream.adapters.engines import gradio, http_engine
 from wakestream.adapters.engines.config import EngineConfig
 from wakestream.adapters.engines.watchdog import Watchdog
 from wakestream.adapters.runtime.tasks import end
-from wakestream.operators.model.engine import Frame, Line, Made, Preview, Slot, Waits, Work, numbered
+from wakestream.operators.model.engine import Frame, Line, Made, Preview, Slot, Waits, Work
 from wakestream.operators.model.errors import EngineUnreachable, TaskFailed, WrongInput
 
 real = needs("gradio")
@@ -60,17 +61,6 @@ async def place(tmp_path: Path, server: Server) -> AsyncIterator[Place]:
     yield found
     found.gate.touch()
     await found.engine.close()
-
-
-async def done(
-    engine: gradio.Gradio, work: Work, watchdog: Watchdog | None = None
-) -> list[Frame | Line | Made | Preview]:
-    async with aclosing((watchdog or Watchdog()).watch(engine, work)) as items:
-        return [item async for item in items]
-
-
-async def made(engine: gradio.Gradio, work: Work) -> dict[str, Path]:
-    return {numbered(item.name, item.number): item.path for item in await done(engine, work) if isinstance(item, Made)}
 
 
 @real

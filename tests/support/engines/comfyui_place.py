@@ -15,7 +15,7 @@ import subprocess
 import sys
 import uuid
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import aclosing, asynccontextmanager, suppress
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 from urllib.parse import urlsplit
@@ -29,15 +29,13 @@ from tests.support.faults.fault_proxy import FaultProxy, fault_proxy
 from tests.support.programs import plain_server
 from wakestream.adapters.engines import comfyui
 from wakestream.adapters.engines.config import EngineConfig
-from wakestream.adapters.engines.watchdog import Watchdog
-from wakestream.operators.model.engine import Frame, Line, Made, Work
+from wakestream.operators.model.engine import Work
 
 URL, FOLDER = os.environ.get("WAKESTREAM_COMFYUI"), os.environ.get("WAKESTREAM_COMFYUI_FOLDER")
 NODES = Path(__file__).with_name("comfyui_nodes.py")
 START_WITHIN = 120.0
 
 Graph = dict[str, dict[str, Any]]
-Item = Frame | Line | Made
 P = TypeVar("P", bound="Place")
 
 
@@ -214,12 +212,6 @@ def restart_command(place: Place) -> tuple[str, ...]:
     """A command that restarts the server."""
     ask = "import sys, urllib.request; urllib.request.urlopen(sys.argv[1], data=b'')"
     return (sys.executable, "-c", ask, place.restart_url)
-
-
-async def done(engine: comfyui.ComfyUi, work: Work, watchdog: Watchdog | None = None) -> list[Item]:
-    """Do the work; returns all that the engine said."""
-    async with aclosing((watchdog or Watchdog()).watch(engine, work)) as items:
-        return [item async for item in items]
 
 
 def wait_graph(image: str, seconds: float) -> Graph:

@@ -10,7 +10,8 @@ from typing import Any
 
 from wakestream.adapters.engines import Command, lipsync_program
 from wakestream.adapters.engines.command import LIPSYNC_KIND
-from wakestream.operators.model.engine import Engine, Frame, Kind, Line, Made, Readiness, Work
+from wakestream.adapters.engines.watchdog import Watchdog
+from wakestream.operators.model.engine import Engine, Frame, Kind, Line, Made, Preview, Readiness, Work, numbered
 from wakestream.operators.model.events import LIPSYNC
 
 PLACES = ("{video}", "{audio}", "{output}")
@@ -40,6 +41,17 @@ async def rendered(engine: Engine, video: Path, audio: Path, output: Path) -> As
                     item.path.replace(output)
     finally:
         shutil.rmtree(folder)
+
+
+async def done(engine: Engine, work: Work, watchdog: Watchdog | None = None) -> list[Frame | Line | Made | Preview]:
+    """Let an engine do one work as a worker does; returns all that it said."""
+    async with aclosing((watchdog or Watchdog()).watch(engine, work)) as items:
+        return [item async for item in items]
+
+
+async def made(engine: Engine, work: Work) -> dict[str, Path]:
+    """The files of one work by name."""
+    return {numbered(item.name, item.number): item.path for item in await done(engine, work) if isinstance(item, Made)}
 
 
 class QuietEngine(Engine):
