@@ -4,7 +4,7 @@ import asyncio
 import gzip
 import sys
 from collections.abc import AsyncIterator, Mapping
-from contextlib import aclosing, asynccontextmanager
+from contextlib import aclosing, asynccontextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -167,12 +167,24 @@ async def test_a_submit_before_the_end_of_the_set_up_is_not_the_models_failure(
 
 
 @real
-async def test_the_kind_is_the_models_schema(place: Place) -> None:
+async def test_a_model_is_a_kind_with_its_own_progress_failures_and_refusals(place: Place) -> None:
     async with ready(place, place.server("Copy", COPY)) as engine:
         (kind,) = await engine.describe()
-    assert kind.inputs == (Slot("image"),)
-    assert kind.outputs == (Slot("output"),)
-    assert [*kind.params["properties"]] == ["name", "steps", "size", "fail", "pause", "gate"]
+        assert (kind.inputs, kind.outputs) == ((Slot("image"),), (Slot("output"),))
+        assert [*kind.params["properties"]] == ["name", "steps", "size", "fail", "pause", "gate"]
+        work = place.work(steps=4, pause=0.3)
+        *frames, last = await done(engine, work)
+        assert frames == [Frame(0, 0, percent) for percent in (25.0, 50.0, 75.0, 100.0)]
+        assert last == Made("output", work.folder / "output.png")
+        assert (work.folder / "output.png").read_bytes() == place.image.read_bytes()
+        with pytest.raises(TaskFailed, match=r"^the model failed: ValueError: no face found$"):
+            await done(engine, place.work("fails", fail="no face found"))
+        with pytest.raises(WrongInput, match=r"params\.steps: Cog refuses it: .*20") as wrong:
+            await done(engine, place.work("wrong", steps=99))
+        assert wrong.value.field == "params.steps"
+        with pytest.raises(WrongInput) as missing:
+            await done(engine, place.work("lacks", inputs={}))
+        assert missing.value.field == "inputs.image"
 
 
 @real
@@ -187,16 +199,6 @@ async def test_a_model_without_a_schema_needs_a_manifest(place: Place) -> None:
         assert [kind.name for kind in await engine.describe()] == ["say"]
         files = await made(engine, place.work(text="http://127.0.0.1:1/a", outputs=("words",), inputs={}))
     assert files["words"].read_text() == "http://127.0.0.1:1/a"
-
-
-@real
-async def test_the_progress_is_the_models_own_and_the_output_its_file(place: Place) -> None:
-    async with ready(place, place.server("Copy", COPY)) as engine:
-        work = place.work(steps=4, pause=0.3)
-        *frames, last = await done(engine, work)
-    assert frames == [Frame(0, 0, percent) for percent in (25.0, 50.0, 75.0, 100.0)]
-    assert last == Made("output", work.folder / "output.png")
-    assert (work.folder / "output.png").read_bytes() == place.image.read_bytes()
 
 
 @real
@@ -220,24 +222,6 @@ async def test_names_with_blanks_and_signs_are_files_like_others(place: Place, u
             files = await made(engine, place.work(f"{n}", name=name, inputs={"image": odd}))
             assert files["output"].read_bytes() == b"odd"
             assert files["output"].suffix == (".png" if name.endswith(".png") else ".bin")
-
-
-@real
-async def test_a_failure_is_told_without_cogs_prefixes(place: Place) -> None:
-    async with ready(place, place.server("Copy", COPY)) as engine:
-        with pytest.raises(TaskFailed, match=r"^the model failed: ValueError: no face found$"):
-            await done(engine, place.work(fail="no face found"))
-
-
-@real
-async def test_an_input_that_does_not_fit_is_named(place: Place) -> None:
-    async with ready(place, place.server("Copy", COPY)) as engine:
-        with pytest.raises(WrongInput, match=r"params\.steps: Cog refuses it: .*20") as wrong:
-            await done(engine, place.work(steps=99))
-        assert wrong.value.field == "params.steps"
-        with pytest.raises(WrongInput) as missing:
-            await done(engine, place.work(inputs={}))
-        assert missing.value.field == "inputs.image"
 
 
 @real
@@ -352,13 +336,6 @@ async def test_an_output_that_is_missing_is_a_failure(place: Place, upload: bool
 
 
 @real
-async def test_a_huge_output_comes_by_upload(place: Place) -> None:
-    size = 300 * 1024 * 1024
-    async with ready(place, place.server("Copy", COPY)) as engine:
-        assert (await made(engine, place.work(size=size)))["output"].stat().st_size == size
-
-
-@real
 async def test_an_output_of_more_than_64_mb_of_json_is_taken(place: Place) -> None:
     size = 60 * 1024 * 1024
     async with ready(place, place.server("Copy", COPY, upload=False)) as engine:
@@ -367,15 +344,15 @@ async def test_an_output_of_more_than_64_mb_of_json_is_taken(place: Place) -> No
 
 
 @real
-async def test_an_output_too_large_for_json_fails_once_with_the_remedy(
-    place: Place, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("upload", [True, False])
+async def test_an_output_too_large_for_json_comes_by_upload_and_else_fails_once_with_the_remedy(
+    place: Place, monkeypatch: pytest.MonkeyPatch, upload: bool
 ) -> None:
     monkeypatch.setattr(cog_files, "MAX_HOOK", 1_000_000)
-    async with ready(place, place.server("Copy", COPY, upload=False)) as engine:
-        with pytest.raises(
-            TaskFailed, match=rf"1000000 are allowed; start the Cog server with --upload-url {place.upload}"
-        ):
-            await done(engine, place.work(size=2_000_000))
+    remedy = rf"1000000 are allowed; start the Cog server with --upload-url {place.upload}"
+    async with ready(place, place.server("Copy", COPY, upload=upload)) as engine:
+        with nullcontext() if upload else pytest.raises(TaskFailed, match=remedy):
+            assert (await made(engine, place.work(size=10_000_000)))["output"].stat().st_size == 10_000_000
     assert place.runs() == 1
 
 
