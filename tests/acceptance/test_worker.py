@@ -356,43 +356,6 @@ async def test_an_invalid_body_is_answered_with_the_expected_fields(caller: Call
         assert len(reply["msg"]) > 20, (name, body)
 
 
-async def test_invalid_forms_are_answered_with_the_expected_fields(caller: Caller) -> None:
-    kind = "multipart/form-data"
-    part = b'--b\r\nContent-Disposition: form-data; name="%s"\r\n\r\nx\r\n'
-    forms = [
-        (kind, b"x"),
-        (f"{kind}; boundary=b", b"nothing of the kind"),
-        (f"{kind}; boundary=b", b"--b--\r\n"),
-        (f"{kind}; boundary=b", part % b"hash" + part % b"hash" + b"--b--\r\n"),
-        (f"{kind}; boundary=b", b"".join(part % str(number).encode() for number in range(30)) + b"--b--\r\n"),
-        (f"{kind}; boundary=b", part.replace(b"\r\nx\r\n", b"\r\n" + b"x" * 5000 + b"\r\n") % b"hash" + b"--b--\r\n"),
-    ]
-    for content_type, body in forms:
-        headers = {"Content-Type": content_type}
-        reply = await caller.call("POST", "upload_file", data=body, headers=headers, status=400)
-        assert len(reply["msg"]) > 20
-
-
-async def test_requests_that_break_off_in_their_form_are_the_callers_mistake(caller: Caller) -> None:
-    kind = {"Content-Type": "multipart/form-data; boundary=b"}
-    part = b'--b\r\nContent-Disposition: form-data; name="%s"\r\n\r\n'
-    broken = [
-        (kind, b"--b\r\nno header\r\n\r\nx\r\n--b--\r\n"),
-        (kind, b"--b\r\n" + b"X: y\r\n" * 1000 + b"\r\nx\r\n--b--\r\n"),
-        (kind, part % b"_charset_" + b"n" * 40 + b"\r\n--b--\r\n"),
-    ]
-    for headers, body in broken:
-        reply = await caller.call("POST", "upload_file", data=body, headers=headers, status=400)
-        assert (reply["error"], len(reply["msg"]) > 20) == ("bad_request", True)
-
-
-async def test_bodies_are_taken_as_they_are_and_never_unpacked(caller: Caller) -> None:
-    for coding in ("gzip", "deflate", "br", "zstd", "gzip, gzip"):
-        headers = {"Content-Encoding": coding}
-        reply = await caller.call("POST", "check_files", data=b"not zipped", headers=headers, status=415)
-        assert reply["error"] == "unsupported_media"
-
-
 async def test_a_connection_on_which_no_request_comes_is_closed(
     caller: Caller, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -504,14 +467,6 @@ async def test_health_reports_readiness_and_features(tmp_path: Path) -> None:
     async with at_work(tmp_path, Ffmpeg()) as caller:
         await until(lambda: caller.worker.server.calls.readiness.initialized)
         assert (await caller.call("GET", "health"))["initialized"] is True
-
-
-async def test_health_reports_a_missing_engine(tmp_path: Path) -> None:
-    async with at_work(tmp_path, Ffmpeg(binary=str(tmp_path / "no-such-ffmpeg"))) as caller:
-        await until(lambda: "engine" in caller.worker.server.calls.readiness.msg)
-        health = await caller.call("GET", "health")
-    assert "no-such-ffmpeg" in health["msg"]
-    assert health["initialized"] is False
 
 
 @pytest.mark.parametrize(

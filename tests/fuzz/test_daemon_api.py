@@ -9,7 +9,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 import pytest
-from hypothesis import example, given
+from hypothesis import given
 from hypothesis import strategies as st
 from loguru import logger
 
@@ -98,21 +98,6 @@ async def test_any_call_is_answered_or_refused_and_counted(
     reply = await daemon.ask(daemon.request(method, target, body=body))
     assert reply.status < 500, (method, target, body, reply)
     assert len(daemon.refused) - before == (1 if reply.status >= 400 else 0)
-    await daemon.is_well()
-
-
-@BOUNDED
-@given(
-    st.sampled_from(CALLS),
-    st.sampled_from(["Origin", "Cookie", "Last-Event-ID", "Expect", "Range", "Content-Type"]),
-    WORDS,
-)
-@example("/nowhere", "Expect", "\ud800")
-async def test_any_header_is_read_as_data(daemon: Attacked, call: str, name: str, value: str) -> None:
-    value = value.replace("\r", "").replace("\n", "")
-    for method in ("GET", "POST", "PUT"):
-        reply = await daemon.ask(daemon.request(method, call.format("x"), f"{name}: {value}"))
-        assert reply.status < 500, (method, call, name, value, reply)
     await daemon.is_well()
 
 

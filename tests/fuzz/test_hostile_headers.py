@@ -72,6 +72,7 @@ CALLS = [
     ("GET", "/api/heygem/download?task_id=x", (KEY,), b""),
     ("GET", f"/ws/progress/x?token={SECRET}", UPGRADE, b""),
     ("GET", "/ws/progress/x", UPGRADE, b""),
+    ("POST", "/nowhere", (KEY,), b""),
 ]
 
 
@@ -82,7 +83,9 @@ async def test_no_header_breaks_the_worker(
     assert await broken(worker.port, requests(method, target, *headers, body=body)) == []
 
 
-@pytest.mark.parametrize("call", ["/api/health", "/api/jobs", "/api/events", "/", "/console/session", "/console/live"])
+@pytest.mark.parametrize(
+    "call", ["/api/health", "/api/jobs", "/api/events", "/", "/console/session", "/console/live", "/nowhere"]
+)
 async def test_no_header_breaks_the_daemon(call: str, daemon: AttackedDaemon) -> None:
     host, key = b"127.0.0.1:%d" % daemon.port, f"Authorization: Bearer {daemon.token}".encode()
     method = "POST" if call == "/console/session" else "GET"

@@ -64,14 +64,6 @@ async def opened(hub: Attacked) -> RawWebSocket:
 
 
 @BOUNDED
-@given(st.sampled_from(TEXTS) | st.text(max_size=30), st.sampled_from(NAMES), st.sampled_from([LIVE, FILE]))
-async def test_any_header_is_read_as_data(hub: Attacked, text: str, name: bytes, request: bytes) -> None:
-    value = text.encode(errors="surrogatepass").replace(b"\r", b"").replace(b"\n", b"")
-    assert await answered(hub, request % (name + b": " + value + b"\r\n")) in ANSWERS
-    await hub.is_well()
-
-
-@BOUNDED
 @given(st.binary(max_size=40).map(lambda data: data.replace(b" ", b"").replace(b"\r", b"").replace(b"\n", b"")))
 async def test_no_path_leads_out_of_the_pages_files(hub: Attacked, path: bytes) -> None:
     found = await answered(hub, (FILE % b"").replace(b"app.js", path))

@@ -7,6 +7,7 @@ import tracemalloc
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
+import orjson
 import pytest
 
 from tests.support.fuzz.attacked_worker import BEARER, Attacked, attacked
@@ -164,6 +165,9 @@ FORMS = {
     "forms within forms": b"".join(
         b"--b\r\nContent-Type: multipart/mixed; boundary=b%d\r\n\r\n" % n for n in range(900)
     ),
+    "a part without a header": b"--b\r\nno header\r\n\r\nx\r\n--b--\r\n",
+    "a field _charset_": PART % b"_charset_" + b"n" * 40 + b"\r\n--b--\r\n",
+    "no part": b"--b--\r\n",
     "a boundary alone": b"--b",
     "nothing": b"",
 }
@@ -174,7 +178,8 @@ async def test_a_form_that_is_a_trap_is_refused(worker: Attacked, body: bytes) -
     caller = await worker.connect()
     reply = asyncio.create_task(caller.reply())
     await caller.sent(request("POST", UPLOAD, BEARER, FORM, body=body))
-    assert (await reply).status == 400
+    said = orjson.loads((await reply).body)
+    assert (said["code"], len(said["msg"]) > 20) == (400, True)
     await caller.close()
     assert worker.refused["bad_request"] == 1
     await worker.is_well()

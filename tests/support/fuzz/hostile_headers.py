@@ -11,7 +11,8 @@ HEADERS = (
     "Upload-Metadata", "Upload-Offset", "User-Agent", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto",
 )  # fmt: skip
 VALUES = (
-    b"", b"\xff\xfe", "ключ".encode(), "\u202e".encode(), b"\t", b"x" * 6000, b'"', b"=?utf-8?q?=ff?=", b"a,b;c=d, ,;=",
+    b"", b"\xff\xfe", b"\xed\xa0\x80", b"a\0b", "ключ".encode(), "\u202e".encode(), b"\t", b"x" * 6000, b'"',
+    b"=?utf-8?q?=ff?=", b"a,b;c=d, ,;=",
     b"[::1", b"http://[", b"1" * 5000, b"-1", b"bytes=0-,5-,-1", b"Bearer ", b"Bearer eyJ.eyJ.x", b"Basic \xff",
     b"charset=nonsense", b"text/plain; charset=nonsense", b"multipart/form-data; boundary=", b"*", b"%00%ff",
     b"W/\"\"", b"Thu, 99 Foo 0000 99:99:99 GMT",
