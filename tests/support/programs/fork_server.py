@@ -35,14 +35,14 @@ _server: "ForkServer | None" = None
 
 
 class ForkServer:
-    """The server of this process; the first program starts it."""
+    """The servers of this process, one for each Python; the first program starts it."""
 
     def __init__(self) -> None:
         self._usual = subprocess._fork_exec  # type: ignore[attr-defined]
         self._prctl = ctypes.CDLL(None).prctl
         self._lock = threading.Lock()
-        self._line: socket.socket | None = None
-        self._process: subprocess.Popen[bytes] | None = None
+        self._lines: dict[str, socket.socket] = {}
+        self._processes: list[subprocess.Popen[bytes]] = []
         subprocess._fork_exec = self.fork_exec  # type: ignore[attr-defined]
 
     def fork_exec(self, *call: Any) -> int:
@@ -50,9 +50,9 @@ class ForkServer:
         request = _request(call)
         if request is None:
             return int(self._usual(*call))
-        message, files = request
+        python, message, files = request
         with self._lock:
-            line = self._line = self._line or self._served()
+            line = self._lines[python] = self._lines.get(python) or self._served(python)
             self._prctl(SUBREAPER, 1, 0, 0, 0)
             try:
                 socket.send_fds(line, [message], files)
@@ -60,20 +60,20 @@ class ForkServer:
             finally:
                 self._prctl(SUBREAPER, 0, 0, 0, 0)
 
-    def _served(self) -> socket.socket:
+    def _served(self, python: str) -> socket.socket:
         ours, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with its:
-            command = (sys.executable, __file__, str(its.fileno()))
-            nothing = subprocess.DEVNULL
-            self._process = subprocess.Popen(command, stdin=nothing, stdout=nothing, pass_fds=[its.fileno()])
+            command, nothing = (python, __file__, str(its.fileno())), subprocess.DEVNULL
+            self._processes += [subprocess.Popen(command, stdin=nothing, stdout=nothing, pass_fds=[its.fileno()])]
         return ours
 
     def close(self) -> None:
-        """End the server; its programs stay."""
+        """End the servers; their programs stay."""
         subprocess._fork_exec = self._usual  # type: ignore[attr-defined]
-        if self._line is not None and self._process is not None:
-            self._line.close()
-            self._process.wait()
+        for line in self._lines.values():
+            line.close()
+        for process in self._processes:
+            process.wait()
 
 
 def install() -> None:
@@ -103,17 +103,17 @@ def without() -> Iterator[None]:
             install()
 
 
-def _request(call: Sequence[Any]) -> tuple[bytes, list[int]] | None:
-    """The call for the server with the files that the program gets, or None where it must start as always."""
+def _request(call: Sequence[Any]) -> tuple[str, bytes, list[int]] | None:
+    """The Python, the call for its server and the program's files, or None where it must start as always."""
     (args, programs, close_fds, pass_fds, cwd, env, stdin, _, _, stdout, _, stderr, _, error_pipe) = call[:14]
     (_, new_session, group, gid, gids, uid, umask, before, _) = call[14:]
     words = [os.fsdecode(word) for word in args]
     usual = close_fds and umask == -1 and group == -1 and (gid, gids, uid, before) == (None,) * 4
-    if not usual or words[1:3] != PROGRAM or [os.fsdecode(name) for name in programs] != [sys.executable]:
+    if not usual or words[1:3] != PROGRAM or not words[0].startswith("/") or [os.fsencode(words[0])] != [*programs]:
         return None
     mine = dict(os.environb)
     its = mine if env is None else dict(pair.split(b"=", 1) for pair in env)
-    if any(its.get(name) != mine.get(name) for name in its.keys() | mine.keys() if name.startswith(b"PYTHON")):
+    if any(its.get(name, b"") != mine.get(name, b"") for name in its.keys() | mine.keys() if name[:6] == b"PYTHON"):
         return None
     folder = Path(os.fsdecode(cwd)) if cwd is not None else Path.cwd()
     passed = [file for file in pass_fds if file != error_pipe]
@@ -128,19 +128,20 @@ def _request(call: Sequence[Any]) -> tuple[bytes, list[int]] | None:
         "environment": {os.fsdecode(name): os.fsdecode(value) for name, value in its.items()},
     }
     message = json.dumps(wanted).encode()
-    return (message, files) if len(message) < 100_000 else None
+    return (words[0], message, files) if len(message) < 100_000 else None
 
 
 # The server
 
 
 def _import_all() -> None:
-    """Import what the programs import."""
+    """Import what the programs import, also those of an earlier release."""
     commands = importlib.import_module("wakestream.adapters.cli.commands")
     names = [f"{commands.__name__}.{module.name}" for module in pkgutil.iter_modules(commands.__path__)]
     roles = ("cli.serve", "hub.server", "worker.program", "daemon.program", "monitor.runner")
     for name in [*names, *(f"wakestream.adapters.{role}" for role in roles)]:
-        importlib.import_module(name)
+        with contextlib.suppress(ModuleNotFoundError):
+            importlib.import_module(name)
     gc.collect()
     gc.freeze()
 
