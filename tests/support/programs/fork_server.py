@@ -188,13 +188,14 @@ def _become(wanted: dict[str, Any], files: list[int]) -> None:
     sys.stdin = sys.__stdin__ = os.fdopen(0, encoding=sys.__stdin__.encoding)
     sys.stdout = sys.__stdout__ = os.fdopen(1, "w", encoding=sys.__stdout__.encoding)
     sys.stderr = sys.__stderr__ = os.fdopen(2, "w", 1, encoding=sys.__stderr__.encoding, errors="backslashreplace")
-    sys.path[0] = wanted["folder"]
+    sys.path.insert(0, wanted["folder"])
     sys.argv[:] = wanted["words"]
 
 
 def main(number: int) -> None:
     """Serve until whoever asks is gone; in a new program, run it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    del sys.path[0]  # this file's folder
     _import_all()
     with socket.socket(fileno=number) as line:
         request = _next(line)
