@@ -24,7 +24,7 @@ MIXES = [dict(zip(PROGRAMS, pythons, strict=True)) for pythons in itertools.prod
 
 
 UNNUMBERED = ("*.sqlite3*", "*.lock", "files/*", "results/*", "unsynced")
-"""What is in a state folder beside the files that docs/upgrades.md has with a number in them."""
+"""What is in a state folder beside the files with a number in them."""
 
 
 def name_of(mix: dict[str, Path]) -> str:
