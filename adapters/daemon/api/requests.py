@@ -165,35 +165,28 @@ class Wanted:
 
     Attributes:
         job: The job.
-        priority: Its priority.
+        said: What was sent.
         seconds: The lengths of the files that are known.
         after: The jobs for whose end it waits.
         sources: The inputs that are results of other jobs, as in `JobAccepted`.
         pending: Those of them that are not there yet.
-        any_kind: Whether it was submitted with a kind. A pair of files without one may have any formats.
-        wake_to_ask: Whether a GPU may be started to ask whether it has the kind.
         version: The fingerprint of the kind.
-        if_exists: What happens where the file of a result exists.
-        batch: A name that it has in common with the jobs started together with it.
         caller: The program that asked for it by the API for programs.
-        family: The first of the jobs of which it is a variation.
-        sidecar: Whether a record of its results is written beside the main one.
     """
 
     job: Job
-    priority: int = 0
-    seconds: Mapping[str, float] = field(default_factory=dict)
+    said: _Submission
+    seconds: Mapping[str, float]
     after: tuple[str, ...] = ()
     sources: Mapping[str, str] = field(default_factory=dict)
     pending: tuple[str, ...] = ()
-    any_kind: bool = False
-    wake_to_ask: bool = False
     version: str = ""
-    if_exists: IfExists = "number"
-    batch: str = ""
     caller: Caller | None = None
-    family: str = ""
-    sidecar: bool = False
+
+    @property
+    def if_exists(self) -> IfExists:
+        """What happens where the file of a result exists."""
+        return self.said.if_exists
 
     def changed(self, **fields: Any) -> Wanted:
         """The same with other fields of the job."""
@@ -239,8 +232,6 @@ def _of_any_kind(said: _AnySubmission, find: FindResult) -> Wanted:
         ),
         sources={name: ":".join([id_, *said.inputs[name].split(":", 1)[1:]]) for name, (id_, *_) in found.items()},
         pending=tuple(name for name, (*_, there) in found.items() if not there),
-        any_kind=True,
-        wake_to_ask=said.wake_to_ask is True,
     )
 
 
@@ -250,9 +241,7 @@ def _wanted(said: _Submission, job: Job) -> Wanted:
             raise bad_request(f'"{name}" must be {needed(Batch)}, which can be printed')
     id_ = f"ws-{uuid.uuid4().hex[:16]}" if said.id is None else said.id
     job = replace(job, id=id_, again=said.again, unnamed=said.unnamed, overwrite=said.if_exists == "replace")
-    seconds = {"video": said.video_s, "audio": said.audio_s}
-    more: dict[str, Any] = {"batch": said.batch.strip(), "family": said.family, "sidecar": said.sidecar}
-    return Wanted(job, said.priority, seconds, if_exists=said.if_exists, **more)
+    return Wanted(job, said, {"video": said.video_s, "audio": said.audio_s})
 
 
 async def fitting(kinds: DaemonKinds, asked: Wanted) -> Wanted:
@@ -265,12 +254,13 @@ async def fitting(kinds: DaemonKinds, asked: Wanted) -> Wanted:
         UnknownKind: No GPU is known to have the kind, and without `wake_to_ask` none may be started to ask.
         WrongInput: Something does not fit; it names the field.
     """
-    if not asked.any_kind:
+    said = asked.said
+    if not isinstance(said, _AnySubmission):
         return asked
     job = replace(asked.job, params=kinds.secrets.shown(asked.job.params))
     known, exts = await kinds.present(), {name: path.suffix.lower() for name, path in job.inputs.items()}
     job = replace(job, params=drawn(next(iter(known.named(job.kind, job.gpus)), None), job.params, job.id))
-    gpus = known.check(job.kind, exts, job.params, job.outputs, gpus=job.gpus, wake_to_ask=asked.wake_to_ask)
+    gpus = known.check(job.kind, exts, job.params, job.outputs, gpus=job.gpus, wake_to_ask=said.wake_to_ask is True)
     kinds.shown(job.kind, job.params)
     version, repeatable = known.identity(job.kind, job.params, gpus)
     return replace(asked, version=version, job=replace(job, again=job.again or not repeatable, gpus=gpus))
@@ -344,10 +334,10 @@ def looked_at(asked: Wanted, retry_of: str = "", taken: Container[str] | None = 
     except OSError as error:
         raise ApiError(400, "file_unusable", f"the files cannot be read: {error.strerror or error}") from None
     _check_apart(job.outputs)
-    more = {
-        name: getattr(asked, name) for name in ("after", "sources", "version", "batch", "caller", "family", "sidecar")
-    }
-    return Submitting(0, JobAccepted.of(job, files, asked.priority, retry_of=retry_of, **more))
+    said = asked.said
+    more = {name: getattr(asked, name) for name in ("after", "sources", "version", "caller")}
+    more |= {"batch": said.batch.strip(), "family": said.family, "sidecar": said.sidecar}
+    return Submitting(0, JobAccepted.of(job, files, said.priority, retry_of=retry_of, **more))
 
 
 def _check_apart(outputs: Mapping[str, Path]) -> None:
