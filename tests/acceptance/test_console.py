@@ -88,21 +88,22 @@ PATHS = [
 ]  # fmt: skip
 
 
-async def test_requests_without_a_session_are_refused(tmp_path: Path) -> None:
+async def test_requests_without_a_session_and_of_other_hosts_and_origins_are_refused(tmp_path: Path) -> None:
     async with calling(tmp_path) as caller:
         for method, path in PATHS:
             for wrong in ("", "Bearer wrong", f"Bearer {2**40}.{'0' * 64}", "Bearer 9\xfc.\xfc"):
                 status, plain = await caller.ask(method, path, Authorization=wrong)
                 assert (status, plain["code"]) == (401, "unauthorized"), (method, path)
-
-
-async def test_other_hosts_and_origins_are_refused_even_with_a_session(tmp_path: Path) -> None:
-    async with calling(tmp_path) as caller:
-        for method, path in [("GET", "/"), *PATHS, ("POST", "/console/session")]:
-            assert (await caller.ask(method, path, Host="evil.example"))[0] == 421, (method, path)
-            assert (await caller.ask(method, path, Host="127.0.0.1:1"))[0] == 421, (method, path)
+        for method, path in [("GET", "/"), *PATHS, ("POST", "/console/session"), ("GET", "/api/health")]:
+            for host in ("evil.example", "127.0.0.1:1"):
+                status, plain = await caller.ask(method, path, Host=host)
+                assert (status, plain["code"]) == (421, "foreign_host"), (method, path)
             for origin in ("https://evil.example", "null", "http://127.0.0.1:1"):
-                assert (await caller.ask(method, path, Origin=origin))[0] == 403, (method, path)
+                status, plain = await caller.ask(method, path, Origin=origin)
+                assert (status, plain["code"]) == (403, "foreign_origin"), (method, path)
+        host = f"localhost:{caller.home.url.rpartition(':')[2]}"
+        ours = {"Host": host, "Origin": f"http://{host}", **caller.owner}
+        assert (await caller.ask("GET", "/api/health", **ours))[0] == 200
 
 
 async def test_the_page_allows_nothing_but_its_own_files(tmp_path: Path) -> None:
@@ -183,7 +184,7 @@ async def test_a_session_does_not_open_the_programs_api(tmp_path: Path) -> None:
             assert (await caller.ask(method, path, {}))[0] in (401, 404), (method, path)
 
 
-async def test_uploads_over_a_limit_are_refused_with_the_limit_before_they_are_sent(tmp_path: Path) -> None:
+async def test_uploads_over_a_limit_or_that_do_not_fit_are_refused_before_they_are_sent(tmp_path: Path) -> None:
     async with calling(tmp_path) as caller:
         asked = {"kind": "video", "name": "a.mp4", "size": 20 * 10**9}
         status, plain = await caller.ask("POST", "/console/uploads", asked)
@@ -198,6 +199,11 @@ async def test_uploads_over_a_limit_are_refused_with_the_limit_before_they_are_s
             status, plain = await caller.ask("POST", "/console/uploads", {**asked, "size": 5, **bad})
             assert 400 <= status < 500, bad
             assert plain["error"]
+        for announced, code in UNFIT:
+            status, plain = await caller.ask("POST", "/console/uploads", {"size": 5, **announced})
+            assert (status // 100, plain["code"]) == (4, code), announced
+        status, plain = await caller.ask("POST", "/console/uploads", {"size": 5, "kind": "file", "name": "a.PNG"})
+        assert (status, plain["slot"]) == (201, "lipsync.file")
         assert caller.kept == []
 
 
@@ -370,15 +376,6 @@ UNFIT: list[tuple[dict[str, Any], str]] = [
     ({"kind": "file", "name": "a.png", "slot": 7}, "bad_request"),
     ({"kind": "image", "name": "a.png"}, "bad_request"),
 ]
-
-
-async def test_an_upload_that_does_not_fit_is_refused_before_it_is_sent(tmp_path: Path) -> None:
-    async with calling(tmp_path) as caller:
-        for announced, code in UNFIT:
-            status, plain = await caller.ask("POST", "/console/uploads", {"size": 5, **announced})
-            assert (status // 100, plain["code"]) == (4, code), announced
-        status, plain = await caller.ask("POST", "/console/uploads", {"size": 5, "kind": "file", "name": "a.PNG"})
-        assert (status, plain["slot"]) == (201, "lipsync.file")
 
 
 async def test_inputs_of_a_failed_job_stay_until_the_space_is_needed(tmp_path: Path) -> None:

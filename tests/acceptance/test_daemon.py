@@ -3,7 +3,7 @@
 import asyncio
 import sys
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from pathlib import Path
 from typing import Any
 
@@ -30,26 +30,15 @@ class Counting(Joining):
 
     runs = 0
 
-    async def render(self, video: Path, audio: Path, output: Path) -> AsyncIterator[Frame]:
+    async def joined(self, video: Path, audio: Path, output: Path) -> AsyncGenerator[Frame, None]:
         self.runs += 1
-        async for frame in super().render(video, audio, output):
+        async for frame in super().joined(video, audio, output):
             yield frame
 
 
 def nowhere(user: User) -> None:
     """Settings of a hub that is not there."""
     user.environment |= {"API_SERVER_URL": "http://127.0.0.1:9", "WAKESTREAM_KEY": "any-key-0123456789"}
-
-
-async def test_a_job_is_done_and_the_gpu_is_given_back(user: User, place: Place) -> None:
-    async with place.hub() as hub, place.worker(Joining()), daemon(user) as api:
-        status, kept = await api.submit(user)
-        assert (status, kept["state"]) == (201, "open")
-        assert (await api.outcome())["event"] == "done"
-        assert user.out.read_bytes() == RESULT
-        assert (await api.job())["state"] == "done"
-        await until(lambda: held(hub) == [])
-        assert user.left() == {"out.mp4"}
 
 
 async def test_killed_before_any_hub_was_there_the_job_is_done_when_all_have_come(user: User, place: Place) -> None:
@@ -102,20 +91,6 @@ async def test_a_daemon_killed_in_an_upload_resumes(user: User, place: Place, mo
             assert engine.runs == 1
 
 
-async def test_killed_in_the_render_the_engine_runs_once(user: User, place: Place) -> None:
-    async with place.hub() as hub, place.worker(engine := Counting(held=True)):
-        async with daemon(user) as api:
-            await api.submit(user)
-            await api.until("running", status="synthesizing")
-            await api.kill()
-        engine.go_on.set()
-        async with daemon(user) as api:
-            assert (await api.outcome())["event"] == "done"
-            assert user.out.read_bytes() == RESULT
-            assert engine.runs == 1
-            await until(lambda: held(hub) == [])
-
-
 async def test_a_daemon_killed_in_the_download_leaves_no_partial_result_and_downloads_again(user: User) -> None:
     async def slow(request: web.Request) -> web.StreamResponse:
         response = web.StreamResponse(headers={"Content-Length": "1000"})
@@ -156,22 +131,30 @@ async def test_a_result_that_came_home_before_the_kill_is_not_fetched_again(user
         assert (job["state"], job["outcome"]["size"]) == ("done", len(RESULT))
 
 
-async def test_a_stopped_daemon_keeps_its_jobs_at_the_hub_and_resumes(user: User, place: Place) -> None:
+@pytest.mark.parametrize("how", ["killed", "stopped"])
+async def test_a_daemon_that_ends_in_the_render_keeps_its_job_at_the_hub_and_resumes(
+    user: User, place: Place, how: str
+) -> None:
     async with place.hub() as hub, place.worker(engine := Counting(held=True)):
         async with daemon(user) as api:
             await api.submit(user)
             await api.until("running", status="synthesizing")
-            api.running.process.terminate()
-            ran = await api.running.ended()
-            assert (ran.code, "Traceback" in ran.err) == (0, False), ran
-            assert not (state_of(user) / "daemon.json").exists()
+            if how == "killed":
+                await api.kill()
+            else:
+                api.running.process.terminate()
+                ran = await api.running.ended()
+                assert (ran.code, "Traceback" in ran.err) == (0, False), ran
+                assert not (state_of(user) / "daemon.json").exists()
         await until(lambda: hub.connections == 1)
         assert held(hub) == ["job-1"]
         assert not engine.stopped.is_set()
         engine.go_on.set()
         async with daemon(user) as api:
             assert (await api.outcome())["event"] == "done"
+            assert user.out.read_bytes() == RESULT
             assert engine.runs == 1
+            await until(lambda: held(hub) == [])
 
 
 async def test_a_cancel_that_the_kill_overtook_is_carried_out_after_the_restart(user: User, place: Place) -> None:
@@ -229,9 +212,9 @@ async def test_the_more_urgent_job_has_its_turn_first_also_in_a_replay(user: Use
     order: list[str] = []
 
     class Noting(Joining):
-        async def render(self, video: Path, audio: Path, output: Path) -> AsyncIterator[Frame]:
+        async def joined(self, video: Path, audio: Path, output: Path) -> AsyncGenerator[Frame, None]:
             order.append(video.read_bytes().decode())
-            async for frame in super().render(video, audio, output):
+            async for frame in super().joined(video, audio, output):
                 yield frame
 
     engine = Noting(held=True)
@@ -300,18 +283,6 @@ async def test_the_same_work_at_once_is_done_once_and_the_second_takes_the_resul
             "accepted", "note", "note", "done",
         ]  # fmt: skip
     assert engine.runs == 1
-
-
-async def test_the_second_does_the_work_itself_when_the_first_is_cancelled(user: User, place: Place) -> None:
-    async with place.hub(), place.worker(engine := Counting(held=True)), daemon(user) as api:
-        await api.submit(user)
-        await api.until("running")
-        await api.submit(user, "job-2", output=str(user.folder / "two.mp4"))
-        await api.until("note", "job-2")
-        await api.ask("POST", "/api/jobs/job-1/cancel")
-        engine.go_on.set()
-        assert (await api.outcome("job-2"))["event"] == "done"
-        assert not user.out.exists()
 
 
 async def test_the_recording_of_a_restarted_daemon_replays(user: User, place: Place) -> None:

@@ -42,24 +42,6 @@ async def test_the_api_requires_the_token_which_only_its_user_can_read(alone: Us
             assert stat.S_IMODE((state_of(alone) / "daemon.json").stat().st_mode) == 0o600
 
 
-@pytest.mark.parametrize(
-    ("headers", "status", "code"),
-    [
-        ({"Host": "evil.example"}, 421, "foreign_host"),
-        ({"Host": "127.0.0.1:1"}, 421, "foreign_host"),
-        ({"Origin": "https://evil.example"}, 403, "foreign_origin"),
-        ({"Origin": "null"}, 403, "foreign_origin"),
-    ],
-)
-async def test_a_web_page_of_elsewhere_is_refused(alone: User, headers: dict[str, str], status: int, code: str) -> None:
-    async with daemon(alone) as api:
-        got, plain = await api.ask("GET", "/api/health", headers=headers)
-        assert (got, plain["code"]) == (status, code)
-        port = api.address.url.rsplit(":", 1)[1]
-        ours = {"Host": f"localhost:{port}", "Origin": f"http://localhost:{port}"}
-        assert (await api.ask("GET", "/api/health", headers=ours))[0] == 200
-
-
 async def test_invalid_jobs_are_refused_with_a_message_and_not_stored(alone: User) -> None:
     empty = alone.folder / "empty.mp4"
     empty.write_bytes(b"")

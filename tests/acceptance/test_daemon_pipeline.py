@@ -1,15 +1,13 @@
 """`wakestream daemon --pipeline`: a pipeline of the user's own, as durable as the standard one."""
 
 import sys
-from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 
+from tests.acceptance.test_daemon import Counting
 from tests.support.programs.client_scene import User
 from tests.support.programs.daemon_scene import daemon, state_of
 from tests.support.programs.our_peers import Joining, Place, held, until
-from wakestream.operators.model.engine import Frame
 
 PUBLISHED = """
 import asyncio
@@ -38,17 +36,6 @@ def twice(stages: Stages) -> Events:
 def raises() -> None:
     raise ValueError("no such city")
 """
-
-
-class Counting(Joining):
-    """Counts how often it ran."""
-
-    runs = 0
-
-    async def render(self, video: Path, audio: Path, output: Path) -> AsyncIterator[Frame]:
-        self.runs += 1
-        async for frame in super().render(video, audio, output):
-            yield frame
 
 
 @pytest.fixture

@@ -184,13 +184,6 @@ async def test_health_needs_no_secret_and_may_lack_features(reply: dict[str, obj
     assert "Authorization" not in asked[0].headers
 
 
-async def test_a_slow_worker_reports_initializing_until_it_is_ready() -> None:
-    answers = iter([False, False, True])
-    handler = answering(lambda: web.json_response({"code": 0, "initialized": next(answers)}))
-    async with serving(handler) as url, connected(url) as worker:
-        assert [(await worker.health()).initialized for _ in range(3)] == [False, False, True]
-
-
 async def test_a_closed_port_is_unreachable() -> None:
     async with serving(answering(web.Response)) as url:
         pass

@@ -2,7 +2,7 @@
 
 import asyncio
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from pathlib import Path
 
 import pytest
@@ -22,9 +22,9 @@ class Ordered(Joining):
         super().__init__()
         self.videos: list[int] = []
 
-    async def render(self, video: Path, audio: Path, output: Path) -> AsyncIterator[Frame]:
+    async def joined(self, video: Path, audio: Path, output: Path) -> AsyncGenerator[Frame, None]:
         self.videos.append(video.read_bytes()[0])
-        async for frame in super().render(video, audio, output):
+        async for frame in super().joined(video, audio, output):
             yield frame
 
 

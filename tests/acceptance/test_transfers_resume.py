@@ -4,7 +4,7 @@ import asyncio
 import os
 import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from random import Random
 
@@ -81,26 +81,19 @@ async def broken_off(worker: HttpWorker, film: Fingerprint, process: WorkerProce
         await sending
 
 
-async def test_an_upload_resumes_after_a_worker_kill(tmp_path: Path, film: Fingerprint) -> None:
-    async with worker_process(tmp_path / "state") as process, connected(process.url) as worker:
+@pytest.mark.parametrize("client", ["the same", "another"])
+async def test_an_upload_resumes_after_a_worker_kill(tmp_path: Path, film: Fingerprint, client: str) -> None:
+    async with worker_process(tmp_path / "state") as process, AsyncExitStack() as stack:
+        worker = await stack.enter_async_context(connected(process.url))
         await broken_off(worker, film, process)
         await process.start()
+        if client == "another":
+            worker = await stack.enter_async_context(connected(process.url))
         first, *_, last = await sent(worker, film)
         assert isinstance(first, Resumed)
         assert (first.bytes > 0, last) == (True, film.size)
         assert await worker.check([ref(film)]) == {ref(film).hash: True}
         assert await sent(worker, film) == [Resumed(film.size), film.size]  # and nothing goes a second time
-
-
-async def test_an_upload_resumes_after_a_kill_of_worker_and_client(tmp_path: Path, film: Fingerprint) -> None:
-    async with worker_process(tmp_path / "state") as process:
-        async with connected(process.url) as worker:
-            await broken_off(worker, film, process)
-        await process.start()
-        async with connected(process.url) as another:
-            first, *_, last = await sent(another, film)
-        assert isinstance(first, Resumed)
-        assert (first.bytes > 0, last) == (True, film.size)
 
 
 UPLOAD = """
