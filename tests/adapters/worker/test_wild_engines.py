@@ -159,15 +159,46 @@ async def test_a_task_waits_in_its_place_until_an_engine_whose_looks_hang_is_rea
     assert (await scene.status(task, "done", "failed")).status == "done"
 
 
-async def test_an_output_that_is_an_input_stays_where_it_is(scene: Scene) -> None:
+def _link(work: Work) -> Path:
+    path = work.folder / "out.bin"
+    path.symlink_to(work.inputs["data"])
+    return path
+
+
+def _folder(work: Work) -> Path:
+    path = work.folder / "out.bin"
+    path.mkdir()
+    return path
+
+
+def _empty(work: Work) -> Path:
+    path = work.folder / "out.bin"
+    path.touch()
+    return path
+
+
+ELSEWHERE = "the engine's output 'out' is not a file in the folder of this work; it may make files there only"
+
+
+@pytest.mark.parametrize(
+    ("make", "why"),
+    [
+        (lambda work: work.inputs["data"], ELSEWHERE),
+        (lambda work: work.folder / ".." / ".." / "files" / work.inputs["data"].name, ELSEWHERE),
+        (_link, ELSEWHERE),
+        (_folder, ELSEWHERE),
+        (_empty, "the engine succeeded but its output 'out' is empty"),
+        (lambda work: work.folder / "none.bin", "the engine succeeded but wrote no output 'out'"),
+    ],
+    ids=["an input", "by way of a parent folder", "a link", "a folder", "empty", "missing"],
+)
+async def test_an_output_that_is_no_file_of_the_work_fails_and_no_other_file_goes(
+    scene: Scene, make: Callable[[Work], Path], why: str
+) -> None:
     wish = scene.wish(1)
-    scene.engine.make = lambda work: work.inputs["data"]
-    task = await scene.queue.ask(wish)
-    failed = await scene.status(task, "done", "failed")
-    assert (
-        failed.error
-        == "the engine's output 'out' is not a file in the folder of this work; it may make files there only"
-    )
+    scene.engine.make = make
+    failed = await scene.status(await scene.queue.ask(wish), "done", "failed")
+    assert (failed.status, failed.error) == ("failed", why)
     assert scene.store.has(wish.inputs["data"])
 
 
@@ -182,28 +213,3 @@ async def test_an_ending_that_is_none_is_not_passed_on(scene: Scene, ending: str
     scene.engine.make = make
     task = await scene.status(await scene.queue.ask(scene.wish(1), "job-1"), "done", "failed")
     assert (task.status, [output.ext for output in task.made]) == ("done", [".bin"])
-
-
-async def test_an_output_that_is_a_link_is_not_served(scene: Scene, tmp_path: Path) -> None:
-    (tmp_path / "secret").write_bytes(b"secret")
-
-    def link(work: Work) -> Path:
-        path = work.folder / "out.bin"
-        path.symlink_to(tmp_path / "secret")
-        return path
-
-    scene.engine.make = link
-    task = await scene.queue.ask(scene.wish(1))
-    failed = await scene.status(task, "done", "failed")
-    assert (failed.error or "").startswith("the engine's output 'out' is not a file in the folder of this work")
-
-
-async def test_an_output_by_way_of_a_parent_folder_is_refused(scene: Scene, tmp_path: Path) -> None:
-    def outside(work: Work) -> Path:
-        (tmp_path / "worker" / "partial" / "other.bin").write_bytes(b"other's")
-        return work.folder / ".." / "other.bin"
-
-    scene.engine.make = outside
-    task = await scene.queue.ask(scene.wish(1))
-    assert (await scene.status(task, "done", "failed")).status == "failed"
-    assert (tmp_path / "worker" / "partial" / "other.bin").exists()

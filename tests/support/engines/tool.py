@@ -1,8 +1,7 @@
 """A program for the engine `command`: `python tool.py MODE INPUT OUTPUT [WORDS]`. Uses only the standard library.
 
-What programs on GPU machines were seen to do: they end well without an output, with an empty one, or with a folder in
-its place; they print without end, or nothing; they ignore SIGTERM; they have children; they are killed when memory is
-short. The process ids of a run are in INPUT's folder in `pids`.
+What programs on GPU machines were seen to do: they print without end, or nothing; they ignore SIGTERM; they have
+children; they are killed when memory is short. The process ids of a run are in INPUT's folder in `pids`.
 """
 
 import json
@@ -94,9 +93,6 @@ def once(source: Path, target: Path) -> None:
 MODES = {
     "echo": echo, "where": where, "reverse": reverse, "json": as_json, "large": large, "flood": flood, "fails": fails,
     "killed": killed, "several": several, "hangs": hangs, "once": once,
-    "missing": lambda source, target: None,
-    "empty": lambda source, target: target.touch(),
-    "folder": lambda source, target: target.mkdir(),
 }  # fmt: skip
 
 if __name__ == "__main__":
