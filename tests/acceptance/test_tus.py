@@ -142,21 +142,19 @@ async def test_a_checksum_that_cannot_be_checked_is_refused(caller: Tus) -> None
 async def test_bytes_at_a_wrong_offset_are_refused(caller: Tus) -> None:
     path = await caller.created(CONTENT)
     await caller.patch(path, 0, CONTENT[:HALF])
-    for offset in (0, HALF - 1, HALF + 1, len(CONTENT)):
-        assert (await caller.patch(path, offset, b"x" * 10 if offset < len(CONTENT) else b"")).status == 409
+    for offset, body in (
+        (0, b"x" * 10),
+        (0, CONTENT + b"x"),
+        (HALF - 1, b"x"),
+        (HALF + 1, CONTENT),
+        (len(CONTENT), b""),
+    ):
+        assert (await caller.patch(path, offset, body)).status == 409, "of any size"
     assert (await caller.patch(path, HALF, CONTENT)).status == 413
     assert (await caller.patch(path, HALF, then_silent([CONTENT], asyncio.Event()))).status == 413
     assert await caller.offset(path) == HALF
     assert (await caller.patch(path, HALF, CONTENT[HALF:])).status == 204
     assert await caller.has(CONTENT)
-
-
-async def test_bytes_at_a_wrong_offset_are_a_conflict_of_any_size(caller: Tus) -> None:
-    path = await caller.created(CONTENT)
-    await caller.patch(path, 0, CONTENT[:100])
-    for offset, body in ((200, CONTENT), (0, CONTENT + b"x"), (len(CONTENT) + 1, b"")):
-        refused = await caller.patch(path, offset, body)
-        assert (refused.status, await caller.offset(path)) == (409, 100)
 
 
 async def test_the_metadata_of_an_upload_is_returned(tmp_path: Path) -> None:

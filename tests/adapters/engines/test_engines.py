@@ -10,8 +10,7 @@ import pytest
 from wakestream.adapters.config.setting_files import SettingsError
 from wakestream.adapters.engines import lipsync_program
 from wakestream.adapters.engines.ffmpeg import Ffmpeg, Progress, fps_in
-from wakestream.adapters.engines.ffmpeg_kinds import RECIPES
-from wakestream.adapters.engines.program_output import percent_in
+from wakestream.adapters.engines.ffmpeg_kinds import RECIPES, wrong_input
 from wakestream.adapters.engines.samples import make_video
 from wakestream.operators.model.errors import TaskFailed
 from wakestream.streams.protocol.kinds import kind_from, plain_kind
@@ -31,22 +30,6 @@ def test_a_template_may_have_its_placeholders_anywhere_in_its_words() -> None:
 def test_a_template_without_a_placeholder_is_refused_by_its_name(name: str) -> None:
     with pytest.raises(SettingsError, match=name):
         lipsync_program([word for word in GOOD if name not in word])
-
-
-@pytest.mark.parametrize(
-    ("line", "percent"),
-    [
-        ("37%", 37.0),
-        ("frame 3 of 24 (12.5 %)", 12.5),
-        ("10% 20% 30%", 30.0),
-        ("99%|#########9| 99/100", 99.0),
-        ("250%", None),
-        ("half of it", None),
-        ("", None),
-    ],
-)
-def test_a_percentage_is_found_in_a_line(line: str, percent: float | None) -> None:
-    assert percent_in(line) == percent
 
 
 def test_ffmpegs_report_is_read_and_never_goes_backwards() -> None:
@@ -97,3 +80,37 @@ def test_a_kind_of_ffmpeg_is_valid_and_its_defaults_fit(name: str) -> None:
     plain = json.loads(json.dumps(plain_kind(kind)))
     assert kind_from(plain) == kind_from(plain, own=True) == kind
     assert set(RECIPES[name].reads) == {slot.name for slot in kind.inputs}
+
+
+@pytest.mark.parametrize(
+    ("said", "sentence"),
+    [
+        ("Error opening input: Invalid data found when processing input", "the video file is damaged, or of a kind"),
+        ("[mov] moov atom not found | Invalid data found when processing input", "the video file is incomplete"),
+        ("Stream map '0:v:0' matches no streams.", "the video file has no picture in it"),
+        ("Format not on whitelist 'mov,wav'", "the video file has a format that is not supported"),
+        ("Decoder (codec av2) not found for input stream #0:0", "in a format that this ffmpeg cannot decode"),
+        (
+            "Picture size 6300x6300 exceeds specified max pixel | Error submitting packet to decoder: 22",
+            "the video file has a picture that is too large",
+        ),
+        ("Picture size 99999x99999 is invalid", "the video file has a picture that is too large"),
+    ],
+)
+def test_a_failure_has_a_plain_sentence_and_ffmpegs_message(said: str, sentence: str) -> None:
+    error = wrong_input(said, "video", "video")
+    assert error is not None
+    assert error.field == "inputs.video"
+    told = str(error)
+    assert told.startswith(sentence) or sentence in told
+    assert told.endswith(f"({said})")
+
+
+def test_a_file_without_sound_is_reported_as_such() -> None:
+    error = wrong_input("Stream map '0:a:0' matches no streams.", "speech", "audio")
+    assert str(error).startswith("the speech file has no sound in it")
+
+
+def test_other_messages_are_not_about_an_input() -> None:
+    assert wrong_input("ffmpeg ended with code 9: it gave no reason", "audio", "audio") is None
+    assert wrong_input("Invalid data found when processing input", "video", "video", only="container") is None

@@ -22,6 +22,8 @@ def items(progress: object, *lines: str) -> list[Any]:
     [
         (None, ["loading", "5%", "5 %", "9%"], [Line("loading"), Frame(0, 0, 5.0), Frame(0, 0, 9.0)]),
         (None, ["250%", "  ", ""], [Line("250%")]),
+        (None, ["10% 20% 30%", "99%|#########9| 99/100"], [Frame(0, 0, 30.0), Frame(0, 0, 99.0)]),
+        (None, ["frame 3 of 24 (12.5 %)", "half of it"], [Frame(0, 0, 12.5), Line("half of it")]),
         (r"step (?P<frame>\d+)/(?P<frames>\d+)", ["step 3/12"], [Frame(3, 12, 25.0)]),
         (r"step (?P<frame>\d+)/(?P<frames>\d+)", ["step 1/4 step 2/4"], [Frame(2, 4, 50.0)]),
         (r"total (?P<frames>\d+)|at (?P<frame>\d+)", ["total 8", "at 2"], [Frame(0, 8, 0.0), Frame(2, 8, 25.0)]),

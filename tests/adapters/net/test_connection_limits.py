@@ -259,3 +259,13 @@ async def test_an_accept_without_file_descriptors_frees_one_and_logs_one_line(
         what = {"message": "socket.accept() out of system resource", "exception": raised.value}
         in_one_line(None, what)  # type: ignore[arg-type]  # which is for other faults only
     assert told == ["no further connection can be accepted: Too many open files; tried again in a second"]
+
+
+def test_refusals_are_counted_by_reason_and_reported() -> None:
+    told: list[tuple[str, int]] = []
+    refused = Refusals(lambda reason, times: told.append((reason, times)))
+    for reason in ("malformed", "full", "malformed"):
+        refused.count(reason)
+    assert refused == {"malformed": 2, "full": 1}
+    assert (refused.total(), refused["never"]) == (3, 0)
+    assert told == [("malformed", 1), ("full", 1), ("malformed", 2)]

@@ -1,7 +1,6 @@
 """Models without a model, for a real Cog server. Run by the Python of `make engines`, never imported by the tests."""
 
 import os
-import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path as FilePath
@@ -50,26 +49,11 @@ class Copy(BaseRunner):
         return Path(made)
 
 
-class Same(BaseRunner):
-    """Returns its file, under another name: Cog removes its inputs before it reads the output."""
-
-    def run(self, file: Path) -> Path:
-        return Path(shutil.move(file, "same.bin"))
-
-
 class Nothing(BaseRunner):
     """Forgets its output."""
 
     def run(self) -> Path:
         return None
-
-
-class Empty(BaseRunner):
-    """Makes an empty file."""
-
-    def run(self) -> Path:
-        FilePath("empty.png").write_bytes(b"")
-        return Path("empty.png")
 
 
 class Many(BaseRunner):
