@@ -7,7 +7,7 @@ import mimetypes
 import secrets
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -20,6 +20,7 @@ from aiohttp.typedefs import Handler
 
 from wakestream.adapters.disk.atomic import write_atomic
 from wakestream.adapters.engines.http_engine import ending, write_body
+from wakestream.adapters.net.http_server import listening
 from wakestream.operators.model.engine import Work
 from wakestream.operators.model.errors import NoSpace, TaskFailed, WakestreamError
 
@@ -84,7 +85,7 @@ class CogFiles:
     def __init__(self, host: str, port: int, address: str = "", folder: Path | None = None) -> None:
         self._host, self._port, self._address = host, port, address.rstrip("/")
         self._folder, self._token = folder, ""
-        self._runner: web.AppRunner | None = None
+        self._server: AsyncExitStack | None = None
         self._now: Prediction | None = None
         self._pool = ThreadPoolExecutor(2, thread_name_prefix="cog")
 
@@ -100,7 +101,7 @@ class CogFiles:
 
     async def listen(self) -> None:
         """Listen, if that has not begun. Raises `OSError`."""
-        if self._runner is not None:
+        if self._server is not None:
             return
         self._token = _token(self._folder)
         app = web.Application(middlewares=[_not_compressed])
@@ -109,20 +110,16 @@ class CogFiles:
             web.post(f"/{self._token}/hook/{{nonce}}", self._hook),
             web.put("/out/{name:.*}", self._output),
         ])  # fmt: skip
-        runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0, auto_decompress=False)
-        await runner.setup()
-        try:
-            await web.TCPSite(runner, self._host.strip("[]"), self._port).start()
-        except OSError:
-            await runner.cleanup()
-            raise
-        self._port, self._runner = runner.addresses[0][1], runner
+        async with AsyncExitStack() as stack:
+            server = listening(app, "cog", None, self._host.strip("[]"), self._port)
+            self._port = await stack.enter_async_context(server)
+            self._server = stack.pop_all()
 
     async def close(self) -> None:
         """Stop listening."""
-        if self._runner is not None:
-            await self._runner.cleanup()
-            self._runner = None
+        if self._server is not None:
+            await self._server.aclose()
+            self._server = None
         self._pool.shutdown(wait=False)
 
     @contextmanager

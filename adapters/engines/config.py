@@ -1,9 +1,13 @@
-"""The configuration that every engine gets, and the form of an engine plugin."""
+"""The configuration that every engine gets.
+
+An entry point of the group `wakestream.engines` names a function that takes an `EngineConfig` and returns an `Engine`.
+It raises `SettingsError` for wrong options.
+"""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -71,10 +75,6 @@ class EngineConfig:
             raise SettingsError(f"--engine-option {option} or {variable}: the content is not one line; write one line")
         hide(text)
         return Secret(text) if text else None
-
-
-EngineFactory = Callable[[EngineConfig], Engine]
-"""What an entry point of the group `wakestream.engines` names. It raises `SettingsError` for wrong options."""
 
 
 # The engines, by the names that `--engine` takes: entry points of the group `wakestream.engines`.

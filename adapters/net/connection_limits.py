@@ -45,10 +45,6 @@ class Rate:
         name, now = neighbourhood(address), self._clock()
         self._clean[name] = max(now, self._clean.get(name, now)) + self._every
 
-    def __len__(self) -> int:
-        """The number of remembered addresses."""
-        return len(self._clean)
-
 
 class Proxies:
     """The reverse proxies that the user `named`. Only their X-Forwarded-For headers are used."""

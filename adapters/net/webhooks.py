@@ -46,13 +46,11 @@ class Receiver:
     url: str = field(repr=False)
     secret: str = field(repr=False)
     ca: Any = None
-    now: Callable[[], float] = time.time
 
     async def post(self, owed: f.WebhookOwed) -> None:
         """One attempt."""
-        at = int(self.now())
         news = {**owed.news, "params": redacted(owed.news["params"])} if "params" in owed.news else owed.news
-        await post_json(self.url, news, secret=self.secret, message_id=owed.delivery, at=at, ca=self.ca)
+        await post_json(self.url, news, secret=self.secret, message_id=owed.delivery, ca=self.ca)
 
 
 def receiver(setting: Literal["webhook_url", "power_webhook_url"], settings: Settings) -> Receiver | None:
@@ -86,12 +84,11 @@ class Webhooks:
         *,
         backoff: Backoff = f.AGAIN,
         now: Callable[[], float] = time.time,
-        random: Random | None = None,
         whose: Callable[[f.WebhookOwed], str] = lambda _: "",
     ) -> None:
         self.counted: Counter[str] = Counter()
         self._post, self._settle, self._now, self._backoff = post, settle, now, backoff
-        self._random = random or Random()
+        self._random = Random()
         self._scheduler = LoopScheduler()
         self._whose = whose
         self._turns = defaultdict[str, Limiter](lambda: Limiter(AT_ONCE))
@@ -149,7 +146,7 @@ async def telling(
     to: Receiver, settle: Callable[[f.WebhookSettled], object], backoff: Backoff = f.AGAIN
 ) -> AsyncIterator[Webhooks]:
     """Deliver webhooks while the block runs."""
-    async with contextlib.aclosing(Webhooks(to.post, settle, backoff=backoff, now=to.now)) as found:
+    async with contextlib.aclosing(Webhooks(to.post, settle, backoff=backoff)) as found:
         yield found
 
 

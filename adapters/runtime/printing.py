@@ -21,9 +21,9 @@ def say(*lines: str, error: bool = False) -> None:
         _put("\n".join(map(printable, lines)), error=error)
 
 
-def say_json(value: Any, *, error: bool = False) -> None:
+def say_json(value: Any) -> None:
     """Print a value as one line of JSON, without secrets."""
-    _put(json_text(redacted(value)), error=error)
+    _put(json_text(redacted(value)))
 
 
 def answer(value: Any, *lines: str, as_json: bool) -> None:

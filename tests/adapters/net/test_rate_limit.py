@@ -51,7 +51,7 @@ def test_memory_is_bounded_and_the_longest_unheard_of_are_forgotten(clock: Clock
     rate = Rate(1, 10.0, most=100, clock=clock)
     for number in range(1000):
         rate.count(f"10.0.{number // 256}.{number % 256}")
-    assert len(rate) == 100
+    assert len(rate._clean) == 100
     assert (rate.wait("10.0.0.0"), rate.wait("10.0.3.231")) == (0, 10.0)
 
 
