@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Final, Literal
 
 import msgspec
 
@@ -20,8 +19,7 @@ MAX_NOTE = 200
 KEY_LENGTH = (8, 512)
 """The least and the most characters of an imported key."""
 ID_LENGTH = 12
-VERSION = 1
-_LATER: dict[str, Any] = {"gpus": (), "released": None, "keys": (), "max_priority": 0, "weight": 1}
+VERSION: Final = 1
 
 
 class LicenseError(WakestreamError):
@@ -30,21 +28,25 @@ class LicenseError(WakestreamError):
     code = "settings"
 
 
-@dataclass(frozen=True, slots=True)
-class Key:
+class Key(msgspec.Struct, frozen=True):
     """One of several keys of a license: its SHA-256 in hex, and until when it is valid (UNIX seconds)."""
 
     hash: str
     until: float | None = None
+
+    def __post_init__(self) -> None:
+        if len(bytes.fromhex(self.hash)) != 32:
+            raise ValueError("not a SHA-256")
 
     def is_valid(self, now: float) -> bool:
         """Whether it is valid at this time."""
         return self.until is None or now < self.until
 
 
-@dataclass(frozen=True, slots=True)
-class License:
+class License(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
     """One license, without its key. Times are UNIX seconds.
+
+    The fields with a default came later: they are in the file only if they are set, so that earlier versions read it.
 
     Args:
         id: The first digits of `hash`.
@@ -65,17 +67,28 @@ class License:
     note: str
     issued: float
     hash: str
-    revoked: float | None = None
+    revoked: float | None
     gpus: tuple[str, ...] = ()
     released: float | None = None
     keys: tuple[Key, ...] = ()
     max_priority: int = 0
     weight: int = 1
 
+    def __post_init__(self) -> None:
+        if self.role not in ROLES or Key(self.hash).hash[:ID_LENGTH] != self.id or self.weight < 1:
+            raise ValueError("not a license")
+
     @property
     def all_keys(self) -> tuple[Key, ...]:
         """All its stored keys; the current one is the last."""
         return self.keys or (Key(self.hash),)
+
+
+class Content(msgspec.Struct):
+    """The content of the file."""
+
+    v: Literal[1]
+    licenses: list[License]
 
 
 def digest_of(key: str) -> str:
@@ -125,26 +138,3 @@ def imported(found: tuple[License, Key] | None, fresh: License) -> License:
         if is_so:
             raise LicenseError(f"license {known.id} {fault}")
     return known
-
-
-def listed(document: Any) -> list[dict[str, Any]]:
-    """The entries of the file's document. `ValueError`, `TypeError`, `KeyError`: it is not a license file."""
-    if document["v"] != VERSION or not isinstance(document["licenses"], list):
-        raise ValueError("another version")
-    return list(document["licenses"])
-
-
-def entry_of(one: License) -> dict[str, Any]:
-    """The license's entry in the file; later fields only if they are set, so that earlier versions can read it."""
-    return {name: value for name, value in asdict(one).items() if name not in _LATER or value != _LATER[name]}
-
-
-def license_of(entry: dict[str, Any]) -> License:
-    """The license of an entry. `ValueError`, `TypeError`, `KeyError`: the entry is not valid."""
-    if unknown := entry.keys() - License.__match_args__:
-        raise ValueError(f"unknown fields: {', '.join(sorted(unknown))}")
-    found = msgspec.convert(entry, License)
-    hashed = all(len(bytes.fromhex(key.hash)) == 32 for key in (Key(found.hash), *found.keys))
-    if not hashed or found.role not in ROLES or found.hash[:ID_LENGTH] != found.id or found.weight < 1:
-        raise ValueError("not a license")
-    return found

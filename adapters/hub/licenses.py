@@ -12,10 +12,10 @@ import secrets
 import time
 from base64 import b32encode
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 
-import orjson
+import msgspec
+from msgspec.structs import replace
 
 from wakestream.adapters.disk.documents import LOCK_WITHIN, Documents, FolderDocuments, HeldElsewhereError
 from wakestream.adapters.disk.state_file import later_format
@@ -23,17 +23,15 @@ from wakestream.adapters.hub.license_entries import (
     ID_LENGTH,
     ROLES,
     VERSION,
+    Content,
     Key,
     License,
     LicenseError,
     check_key,
     check_wanted,
     digest_of,
-    entry_of,
     imported,
     key_mark,
-    license_of,
-    listed,
 )
 
 __all__ = ["ROLES", "License", "LicenseBook", "LicenseError", "key_mark"]
@@ -119,7 +117,7 @@ class LicenseBook:
             key = _unused_key(known, role)
             digest = digest_of(key)
             license_ = License(
-                digest[:ID_LENGTH], role, note, now, digest, None, tuple(gpus), None, (), max_priority, weight
+                digest[:ID_LENGTH], role, note, now, digest, None, tuple(gpus), max_priority=max_priority, weight=weight
             )
             self._write({**known, license_.id: license_})
         return license_, key
@@ -137,9 +135,8 @@ class LicenseBook:
         with self._file.locked():
             known = self._read()
             found = _by_key(known.values())
-            fresh = [
-                License(digest_of(key)[:ID_LENGTH], role, note, now, digest_of(key), gpus=tuple(gpus)) for key in keys
-            ]
+            digests = map(digest_of, keys)
+            fresh = [License(digest[:ID_LENGTH], role, note, now, digest, None, tuple(gpus)) for digest in digests]
             taken = [imported(found.get(one.id), one) for one in fresh]
             self._write(known | {one.id: one for one in taken})
         return taken
@@ -285,14 +282,14 @@ class LicenseBook:
         try:
             if later := later_format(self._file.where, text, VERSION):
                 raise LicenseError(later)
-            return {one.id: one for one in map(license_of, listed(orjson.loads(text)))}
-        except (ValueError, TypeError, KeyError) as error:
+            return {one.id: one for one in msgspec.json.decode(text, type=Content).licenses}
+        except ValueError as error:
             where = f"{self._file.where} is damaged and was left as it is"
             raise LicenseError(f"{where}; restore a backup, or move it away to begin again") from error
 
     def _write(self, licenses: dict[str, License]) -> None:
-        entries = [entry_of(one) for one in licenses.values()]
-        self._file.write(orjson.dumps({"v": VERSION, "licenses": entries}, option=orjson.OPT_INDENT_2))
+        text = msgspec.json.encode(Content(VERSION, [*licenses.values()]))
+        self._file.write(msgspec.json.format(text, indent=2))
 
 
 def _by_key(licenses: Iterable[License]) -> dict[str, tuple[License, Key]]:

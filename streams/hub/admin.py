@@ -58,8 +58,7 @@ def _stop(
         return "gpu_in_use", f"{gpu.name} is starting; it can be turned off when it is ready"
     if (held := in_use(state, peer, gpu)) is not None:
         return "gpu_in_use", held
-    to = [fd for fd in state.monitors if gpu.name in state.connections[fd].gpus]
-    if not (to := [fd for fd in to if late_jobs.RELEASE in state.connections[fd].features]):
+    if not (to := state.with_feature(late_jobs.RELEASE, state.watching(gpu.name))):
         return "no_monitor", f"no monitor of {gpu.name} that can turn it off is connected; start or update it"
     decision.fact(f.MonitorsTold(peer.fd, now), f.GpuOrdered(gpu.name, "stop", now, now))
     decision.send(to, m.Release(gpu=gpu.name, msg="a person turns it off, and no job holds it"))

@@ -23,16 +23,11 @@ _PHASES = {"starting": "booting", "unknown": "booting", "off": "booting", "faile
 _HOPE = ("online", "booted", "booting", "stopping", "lost", "no_capacity")
 
 
-def to_worker(gpu: Gpu, message: m.Message, decision: HubDecision) -> None:
-    if gpu.worker is not None:
-        decision.send(gpu.worker, message)
-
-
 def leave_halted(state: HubState, job: HubJob | None, gpu: Gpu, decision: HubDecision) -> None:
     """Another GPU makes the job now: the worker that could not begin it must not, when it can."""
     before = state.gpus.get(job.gpu or job.last or "") if job is not None else None
     if job is not None and before is not None and before.halted and before.name != gpu.name:
-        to_worker(before, capabilities.cancelled(state, before, job.id, job.owner), decision)
+        capabilities.cancel(state, before, job.id, job.owner, decision)
 
 
 def ack(message: m.Submit, gpu: Gpu, position: int, url: str | None) -> m.Ack:

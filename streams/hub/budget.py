@@ -92,8 +92,7 @@ def tick(state: HubState, now: float, decision: HubDecision) -> bool:
             unused = gpu.phase == "no_capacity" or (gpu.online and not gpu.leases)
             if not (unused and state.blocks(gpu.name) and now - gpu.let_go >= AGAIN):
                 continue
-            of_it = (peer for fd in state.monitors if gpu.name in (peer := state.connections[fd]).gpus)
-            if to := [peer.fd for peer in of_it if RELEASE in peer.features]:
+            if to := state.with_feature(RELEASE, state.watching(gpu.name)):
                 decision.fact(f.GpuLetGo(gpu.name, now))
                 decision.send(to, m.Release(gpu=gpu.name, msg="the budget is spent, and no job holds the GPU"))
         return False

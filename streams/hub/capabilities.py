@@ -80,9 +80,11 @@ def for_worker(state: HubState, gpu: Gpu, job: m.Submit, owner: str, key: str | 
     return replace(job, key=key, sender_fd=fd)
 
 
-def cancelled(state: HubState, gpu: Gpu, job: str, owner: str) -> m.Cancel:
-    """The cancel for a worker, with the license's id if the worker reads it."""
-    return m.Cancel(request_id=job, license=(owner or None) if hears_ends(state, gpu.worker) else None)
+def cancel(state: HubState, gpu: Gpu, job: str, owner: str, decision: HubDecision) -> None:
+    """Have the GPU's worker stop a job. The message has the license's id if the worker reads it."""
+    if gpu.worker is not None:
+        license_ = (owner or None) if hears_ends(state, gpu.worker) else None
+        decision.send(gpu.worker, m.Cancel(request_id=job, license=license_))
 
 
 def hears_ends(state: HubState, worker: int | None) -> bool:

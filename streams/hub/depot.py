@@ -85,7 +85,7 @@ def offer(state: HubState, peer: Connection, message: d.DepotOffer, now: float, 
     """A client offers the files of a job that waits. One that the depot cannot take goes the direct way."""
     if depot_files.too_fast(state, peer, message.request_id, now, decision):
         return
-    job, id_ = _own(state, peer, message.request_id), message.request_id
+    job, id_ = state.job_of(peer, message.request_id), message.request_id
     if job is None:
         if not (_told(state, peer, id_, decision) or depot_files.probe(state, peer, message, now, decision)):
             _unknown(peer, id_, decision)
@@ -140,7 +140,7 @@ def _unsupported(state: HubState, job: HubJob) -> str | None:
 
 def uploading(state: HubState, peer: Connection, message: d.DepotProgress, now: float, decision: HubDecision) -> None:
     """A client says how far its upload is."""
-    job = _own(state, peer, message.request_id)
+    job = state.job_of(peer, message.request_id)
     if job is not None and job.depot is not None and not job.stored and state.depot_up:  # else it is asked when back
         decision.fact(f.UploadSeen(job.id, max(0, message.left or 0), max(0.0, message.rate or 0.0), now))
 
@@ -150,7 +150,7 @@ def says(state: HubState, peer: Connection, message: Said, now: float, decision:
 
     A job that the hub does stays with it.
     """
-    job, id_ = _own(state, peer, message.request_id), message.request_id
+    job, id_ = state.job_of(peer, message.request_id), message.request_id
     if job is not None and job.stored:
         say_stored(state, job, peer.fd, now, decision)
     elif isinstance(message, d.DepotWithdraw) and job is not None:
@@ -218,7 +218,7 @@ def _stored(state: HubState, id_: str, since: float) -> d.DepotStored:
 
 def knows(state: HubState, peer: Connection, id_: str, now: float, decision: HubDecision) -> bool:
     """Answer a submit of a job that the hub does by itself, or whose results are in the depot."""
-    job, able = _own(state, peer, id_), d.FEATURE in peer.features
+    job, able = state.job_of(peer, id_), d.FEATURE in peer.features
     if job is None and able:
         return _told(state, peer, id_, decision)
     if job is None:  # a client of an earlier version cannot fetch the results: the job is done again
@@ -390,7 +390,7 @@ def _inputs_seen(
     if event.code or all(_is_there(file, event) for file in event.asked.files):
         answers.fetch(state, gpu, job, decision)
         return
-    answers.to_worker(gpu, capabilities.cancelled(state, gpu, job.id, job.owner), decision)
+    capabilities.cancel(state, gpu, job.id, job.owner, decision)
     _store_again(state, job, now, decision)
 
 
@@ -450,12 +450,11 @@ def _results_seen(
 
 def _end(state: HubState, job: HubJob, record: f.JobDelivered, decision: HubDecision) -> None:
     """The job is done, or has failed: its lease ends, and its client gets the news. No other GPU goes on with it."""
-    to = [fd for fd in state.listeners(job) if d.FEATURE in state.connections[fd].features]
+    to = state.with_feature(d.FEATURE, state.listeners(job))
     decision.fact(record)
     if job.gpu is not None and job.gpu != record.gpu:
-        other = state.gpus[job.gpu]
         decision.fact(f.CancelOwed(job.gpu, job.id, record.at))
-        answers.to_worker(other, capabilities.cancelled(state, other, job.id, job.owner), decision)
+        capabilities.cancel(state, state.gpus[job.gpu], job.id, job.owner, decision)
     decision.fact(f.JobRemoved(job.id, "delivered", record.at))
     if job.id in state.pending_cancels.get(record.gpu, ()):
         decision.fact(f.CancelsSettled(record.gpu, (job.id,)))
@@ -473,11 +472,6 @@ def _work(state: HubState, peer: Connection, id_: str, now: float, decision: Hub
     else:
         return job
     return None
-
-
-def _own(state: HubState, peer: Connection, id_: str) -> HubJob | None:
-    job = state.jobs.get(id_)
-    return job if job is not None and job.owner == (peer.owner or "") else None
 
 
 def _unknown(peer: Connection, id_: str, decision: HubDecision) -> None:

@@ -183,7 +183,7 @@ def sweep(state: HubState, now: float, decision: HubDecision) -> list[HubJob]:
 
 def hearers(state: HubState, owner: str) -> list[int]:
     """The clients of a license that know the depot."""
-    return [fd for fd in state.of_owner(owner) if d.FEATURE in state.connections[fd].features]
+    return state.with_feature(d.FEATURE, state.of_owner(owner))
 
 
 def _sweep_files(state: HubState, owner: str, now: float, decision: HubDecision) -> None:

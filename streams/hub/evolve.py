@@ -500,9 +500,6 @@ def _kinds_heard(state: HubState, fact: f.KindsHeard) -> None:
     peer = state.connections[fact.fd]
     state.kinds_bytes += weight(fact.kinds) - weight(peer.kinds)
     peer.kinds, peer.described = fact.kinds, fact.complete
-    state.undone.pop(fact.fd, None)
-    if fact.complete:
-        state.undone[fact.fd] = None
 
 
 def _gpus_tied(state: HubState, fact: f.GpusTied) -> None:
@@ -537,12 +534,10 @@ def _hub_started(state: HubState, fact: f.HubStarted) -> None:
 
 def _opened(state: HubState, fact: f.ConnectionOpened) -> None:
     state.connections[fact.fd] = Connection(fact.fd, fact.at)
-    state.unregistered[fact.fd] = fact.at
 
 
 def _registered(state: HubState, fact: f.ConnectionRegistered) -> None:
     peer = state.connections[fact.fd]
-    state.unregistered.pop(fact.fd, None)
     peer.role, peer.owner, peer.key, peer.features = fact.role, fact.owner, fact.key, fact.features
     peer.gpu, peer.url, peer.gpus, peer.device = fact.gpu, fact.url, fact.gpus, fact.device
     peer.instance = fact.instance
@@ -578,8 +573,6 @@ def _closed(state: HubState, fact: f.ConnectionClosed) -> None:
     peer = state.connections.pop(fact.fd, None)
     if peer is None:
         return
-    state.unregistered.pop(fact.fd, None)
-    state.undone.pop(fact.fd, None)
     state.kinds_bytes -= weight(peer.kinds)
     state.clients.pop(fact.fd, None)
     if fact.fd in state.monitors:

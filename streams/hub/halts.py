@@ -26,7 +26,7 @@ def heard(state: HubState, peer: Connection, message: m.WorkerState, now: float,
     if gpu is None or (gpu.halted, gpu.halt_cause) == (halted, cause):
         return
     decision.fact(f.GpuHalted(gpu.name, halted, cause, now))
-    listening = [fd for fd in state.clients if m.WorkerState.FEATURE in state.connections[fd].features]
+    listening = state.with_feature(m.WorkerState.FEATURE, state.clients)
     decision.send(listening, m.WorkerState(gpu=gpu.name, state=message.state, reason=cause or None))
     if halted:
         late_jobs.give_back(state, gpu.leases, now, decision)

@@ -327,11 +327,11 @@ def _book_seen(state: HubState, event: f.BookSeen, now: float, decision: HubDeci
 
 
 def _tick(state: HubState, event: f.Tick, now: float, decision: HubDecision) -> None:
-    for fd, since in [*state.unregistered.items()]:
-        if now - since > state.limits.register:
+    for peer in [*state.connections.values()]:
+        if peer.role is None and now - peer.opened > state.limits.register:
             why = f"no register within {state.limits.register:g} s; send register first"
-            decision.refuse(fd, "register_timeout", why)
-            _drop(state, state.connections[fd], NOT_REGISTERED, why, now, decision)
+            decision.refuse(peer.fd, "register_timeout", why)
+            _drop(state, peer, NOT_REGISTERED, why, now, decision)
     capabilities.renew(state, now, decision)
     jobs.expire(state, now, decision)
     depot.tick(state, now, decision)

@@ -71,7 +71,8 @@ def submit(state: HubState, peer: Connection, message: m.Submit, now: float, dec
         decision.fact(f.JobGranted(clean.request_id, gpu.name, now))
         answers.leave_halted(state, job, gpu, decision)
         decision.send(peer.fd, answers.ack(clean, gpu, len(gpu.leases), state.url_of(gpu)))
-        answers.to_worker(gpu, capabilities.for_worker(state, gpu, clean, owner, peer.key, peer.fd), decision)
+        if gpu.worker is not None:
+            decision.send(gpu.worker, capabilities.for_worker(state, gpu, clean, owner, peer.key, peer.fd))
         tell_monitors(state, peer, clean, now, decision, monitors_of(state, gpu.name))
 
 
@@ -109,7 +110,7 @@ def monitors_of(state: HubState, gpu: str) -> list[int]:
 
     If none names it, it may be the GPU of any of them under another name.
     """
-    named = {fd for fd in state.monitors if gpu in state.connections[fd].gpus}
+    named = state.watching(gpu)
     return [fd for fd in state.monitors if not named or fd in named or not state.connections[fd].gpus]
 
 
@@ -191,7 +192,7 @@ def refuse_impossible(state: HubState, now: float, decision: HubDecision) -> Non
 
 def cancel(state: HubState, peer: Connection, message: m.Cancel, now: float, decision: HubDecision) -> None:
     """Release the job and have its worker stop it, also one that had let its GPU go for a while."""
-    job = _own(state, peer, message.request_id)
+    job = state.job_of(peer, message.request_id)
     owner, gpu = state.recently_released.get(message.request_id, (None, ""))
     if job is not None:
         stop(state, job, "cancelled", now, decision, peer.fd)
@@ -199,9 +200,7 @@ def cancel(state: HubState, peer: Connection, message: m.Cancel, now: float, dec
         pass
     elif owner == _owner(peer):
         decision.fact(f.CancelOwed(gpu, message.request_id, now))
-        answers.to_worker(
-            state.gpus[gpu], capabilities.cancelled(state, state.gpus[gpu], message.request_id, owner), decision
-        )
+        capabilities.cancel(state, state.gpus[gpu], message.request_id, owner, decision)
     else:
         decision.refuse(peer.fd, "unknown_job", "no open job of this license has that request_id", message.request_id)
         return
@@ -212,8 +211,7 @@ def stop(state: HubState, job: HubJob, why: str, now: float, decision: HubDecisi
     """Release a job and, where a worker holds it, have that stop it: now, and again when it reconnects."""
     decision.fact(f.JobRemoved(job.id, why, now, fd))
     if job.gpu is not None:
-        gpu = state.gpus[job.gpu]
-        answers.to_worker(gpu, capabilities.cancelled(state, gpu, job.id, job.owner), decision)
+        capabilities.cancel(state, state.gpus[job.gpu], job.id, job.owner, decision)
 
 
 def order(state: HubState, peer: Connection, message: m.JobOrder, now: float, decision: HubDecision) -> None:
@@ -240,11 +238,12 @@ def settle_cancels(state: HubState, gpu: Gpu, fd: int, decision: HubDecision) ->
 
 def done(state: HubState, peer: Connection, message: m.JobDone, now: float, decision: HubDecision) -> None:
     """Release the job. A repeated `done` changes nothing."""
-    job = _own(state, peer, message.request_id)
+    job = state.job_of(peer, message.request_id)
     if job is not None:
         decision.fact(f.JobRemoved(job.id, "done", now))
-        if job.gpu is not None and capabilities.hears_ends(state, state.gpus[job.gpu].worker):
-            answers.to_worker(state.gpus[job.gpu], m.JobDone(request_id=job.id, license=job.owner or None), decision)
+        worker = state.gpus[job.gpu].worker if job.gpu is not None else None
+        if worker is not None and capabilities.hears_ends(state, worker):
+            decision.send(worker, m.JobDone(request_id=job.id, license=job.owner or None))
     depot.forget(state, peer, message.request_id, decision)
     _confirm(peer, message.request_id, decision)
 
@@ -262,11 +261,6 @@ def _confirm(peer: Connection, request_id: str, decision: HubDecision) -> None:
     """Confirm that the end of a job is journaled; without it the client repeats the end at each connection."""
     if RELEASED in peer.features:
         decision.send(peer.fd, m.JobReleased(request_id=request_id))
-
-
-def _own(state: HubState, peer: Connection, request_id: str) -> HubJob | None:
-    job = state.jobs.get(request_id)
-    return job if job is not None and job.owner == _owner(peer) else None
 
 
 def result(state: HubState, peer: Connection, message: m.Result, now: float, decision: HubDecision) -> None:

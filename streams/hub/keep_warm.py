@@ -154,5 +154,5 @@ def tick(state: HubState, now: float, decision: HubDecision) -> None:
         gpu = state.gpus[name]
         if gpu.phase in _OFF and now - gpu.warmed >= AGAIN and hours_end(state, gpu, now) is not None:
             decision.fact(f.GpuWarmed(name, now))
-            to = [fd for fd in state.monitors if name in state.connections[fd].gpus]
-            decision.send(to, m.Boot(request_id=f"warm-{name}", source="hub", msg="its keep-warm hours", gpu=name))
+            boot = m.Boot(request_id=f"warm-{name}", source="hub", msg="its keep-warm hours", gpu=name)
+            decision.send(state.watching(name), boot)

@@ -88,9 +88,8 @@ def _complete(state: HubState, peer: Connection, kinds: Kinds | None, now: float
 
 def tick(state: HubState, now: float, decision: HubDecision) -> bool:
     """Take over the kinds of a worker that described them again too soon; returns whether there was one."""
-    for fd in state.undone:
-        peer = state.connections[fd]
-        gpu = state.gpus.get(peer.gpu or "")
+    for peer in state.connections.values():
+        gpu = state.gpus.get(peer.gpu or "") if peer.described else None
         if gpu is not None and not _must_wait(state, gpu, peer.kinds, now):
             _complete(state, peer, peer.kinds, now, decision)
             return True
@@ -115,8 +114,7 @@ def _describe(
 ) -> None:
     """Journal the GPU's kinds and tell clients."""
     decision.fact(f.GpuDescribed(gpu.name, now, kinds, pairs_only))
-    to = [fd for fd in state.clients if KINDS in state.connections[fd].features]
-    decision.send(to, m.KindsChanged(gpu=gpu.name))
+    decision.send(state.with_feature(KINDS, state.clients), m.KindsChanged(gpu=gpu.name))
 
 
 def _must_wait(state: HubState, gpu: Gpu, kinds: Kinds | None, now: float) -> bool:

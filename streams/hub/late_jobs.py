@@ -166,7 +166,7 @@ def _machine(state: HubState, gpu: Gpu, now: float) -> p.Machine:
     # The longest of few boots is often exceeded.
     boot, longest = (LOST, 2 * LOST) if lost else (boots["p50"], boots["p90"] * (1 + 2 / max(1, len(seen))))
     spent = now - (gpu.woken if gpu.woken > 0 and not lost else gpu.since) if coming else 0.0
-    watched = any(gpu.name in state.connections[fd].gpus for fd in state.monitors)
+    watched = bool(state.watching(gpu.name))
     held, first = len(gpu.leases), next(iter(gpu.leases), None)
     work = _work(state, state.jobs[first].need) if first is not None else WORK
     off = gpu.phase in NOT_COMING or (gpu.phase == "no_capacity" and not retrying)
@@ -248,7 +248,7 @@ def _wake(state: HubState, found: p.Placing, now: float, decision: HubDecision) 
         if _cheaper_back_in(state, name, key, now):
             continue
         decision.fact(f.GpuWoken(name, now))
-        for fd in _monitors(state, name):
+        for fd in state.watching(name):
             _start(state, state.connections[fd], name, state.lines[key], decision)  # type: ignore[index]
 
 
@@ -293,7 +293,7 @@ def _call_back(state: HubState, found: p.Placing, now: float, decision: HubDecis
         needed = gpu.started(now) is None or any(placement.may(state, gpu, need) for need in early)
         if needed or now - gpu.let_go < AGAIN or keep_warm.warm_until(state, gpu, now) is not None:
             continue
-        if to := _monitors(state, name, RELEASE):
+        if to := state.with_feature(RELEASE, state.watching(name)):
             decision.fact(f.GpuLetGo(name, now))
             decision.send(to, m.Release(gpu=name, msg=why))
 
@@ -301,11 +301,6 @@ def _call_back(state: HubState, found: p.Placing, now: float, decision: HubDecis
 CALLED_BACK: Final = "no job needs it any more"
 UPLOADED: Final = "when the upload will be nearly done"
 SURPLUS: Final = "another GPU is free too, and no job waits"
-
-
-def _monitors(state: HubState, gpu: str, feature: str | None = None) -> list[int]:
-    of_it = (peer for fd in state.monitors if gpu in (peer := state.connections[fd]).gpus)
-    return [peer.fd for peer in of_it if feature is None or feature in peer.features]
 
 
 def _summary(state: HubState, found: p.Placing, now: float) -> f.Planned:

@@ -34,7 +34,7 @@ def _handed_out(state: HubState, job: HubJob) -> float:
 
 def silently_ended(state: HubState, gpu: Gpu, now: float) -> list[str]:
     """The jobs of a deployed worker that has no task any more, as far as their clients do not tell the end either."""
-    worker = state.connections.get(gpu.worker) if gpu.worker is not None else None
+    worker = state.worker_of(gpu)
     if worker is None or worker.features:
         return []
     held = [job for job in map(state.jobs.__getitem__, gpu.leases) if job.fd is not None and not says_done(state, job)]

@@ -72,7 +72,7 @@ def label(state: HubState, peer: Connection, gpus: Iterable[str], decision: HubD
 
 def pairs_only(state: HubState, gpu: Gpu) -> bool:
     """Whether the GPU's worker knows only jobs of a video and an audio file."""
-    worker = state.connections.get(gpu.worker) if gpu.worker is not None else None
+    worker = state.worker_of(gpu)
     return gpu.pairs_only if worker is None else INPUTS not in worker.features
 
 

@@ -151,7 +151,7 @@ def _is_counted(state: HubState, gpu: Gpu) -> bool:
 
 def _announced(state: HubState, gpu: Gpu) -> tuple[bool, bool]:
     """Whether the worker says how long it works for each job, and whether it fetches files from the depot."""
-    worker = state.connections.get(gpu.worker) if gpu.worker is not None else None
+    worker = state.worker_of(gpu)
     features = worker.features if worker is not None else frozenset()
     return m.JobWork.FEATURE in features, d.FEATURE in features
 
@@ -212,13 +212,9 @@ def _watches(monitor: Connection, gpu: str) -> bool:
 def _tell_neighbours(state: HubState, gpu: Gpu, decision: HubDecision) -> None:
     """Tell the monitors of other GPUs in the machine that it is on: to them it is no machine that no job asked for."""
     for other in holders.neighbours(state, (gpu,)):
-        of_it = (state.connections[fd] for fd in state.monitors)
-        to = [peer.fd for peer in of_it if other.name in peer.gpus and gpu.name not in peer.gpus]
+        to = [fd for fd in state.watching(other.name) if gpu.name not in state.connections[fd].gpus]
         text = f"its machine is on for the GPU {gpu.name}"
-        decision.send(
-            [fd for fd in to if MACHINES in state.connections[fd].features],
-            m.PowerState(gpu=other.name, state="starting", msg=text),
-        )
+        decision.send(state.with_feature(MACHINES, to), m.PowerState(gpu=other.name, state="starting", msg=text))
 
 
 def _lost(gpu: str, why: str) -> m.PowerState:
@@ -234,10 +230,8 @@ def power_state(state: HubState, peer: Connection, message: m.PowerState, now: f
     elif holders.of_monitor(state, peer, (message.gpu,), now, decision):
         if message.orphan:
             decision.fact(f.OrphanFound(message.gpu, (message.msg or "")[:LONGEST_CAUSE], now))
-        decision.send(
-            [fd for fd in state.clients if "power_state" in state.connections[fd].features],
-            replace(message, url=None, url_follows=None, age=None),
-        )
+        told = replace(message, url=None, url_follows=None, age=None)
+        decision.send(state.with_feature("power_state", state.clients), told)
         gpu = state.gpus[message.gpu]
         url = "" if message.url_follows else message.url
         # A monitor that was restarted does not know yet what its worker, which is online, is reached by.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from itertools import chain
@@ -492,20 +492,18 @@ class HubState(Durable):
 
     Indexes: `queue` has the waiting jobs in order of arrival, `arrivals` their numbers, `wanted` counts them by what
     they need. `lines` has those that are placed late and whose client is here, `early` those that are not placed late,
-    `absent` those whose client is away, the one that is away for longest first.
-    `jobs_of` has the jobs of each license, `kinds_bytes` is the size of
-    all descriptions of kinds. `stored` are the jobs that the hub does, `delivered_of` the
+    `absent` those whose client is away, the one that is away for longest first. `jobs_of` has the jobs of each license,
+    `kinds_bytes` is the size of all descriptions of kinds. `stored` are the jobs that the hub does, `delivered_of` the
     delivered ones of each license.
 
-    Of this process: `undone` are the workers whose described kinds are not yet those of their GPU. `capabilities` has
-    the expiry of each job's capability, the earliest first; `revoked` when each license was revoked. `cancelled` has
-    the owner and the connection of the last cancelled jobs. `blocked` are the GPUs, or `ALL`, whose budget is spent,
-    each with the time at which it can go on. `unpaid` are the licenses that have spent their budget until
-    `unpaid_until`. `depot` is the connection of our own depot. `uploads` has for each job whose client stores its files
-    the bytes that are left, their rate, and since when; `saving` has its seconds while no GPU was on. `expiry_told`
-    are delivered jobs whose results will go soon, `swept` is when the hub looked for those last. `leaving` has how
-    often the depot is asked now to remove a file, by license and BLAKE3. `restarted` is when this process began, until
-    our own depot is connected.
+    Of this process: `capabilities` has the expiry of each job's capability, the earliest first; `revoked` when each
+    license was revoked. `cancelled` has the owner and the connection of the last cancelled jobs. `blocked` are the
+    GPUs, or `ALL`, whose budget is spent, each with the time at which it can go on. `unpaid` are the licenses that
+    have spent their budget until `unpaid_until`. `depot` is the connection of our own depot. `uploads` has for each
+    job whose client stores its files the bytes that are left, their rate, and since when; `saving` has its seconds
+    while no GPU was on. `expiry_told` are delivered jobs whose results will go soon, `swept` is when the hub looked
+    for those last. `leaving` has how often the depot is asked now to remove a file, by license and BLAKE3.
+    `restarted` is when this process began, until our own depot is connected.
     """
 
     limits: Limits = field(default_factory=Limits)
@@ -520,12 +518,10 @@ class HubState(Durable):
     jobs_of: dict[str, dict[str, None]] = field(default_factory=dict)
     kinds_bytes: int = 0
     connections: dict[int, Connection] = field(default_factory=dict)
-    unregistered: dict[int, Moment] = field(default_factory=dict)
     clients: dict[int, None] = field(default_factory=dict)
     monitors: dict[int, None] = field(default_factory=dict)
     by_owner: dict[str, dict[int, None]] = field(default_factory=dict)
     keys: dict[str, str] = field(default_factory=dict, repr=False)
-    undone: dict[int, None] = field(default_factory=dict)
     asked: dict[tuple[str, str], tuple[Moment, tuple[int, ...]]] = field(default_factory=dict)
     cancelled: dict[str, tuple[str, int]] = field(default_factory=dict)
     disk_low: bool = False
@@ -651,8 +647,25 @@ class HubState(Durable):
         return self._said_url(gpu) or (gpu.url if gpu.machine_url is None else gpu.machine_url) or None
 
     def _said_url(self, gpu: Gpu) -> str | None:
-        peer = self.connections.get(gpu.worker) if gpu.worker is not None else None
+        peer = self.worker_of(gpu)
         return peer.url if peer is not None else None
+
+    def worker_of(self, gpu: Gpu) -> Connection | None:
+        """The connection of the worker of `gpu`."""
+        return self.connections.get(gpu.worker) if gpu.worker is not None else None
+
+    def watching(self, gpu: str) -> list[int]:
+        """The monitors that name this GPU."""
+        return [fd for fd in self.monitors if gpu in self.connections[fd].gpus]
+
+    def with_feature(self, feature: str, fds: Iterable[int]) -> list[int]:
+        """Those of these connections that announced a feature."""
+        return [fd for fd in fds if feature in self.connections[fd].features]
+
+    def job_of(self, peer: Connection, id_: str) -> HubJob | None:
+        """The open job of this id, if it is one of the license of `peer`."""
+        job = self.jobs.get(id_)
+        return job if job is not None and job.owner == (peer.owner or "") else None
 
     def worker_url(self, gpu: Gpu) -> str | None:
         """What the worker of `gpu` says, or said when it came online last."""

@@ -55,7 +55,8 @@ async def test_kinds_that_change_while_the_engine_stays_ready_are_noticed(
     async with scene.place.hub() as hub, scene.worker() as worker:
         await gpu_online(hub)
         scene.engine.kinds = [*KINDS, FLIP]
-        await until(lambda: "flip" in (hub.state.gpus["gpu"].kinds or {}) or bool(hub.state.undone))
+        peers = hub.state.connections
+        await until(lambda: "flip" in (hub.state.gpus["gpu"].kinds or {}) or any(p.described for p in peers.values()))
         assert [kind.name for kind in worker.server.calls.readiness.kinds] == ["join", "reverse", "flip"]
 
 
