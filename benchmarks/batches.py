@@ -10,14 +10,12 @@ import tempfile
 import time
 from asyncio.subprocess import DEVNULL
 from pathlib import Path
-from typing import Any
 
 import orjson
 from loguru import logger
+from many_jobs import HUB, waiting_daemon
 from timing import row
 
-from wakestream.adapters.config.settings import Secret, Settings
-from wakestream.adapters.daemon.program import DaemonConfig, running_daemon
 from wakestream.operators.model.engine import Kind, Slot
 from wakestream.streams.protocol.known_kinds import GpuOfKind, KnownKind, KnownKinds
 
@@ -25,7 +23,6 @@ ROWS = 1000
 WITHIN = 10.0
 """Seconds for all rows. Command and daemon work in turns, so that their processor time is that of a quiet machine."""
 
-HUB = "ws://127.0.0.1:9/dsp"
 KIND = Kind(
     "upscale",
     (Slot("image", ("image",)),),
@@ -48,7 +45,7 @@ def fill(folder: Path) -> None:
 
 async def submit(folder: Path) -> float:
     """Seconds of processors for the command and the daemon; `AssertionError` if it fails."""
-    command = "submit --kind upscale --each rows.csv --out image=out/{name}.png --yes --detach --quiet"
+    command = "submit --kind upscale --each rows.csv --out image=out/{name}.png --yes --detach --quiet --no-probe"
     surroundings = {"WAKESTREAM_DAEMON": str(folder / "state"), "WAKESTREAM_CONFIG": str(folder)}
     began, used = time.perf_counter(), processor()
     process = await asyncio.create_subprocess_exec(
@@ -71,18 +68,13 @@ def processor() -> float:
 
 async def main() -> bool:
     """Print the rows; True if the budget holds."""
-    settings: dict[str, Any] = {"hub_url": HUB, "key": Secret("x" * 40), "api_secret": Secret("x" * 40)}
     print(f"a batch of {ROWS} rows")
     logger.remove()
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         fill(folder)
-        async with running_daemon(DaemonConfig(folder / "state"), Settings(**settings)) as daemon:
+        async with waiting_daemon(folder / "state") as daemon:
             taken = await submit(folder)
             assert len(daemon.outbox.state.queue) == ROWS
             await submit(folder)
     return row(f"{WITHIN:.0f} s: {ROWS} rows submitted", taken, WITHIN, 1.0)
-
-
-if __name__ == "__main__":
-    sys.exit(0 if asyncio.run(main()) else 1)

@@ -9,19 +9,18 @@ import os
 import shutil
 import statistics
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from many_jobs import waiting_daemon
 from timing import row
 
-from wakestream.adapters.config.settings import Secret, Settings
 from wakestream.adapters.daemon.console.sessions import address
 from wakestream.adapters.daemon.console.static_files import Page
-from wakestream.adapters.daemon.program import DaemonConfig, RunningDaemon, running_daemon
+from wakestream.adapters.daemon.program import RunningDaemon
 from wakestream.adapters.runtime.ffmpeg_program import found_ffmpeg
 from wakestream.operators.model.engine import Preview
 from wakestream.streams.outbox import facts as f
@@ -64,16 +63,20 @@ def weight() -> int:
     return Page().weight
 
 
+def accept(daemon: RunningDaemon, job: str, at: float) -> None:
+    """A job that waits."""
+    wish = (job, f"/v/{job}.mp4", "/v/voice.wav", f"/v/{job}.out.mp4", 1, 1, 1, 1, "x", 0, at)
+    outbox.DECIDER.evolve(daemon.outbox.state, f.JobAccepted(*wish))
+
+
 def fill(daemon: RunningDaemon) -> None:
     """A thousand waiting jobs and a thousand that ended yesterday."""
     now = time.time()
     for number in range(JOBS):
-        for kind, at in (("waiting", now + number), ("ended", now - 90_000 - number)):
-            job = f"{kind}-{number:04}"
-            wish = (job, f"/v/{job}.mp4", "/v/voice.wav", f"/v/{job}.out.mp4", 1, 1, 1, 1, "x", 0, at)
-            outbox.DECIDER.evolve(daemon.outbox.state, f.JobAccepted(*wish))
-            if kind == "ended":
-                outbox.DECIDER.evolve(daemon.outbox.state, f.JobEnded(job, "cancelled", at + 60))
+        accept(daemon, f"waiting-{number:04}", now + number)
+        ended, at = f"ended-{number:04}", now - 90_000 - number
+        accept(daemon, ended, at)
+        outbox.DECIDER.evolve(daemon.outbox.state, f.JobEnded(ended, "cancelled", at + 60))
 
 
 async def busy(session: Any) -> float:
@@ -96,9 +99,8 @@ def begin(daemon: RunningDaemon) -> None:
     """Twenty jobs run, and their engines show nothing yet."""
     for number in range(RUNNING):
         job, at = f"job-{number:02}", time.time()
-        wish = (job, f"/v/{job}.mp4", "/v/voice.wav", f"/v/{job}.out.mp4", 1, 1, 1, 1, "x", 0, at)
-        for fact in (f.JobAccepted(*wish), f.JobStage(job, "render", at)):
-            outbox.DECIDER.evolve(daemon.outbox.state, fact)
+        accept(daemon, job, at)
+        outbox.DECIDER.evolve(daemon.outbox.state, f.JobStage(job, "render", at))
         daemon.outbox.feed.publish(job, {"event": "running", "at": at, "percent": 5.0, "frame": 0, "frames": 0})
 
 
@@ -119,14 +121,21 @@ def pictures(folder: Path) -> list[Preview]:
     return [Preview("image/jpeg", path.read_bytes()) for path in folder.glob("*.jpg")]
 
 
-async def with_previews(browser: Any, daemon: RunningDaemon, folder: Path) -> bool:
-    """Print what 20 previews at once cost, all in view, in turns with the same page without them."""
-    begin(daemon)
-    page, found = await browser.new_page(viewport={"width": 1440, "height": 6000}), pictures(folder)
+async def opened(browser: Any, daemon: RunningDaemon, width: int, height: int) -> tuple[Any, Any]:
+    """The console in a window of this size, and what asks for the page's processor time."""
+    page = await browser.new_page(viewport={"width": width, "height": height})
     await page.goto(address(daemon.url, daemon.console.sessions.new_link()))
     await page.wait_for_selector("body[data-link=up]")
     session = await page.context.new_cdp_session(page)
     await session.send("Performance.enable", {"timeDomain": "threadTicks"})
+    return page, session
+
+
+async def with_previews(browser: Any, daemon: RunningDaemon, folder: Path) -> bool:
+    """Print what 20 previews at once cost, all in view, in turns with the same page without them."""
+    begin(daemon)
+    found = pictures(folder)
+    page, session = await opened(browser, daemon, 1440, 6000)
     shows(daemon, found)
     await page.wait_for_function(SHOWN, arg=RUNNING)
     every: dict[bool, list[float]] = {False: [], True: []}
@@ -143,11 +152,9 @@ async def with_previews(browser: Any, daemon: RunningDaemon, folder: Path) -> bo
     return row(f"frames/s with {RUNNING} previews, against without", rate, rest, 0.95, at_most=False) and held
 
 
-async def measured(page: Any) -> dict[str, float]:
+async def measured(page: Any, session: Any) -> dict[str, float]:
     """The seconds of each measure."""
     paint = await paints(page)
-    session = await page.context.new_cdp_session(page)
-    await session.send("Performance.enable", {"timeDomain": "threadTicks"})
     await page.locator(".fold").click()
     while await page.locator("#past-more").is_visible():
         shown = await page.locator("#past > li").count()
@@ -168,10 +175,8 @@ async def open_page(daemon: RunningDaemon, program: str, folder: Path) -> tuple[
     async with playwright.async_playwright() as driver:
         arguments = ["--disable-dev-shm-usage", *(["--no-sandbox"] if root else [])]
         browser = await driver.chromium.launch(executable_path=program, args=arguments)
-        page = await browser.new_page(viewport={"width": 1100, "height": 900})
-        await page.goto(address(daemon.url, daemon.console.sessions.new_link()))
-        await page.wait_for_selector("body[data-link=up]")
-        found = await measured(page)
+        page, session = await opened(browser, daemon, 1100, 900)
+        found = await measured(page, session)
         await page.close()
         held = await with_previews(browser, daemon, folder)
         await browser.close()
@@ -186,13 +191,8 @@ async def main() -> bool:
     if program is None or importlib.util.find_spec("playwright") is None:
         print("        skipped: it needs Chromium and playwright (pip install wakestream[browser])")
         return held
-    settings: dict[str, Any] = {
-        "hub_url": "ws://127.0.0.1:9/dsp",
-        "key": Secret("x" * 40),
-        "api_secret": Secret("x" * 40),
-    }
     with tempfile.TemporaryDirectory() as folder:
-        async with running_daemon(DaemonConfig(Path(folder)), Settings(**settings)) as daemon:
+        async with waiting_daemon(Path(folder)) as daemon:
             fill(daemon)
             found, smooth = await open_page(daemon, program, Path(folder))
     print(
@@ -204,7 +204,3 @@ async def main() -> bool:
     held = row("1/60 s of processor time: a frame of the scroll", found["frame"], FRAME, 1.0) and held
     held = row("60 frames/s in the scroll", found["every"], FRAME, 1.05) and held
     return row("10 % of a processor: at rest, all jobs shown", found["rest"], 0.1, 1.0) and held
-
-
-if __name__ == "__main__":
-    sys.exit(0 if asyncio.run(main()) else 1)

@@ -9,7 +9,6 @@ run at the same time, so that a busy machine slows both. Linux: the PC has an ad
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import shlex
 import socket
@@ -26,8 +25,10 @@ from typing import Any
 import aiohttp
 import several_gpus as base
 from blake3 import blake3
-from engines import free_port
-from timing import row
+from hub import program
+from job_queues import free_port
+from many_files import manifest
+from timing import MEMORY, row
 
 from wakestream.adapters.client.client import Client, open_client
 from wakestream.adapters.client.depot import DepotWallet, put
@@ -77,7 +78,7 @@ async def main(folder, secret, public):
     async with running_worker(WorkerConfig(Path(folder), engine, secret, port=0, **more)) as server:
         if public:
             server.server.calls.verifier.pin(public)
-        print(server.address, flush=True)
+        print(server.address.rpartition(':')[2], flush=True)
         await asyncio.to_thread(sys.stdin.read)
 
 asyncio.run(main(*sys.argv[1:]))
@@ -159,7 +160,13 @@ class House(base.House):
                 "depot", "run", "--hub", self.hub, "--key-file", "depot.key", "--state", "depot", "--size", "10GB",
                 "--listen", f"127.0.0.1:{store}", "--public-url", public, until=b"connected to", err=True,
             )  # fmt: skip
-        (self.folder / "kinds.toml").write_text(manifest(self.folder))
+        engine = self.folder / "engine.py"
+        engine.write_text(ENGINE)
+        commands = {
+            kind: (count, (sys.executable, str(engine), f"{seconds:g}", "{out:made}"))
+            for kind, (count, seconds) in KINDS.items()
+        }
+        (self.folder / "kinds.toml").write_text(manifest(commands))
         machine = shlex.join([
             sys.executable, str(self.folder / "machine.py"), str(self.folder / "gpu.log"), sys.executable, "-m",
             "wakestream.adapters.cli", "worker", "--listen", f"127.0.0.1:{worker}", "--state",
@@ -181,19 +188,6 @@ class House(base.House):
                 await asyncio.sleep(0.1)
         begin, end = (float(line.split()[1]) for line in lines[-2:])
         return end - begin
-
-
-def manifest(folder: Path) -> str:
-    """The kinds of the worker."""
-    (folder / "engine.py").write_text(ENGINE)
-    lines = []
-    for kind, (count, seconds) in KINDS.items():
-        command = [sys.executable, str(folder / "engine.py"), f"{seconds:g}", "{out:made}"]
-        command += [f"{{in:f{n}}}" for n in range(count)]
-        lines += [f"[kinds.{kind}]", f"command = {json.dumps(command)}"]
-        lines += [f"[kinds.{kind}.inputs.f{n}]" for n in range(count)]
-        lines += [f"[kinds.{kind}.outputs.made]", 'accepts = [".bin"]']
-    return "\n".join(lines)
 
 
 Measured = tuple[list[tuple[float, float]], dict[str, float]]
@@ -262,8 +256,7 @@ def pc() -> Any:
 async def ingest() -> tuple[float, float]:
     """Seconds for a large file into a worker, and into a depot: the best of some turns, without a proxy."""
     taken: tuple[list[float], list[float]] = [], []
-    memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # noqa: S108 - a folder of its own is made there
-    with tempfile.TemporaryDirectory(dir=memory) as name:
+    with tempfile.TemporaryDirectory(dir=MEMORY) as name:
         source = Path(name) / "source.bin"
         for _ in range(TURNS):
             source.write_bytes(os.urandom(BULK))
@@ -298,15 +291,8 @@ async def _sent(folder: Path, file: Fingerprint, ref: FileRef, *, is_depot: bool
 async def _store(folder: Path, public: str) -> AsyncIterator[str]:
     """The address of a worker or, with the hub's key, of a depot."""
     with tempfile.TemporaryDirectory(dir=folder) as state:
-        command = (sys.executable, "-c", STORE, state, base.SECRET, public)
-        pipe = asyncio.subprocess.PIPE
-        process = await asyncio.create_subprocess_exec(*command, stdin=pipe, stdout=pipe)
-        assert process.stdout is not None
-        try:
-            yield (await process.stdout.readline()).decode().strip()
-        finally:
-            process.kill()
-            await process.wait()
+        async with program("-c", STORE, state, base.SECRET, public) as (port, _):
+            yield f"http://127.0.0.1:{port}"
 
 
 async def main() -> bool:
@@ -326,7 +312,3 @@ async def main() -> bool:
     text = f"{BULK / 1e6:.0f} MB into the depot: {BULK / to_depot / 1e6:.0f} MB/s, into the worker"
     held.append(row(f"{text} {BULK / to_worker / 1e6:.0f} MB/s", to_depot, to_worker, 1 / 0.9))
     return all(held)
-
-
-if __name__ == "__main__":
-    sys.exit(0 if asyncio.run(main()) else 1)

@@ -13,7 +13,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import socket
 import statistics
 import subprocess
 import sys
@@ -28,7 +27,8 @@ from typing import cast
 
 import aiohttp
 from aiohttp import web
-from timing import row
+from job_queues import free_port
+from timing import MEMORY, row
 
 from wakestream.adapters.client.worker import HttpWorkers
 from wakestream.adapters.disk.fingerprints import DiskFiles
@@ -53,13 +53,6 @@ SCHEMA = {
 
 Way = Callable[[Path, Path], Awaitable[None]]
 """From a file to a file."""
-
-
-def free_port() -> int:
-    """A port that nothing uses at present."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @contextmanager
@@ -102,8 +95,8 @@ class FileServer:
     async def serving(self, port: int) -> AsyncIterator[str]:
         """Gives the address."""
         app = web.Application()
-        app.add_routes([web.get("/in", self._give), web.put("/out/{name}", self._take)])
-        app.add_routes([web.put("/in", self._take_source), web.get("/out", self._give_result)])
+        for path in ("/in", "/out", "/out/{name}"):
+            app.add_routes([web.get(path, self._give), web.put(path, self._take)])
         runner = web.AppRunner(app, access_log=None)
         await runner.setup()
         await web.TCPSite(runner, "127.0.0.1", port).start()
@@ -112,19 +105,15 @@ class FileServer:
         finally:
             await runner.cleanup()
 
-    async def _give(self, _: web.Request) -> web.FileResponse:
-        return web.FileResponse(self.source)
-
-    async def _give_result(self, _: web.Request) -> web.FileResponse:
-        return web.FileResponse(self.target)
-
-    async def _take_source(self, request: web.Request) -> web.Response:
-        await written(request.content, self.source)
-        return web.Response(status=201)
+    async def _give(self, request: web.Request) -> web.FileResponse:
+        return web.FileResponse(self._file(request))
 
     async def _take(self, request: web.Request) -> web.Response:
-        await written(request.content, self.target)
+        await written(request.content, self._file(request))
         return web.Response(status=201)
+
+    def _file(self, request: web.Request) -> Path:
+        return self.source if request.path == "/in" else self.target
 
 
 async def written(content: aiohttp.StreamReader, target: Path) -> None:
@@ -154,7 +143,7 @@ async def cog_directly(url: str, port: int) -> AsyncIterator[Way]:
 async def cog_over_a_store(url: str, port: int, folder: Path) -> AsyncIterator[Way]:
     """A prediction whose files go through a store in a process of its own, which neither hashes nor syncs."""
     base = f"http://127.0.0.1:{port}"
-    with program([sys.executable, __file__, "--store", str(port), str(folder)], folder, {}):
+    with program([sys.executable, __file__, str(port), str(folder)], folder, {}):
         await answers(f"{base}/out", "")
         async with aiohttp.ClientSession() as session:
 
@@ -211,14 +200,22 @@ async def gradio_directly(url: str, fn_index: int) -> AsyncIterator[Way]:
 
 
 @asynccontextmanager
-async def through_worker(folder: Path, kind: str, output: str, *options: str) -> AsyncIterator[Way]:
-    """A job of this kind, from hashing to the verified file."""
+async def worker(folder: Path, *options: str) -> AsyncIterator[tuple[HttpWorkers, frozenset[str]]]:
+    """Our worker, and its features."""
     port = free_port()
     argv = [sys.executable, "-m", "wakestream.adapters.cli", "worker", "--state", str(folder / "worker")]
     argv += ["--listen", f"127.0.0.1:{port}", "--spare-disk", "0", *options]
     with program(argv, folder, {"HEYGEM_API_SECRET": SECRET}):
-        workers, files = HttpWorkers(f"http://127.0.0.1:{port}", SECRET), DiskFiles()
-        features = await initialized(workers)
+        workers = HttpWorkers(f"http://127.0.0.1:{port}", SECRET)
+        yield workers, await initialized(workers)
+        await workers.close()
+
+
+@asynccontextmanager
+async def through_worker(folder: Path, kind: str, output: str, *options: str) -> AsyncIterator[Way]:
+    """A job of this kind, from hashing to the verified file."""
+    async with worker(folder, *options) as (workers, features):
+        files = DiskFiles()
 
         async def way(source: Path, target: Path) -> None:
             job = Job(uuid.uuid4().hex, {source.stem: source}, {output: target}, kind)
@@ -231,7 +228,6 @@ async def through_worker(folder: Path, kind: str, output: str, *options: str) ->
 
         yield way
         await files.close()
-        await workers.close()
 
 
 async def initialized(workers: HttpWorkers) -> frozenset[str]:
@@ -355,17 +351,15 @@ def python_of(engine: str) -> Path:
 async def main() -> bool:
     """Print the rows; returns whether every budget holds."""
     print("engines behind our worker, against calling them directly:")
-    memory, held = Path("/dev/shm"), True  # noqa: S108 - of this benchmark alone, below
+    held = True
     for engine, rows in (("cog", cog), ("gradio", gradio)):
         if not python_of(engine).exists():
             print(f"  skipped: no {engine} server here (make engines)")
             continue
-        with tempfile.TemporaryDirectory(dir=memory if memory.is_dir() else None) as name:
+        with tempfile.TemporaryDirectory(dir=MEMORY) as name:
             held &= await rows(Path(name))
     return held
 
 
 if __name__ == "__main__":
-    if sys.argv[1:2] == ["--store"]:
-        asyncio.run(serve_store(int(sys.argv[2]), Path(sys.argv[3])))
-    sys.exit(0 if asyncio.run(main()) else 1)
+    asyncio.run(serve_store(int(sys.argv[1]), Path(sys.argv[2])))

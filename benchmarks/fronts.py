@@ -27,7 +27,6 @@ from wakestream.adapters.telemetry import logs
 PEERS, PINGS, BROADCASTS, ROUNDS = 2000, 10, 20, 5
 LEAST = 1.7
 PING = b'{"type":"ping"}'
-BOOTED = b'{"type":"gpu.power.booted","status":"booted","msg":"the machine is up","gpu":"gpu"}'
 
 
 async def front(key: str, port: str) -> None:
@@ -53,19 +52,6 @@ def rest(pids: Sequence[int]) -> None:
         time.sleep(0.01)
 
 
-class Peer(hub_load.Lean):
-    """Counts its frames of a kind."""
-
-    kind, due = b"", 0
-    over: asyncio.Future[None]
-
-    def take(self, frames: list[bytes]) -> None:
-        super().take(frames)
-        Peer.due -= sum(Peer.kind in frame for frame in frames) if Peer.kind else 0
-        if Peer.due <= 0 < len(Peer.kind) and not Peer.over.done():
-            Peer.over.set_result(None)
-
-
 async def measured(fronts: int) -> tuple[float, float]:
     """CPU seconds of the busiest process: for the pings, and for the broadcasts."""
     async with contextlib.AsyncExitStack() as stack:
@@ -77,26 +63,21 @@ async def measured(fronts: int) -> tuple[float, float]:
             started = [await stack.enter_async_context(hub.program(__file__, key, str(port))) for _ in range(fronts)]
             ports, pids = [at for at, _ in started], [pid, *(front for _, front in started)]
         teller = await hub_load.registered(port, hub_load.Lean(), place.monitor)
-        peers: list[Peer] = []
-        while len(peers) < PEERS:
-            fresh = [Peer() for _ in range(100)]
-            coming = (hub_load.registered(ports[n % len(ports)], peer, place.client) for n, peer in enumerate(fresh))
-            await asyncio.gather(*coming)
-            peers += fresh
+        peers = await hub.crowd(ports, PEERS, place.client)
         found = []
         for kind, times in ((b'"pong"', PINGS), (b'"gpu.power.booted"', BROADCASTS)):
             for turn in range(times + 1):
-                Peer.kind, Peer.due, Peer.over = kind, len(peers), asyncio.get_running_loop().create_future()
+                hub.Counting.expect(kind, len(peers))
                 if turn == 1:  # the first one warms up, and tells that all before is done
                     before = [*map(busy, pids)]
                 if kind == b'"pong"':
                     for peer in peers:
                         peer.send(PING)
                 else:
-                    teller.send(BOOTED)
+                    teller.send(hub.BOOTED)
                 rest(pids)
                 async with asyncio.timeout(hub_load.WITHIN):
-                    await Peer.over
+                    await hub.Counting.over
             found.append(max(busy(pid) - start for pid, start in zip(pids, before, strict=True)))
         for each in (*peers, teller):
             each.close()
@@ -127,7 +108,4 @@ async def main() -> bool:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) > 1:
-        asyncio.run(front(*sys.argv[1:]))
-    else:
-        sys.exit(0 if asyncio.run(main()) else 1)
+    asyncio.run(front(*sys.argv[1:]))

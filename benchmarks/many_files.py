@@ -9,17 +9,18 @@ budget, with the time that making as many empty files takes there.
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import statistics
-import sys
 import tempfile
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from random import Random
 from typing import cast
 
-from engines import SECRET, free_port, initialized, program
-from timing import row
+from engines import worker
+from timing import MEMORY, row
 
 from wakestream.adapters.client.worker import HttpWorkers
 from wakestream.adapters.disk.fingerprints import DiskFiles
@@ -31,17 +32,15 @@ from wakestream.streams import Stages, World
 FILES = 64
 SIZE = 32 * 1024
 ROUNDS, CALLS = 5, 5
-MEMORY = "/dev/shm"  # noqa: S108 - a folder of its own is made there
 KINDS = {"many": FILES, "one": 1}
 
 
-def manifest() -> str:
-    """Two kinds that differ in the number of their files; the work copies the first one."""
-    copy = """["sh", "-c", 'cp "$1" "$0"', "{out:made}", """
+def manifest(kinds: Mapping[str, tuple[int, Sequence[str]]]) -> str:
+    """Kinds, each with the number of its files, and the begin of its command: these files follow."""
     lines = []
-    for kind, count in KINDS.items():
-        files = ", ".join(f'"{{in:f{n}}}"' for n in range(count))
-        lines += [f"[kinds.{kind}]", f"command = {copy}{files}]"]
+    for kind, (count, command) in kinds.items():
+        files = [f"{{in:f{n}}}" for n in range(count)]
+        lines += [f"[kinds.{kind}]", f"command = {json.dumps([*command, *files])}"]
         lines += [f"[kinds.{kind}.inputs.f{n}]" for n in range(count)]
         lines += [f"[kinds.{kind}.outputs.made]", 'accepts = [".bin"]']
     return "\n".join(lines)
@@ -75,18 +74,12 @@ async def seconds(workers: HttpWorkers, folder: Path, kind: str, features: froze
 
 async def measured(folder: Path) -> list[list[float]]:
     """The seconds of each round in this folder: the many files, and the one."""
-    port = free_port()
-    (folder / "kinds.toml").write_text(manifest())
-    argv = [sys.executable, "-m", "wakestream.adapters.cli", "worker", "--state", str(folder / "worker")]
-    argv += ["--listen", f"127.0.0.1:{port}", "--spare-disk", "0", "--engine", "command"]
-    argv += ["--engine-option", f"manifest={folder / 'kinds.toml'}"]
-    with program(argv, folder, {"HEYGEM_API_SECRET": SECRET}):
-        workers = HttpWorkers(f"http://127.0.0.1:{port}", SECRET)
-        features = await initialized(workers)
+    copy = ("sh", "-c", 'cp "$1" "$0"', "{out:made}")  # the first one
+    (folder / "kinds.toml").write_text(manifest({kind: (count, copy) for kind, count in KINDS.items()}))
+    options = ("--engine", "command", "--engine-option", f"manifest={folder / 'kinds.toml'}")
+    async with worker(folder, *options) as (workers, features):
         await turns(workers, folder, features, 1)
-        rounds = [await turns(workers, folder, features, CALLS) for _ in range(ROUNDS)]
-        await workers.close()
-    return rounds
+        return [await turns(workers, folder, features, CALLS) for _ in range(ROUNDS)]
 
 
 async def turns(workers: HttpWorkers, folder: Path, features: frozenset[str], count: int) -> list[float]:
@@ -111,16 +104,11 @@ def worst(rounds: list[list[float]]) -> list[float]:
 async def main() -> bool:
     """Print the worst ratio; returns whether it is within the budget."""
     print("many small files, against one of the same size")
-    memory = MEMORY if os.access(MEMORY, os.W_OK) else None
     with tempfile.TemporaryDirectory() as disk:
-        if memory is not None:
+        if MEMORY is not None:
             many, one = worst(await measured(Path(disk)))
             made = f"where making {FILES} empty files takes {empty(Path(disk)) * 1000:.0f} ms"
             print(f"        {many / one:.2f} x  on the disk ({many * 1000:.0f} ms), {made}")
-        with tempfile.TemporaryDirectory(dir=memory) as name:
+        with tempfile.TemporaryDirectory(dir=MEMORY) as name:
             many, one = worst(await measured(Path(name)))
     return row(f"{FILES} files of {SIZE} bytes ({many * 1000:.0f} ms), worst of {ROUNDS}", many, one, 2.0)
-
-
-if __name__ == "__main__":
-    sys.exit(0 if asyncio.run(main()) else 1)

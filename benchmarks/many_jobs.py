@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import statistics
-import sys
 import tempfile
 import time
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any
 
+from hub import memory as memory_of
 from timing import row
 
 from wakestream.adapters.config.settings import Secret, Settings
@@ -17,6 +19,7 @@ from wakestream.adapters.daemon.program import DaemonConfig, RunningDaemon, runn
 from wakestream.operators.model.events import Job
 from wakestream.streams.outbox import facts as f
 
+HUB = "ws://127.0.0.1:9/dsp"
 FEW, MANY = 100, 10_000
 AT_ONCE = 100
 SAMPLES = 50
@@ -72,27 +75,22 @@ async def costs(daemon: RunningDaemon, folder: Path, begin: int) -> float:
     return statistics.median(taken)
 
 
-def resident() -> int:
-    """Bytes of this process in memory."""
-    return int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1]) * 4096
+def waiting_daemon(folder: Path, **config: Any) -> AbstractAsyncContextManager[RunningDaemon]:
+    """A daemon whose jobs wait, since there is no hub."""
+    settings = Settings(hub_url=HUB, key=Secret("x" * 40), api_secret=Secret("x" * 40))
+    return running_daemon(DaemonConfig(folder, **config), settings)
 
 
 async def main() -> bool:
     """Print the rows; True if every budget holds."""
-    settings: dict[str, Any] = {
-        "hub_url": "ws://127.0.0.1:9/dsp",
-        "key": Secret("x" * 40),
-        "api_secret": Secret("x" * 40),
-    }
     print(f"the daemon with {MANY} waiting jobs of the same size")
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
-        config = DaemonConfig(folder / "state", open_most=2 * MANY)
-        async with running_daemon(config, Settings(**settings)) as daemon:
+        async with waiting_daemon(folder / "state", open_most=2 * MANY) as daemon:
             await more(daemon, folder, 0, FEW)
-            few, before = await costs(daemon, folder, FEW), resident()
+            few, before = await costs(daemon, folder, FEW), memory_of(os.getpid())
             await more(daemon, folder, FEW + SAMPLES, MANY)
-            memory = (resident() - before) / (MANY - FEW - SAMPLES)
+            memory = (memory_of(os.getpid()) - before) / (MANY - FEW - SAMPLES)
             many, blocks = await costs(daemon, folder, MANY), Blocks()
             watching = asyncio.create_task(blocks.watch())
             await daemon.console.cards.history("no such job", "", 20, 0)
@@ -105,7 +103,3 @@ async def main() -> bool:
     held = row(f"{MEMORY / 1000:.0f} kB: a waiting job", memory, MEMORY, 1.0) and held
     held = row(f"{BLOCK} s: the longest block in a search", searched, BLOCK, 1.0) and held
     return row(f"{BLOCK} s: the longest block in 31 cancels", cancelled, BLOCK, 1.0) and held
-
-
-if __name__ == "__main__":
-    sys.exit(0 if asyncio.run(main()) else 1)

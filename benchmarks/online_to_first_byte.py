@@ -92,7 +92,3 @@ async def main() -> bool:
     median = statistics.median(taken)
     print(f"        median {median * 1e3:.1f} ms, p99 {taken[int(0.99 * len(taken))] * 1e3:.1f} ms")
     return row("10 ms, the median", median, 0.010, 1.0)
-
-
-if __name__ == "__main__":
-    asyncio.run(main())

@@ -104,7 +104,3 @@ async def main() -> bool:
         print(f"        {size:6.0f} B {seconds * 1e6:6.1f} us     {their_size:6.0f} B {their_seconds * 1e6:6.1f} us")
     await scheduler.close()
     return all(held)
-
-
-if __name__ == "__main__":
-    asyncio.run(main())

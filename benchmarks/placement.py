@@ -64,7 +64,3 @@ def main() -> bool:
         )
         held.append(seconds <= LIMIT)
     return all(held)
-
-
-if __name__ == "__main__":
-    raise SystemExit(not main())

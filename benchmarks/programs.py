@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import statistics
-import sys
 import tempfile
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
@@ -138,7 +137,3 @@ async def main() -> bool:
     added = max(0.0, program - local)
     what = f"added to a job by the local API: {added * 1000:.1f} ms ({program * 1000:.1f} and {local * 1000:.1f} ms)"
     return row(f"{what}, of {WITHIN * 1000:.0f} ms", added, WITHIN, 1.0)
-
-
-if __name__ == "__main__":
-    sys.exit(0 if asyncio.run(main()) else 1)

@@ -14,6 +14,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import orjson
+from hub import program
 from timing import row
 from websockets.asyncio.client import connect
 from websockets.asyncio.connection import broadcast
@@ -104,18 +105,13 @@ async def median(measure: Callable[[str, int], Awaitable[float]], url: str, jobs
 async def main() -> bool:
     """Print the rows; True if every budget holds."""
     logs.configure("ERROR")
-    pipe = asyncio.subprocess.PIPE
-    other = await asyncio.create_subprocess_exec(sys.executable, __file__, "send", stdin=pipe, stdout=pipe)
-    assert other.stdin is not None
-    assert other.stdout is not None
-    url = f"ws://127.0.0.1:{int(await other.stdout.readline())}"
-    yardstick, few, many = (
-        await median(bare, url, 100),
-        await median(ours, url, 100),
-        await median(ours, url, 10_000),
-    )
-    other.stdin.close()
-    await other.wait()
+    async with program(__file__) as (port, _):
+        url = f"ws://127.0.0.1:{port}"
+        yardstick, few, many = (
+            await median(bare, url, 100),
+            await median(ours, url, 100),
+            await median(ours, url, 10_000),
+        )
     print("receive path, socket to delivered message")
     print(f"        bare loop {yardstick * 1e6:.1f} us, ours {few * 1e6:.1f} us, with 10,000 jobs {many * 1e6:.1f} us")
     fast = row("of the bare loop's rate", yardstick / few, 1.0, 0.6, at_most=False)
@@ -123,4 +119,4 @@ async def main() -> bool:
 
 
 if __name__ == "__main__":
-    asyncio.run(sender() if sys.argv[1:] == ["send"] else main())
+    asyncio.run(sender())

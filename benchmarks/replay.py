@@ -82,7 +82,3 @@ def main() -> bool:
     print(f"replay of {SIDE_BY_SIDE} jobs that render side by side, each with {REPORTS} reports ({rows} rows)")
     print(f"        {seconds:.2f} s, {rows / seconds:.0f} rows/s")
     return row(f"{WANTED} rows/s", rows / seconds, WANTED, 0.4, at_most=False) and held
-
-
-if __name__ == "__main__":
-    main()

@@ -9,14 +9,13 @@ from __future__ import annotations
 import asyncio
 import secrets
 import shlex
-import socket
 import sys
 import tempfile
 import time
-from collections.abc import Iterable
-from contextlib import AsyncExitStack, ExitStack
+from contextlib import AsyncExitStack
 from pathlib import Path
 
+from job_queues import free_port
 from timing import row
 
 from wakestream.adapters.client.client import open_client
@@ -78,13 +77,14 @@ class House:
             self.stack.callback(reading.cancel)
         return line.decode()
 
-    async def start(self, ports: Iterable[int]) -> None:
+    async def start(self) -> None:
         """A hub, and a monitor for each machine."""
         line = await self.program("hub", "--listen", "127.0.0.1:0", "--state", "hub", *RULES, *(
             word for name, price in PRICES.items() for word in ("--price-per-hour", f"{name}={price}")
         ), until=b"ws://")  # fmt: skip
         self.hub = line.split()[-1]
-        for (name, boot), port in zip(BOOTS.items(), ports, strict=True):
+        for name, boot in BOOTS.items():
+            port = free_port()
             engine = shlex.join([sys.executable, "-c", ENGINE, f"{WORK:g}", "{video}", "{audio}", "{output}"])
             url = f"http://127.0.0.1:{port}"
             worker = [
@@ -124,7 +124,7 @@ async def scenario(arrivals: list[float]) -> tuple[float, float, int, dict[str, 
         folder = Path(name)
         async with AsyncExitStack() as stack:
             house = House(stack, folder)
-            await house.start(_free_ports(len(BOOTS)))
+            await house.start()
             settings = Settings(hub_url=house.hub, api_secret=Secret(SECRET), key=Secret(house.keys["client"]))
             client = await stack.enter_async_context(open_client(settings))
             given: dict[str, int] = dict.fromkeys(BOOTS, 0)
@@ -159,12 +159,6 @@ def listed(arrivals: list[float]) -> tuple[float, float]:
     return max(used.values()), sum(PRICES[name] * (end + IDLE) for name, end in used.items() if end)
 
 
-def _free_ports(count: int) -> list[int]:
-    with ExitStack() as stack:
-        sockets = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
-        return [each.getsockname()[1] for each in sockets]
-
-
 async def main() -> bool:
     """Print what a burst and sparse jobs took and cost; True if the budgets hold."""
     logs.configure("ERROR")
@@ -178,7 +172,3 @@ async def main() -> bool:
     took, cost, starts, given = await scenario(sparse)
     held.append(row(f"sparse jobs: starts for each, at a cost of {cost:.0f}", starts, len(sparse), 1.2))
     return all(held)
-
-
-if __name__ == "__main__":
-    sys.exit(0 if asyncio.run(main()) else 1)

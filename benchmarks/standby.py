@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import statistics
 import sys
 import tempfile
@@ -14,6 +13,7 @@ from pathlib import Path
 import hub
 import hub_load
 import job_queues
+from fronts import busy
 from timing import row
 
 LEAST = 0.6
@@ -46,20 +46,11 @@ async def led(address: str, flight: int, count: int) -> tuple[float, float, floa
         worker = await hub.with_gpu(place, port)
         async with followed(address) as standby:
             await hub_load.submits(port, place.client, 500, flight, "warm", done=True)
-            before = processor(standby.pid)
+            before = busy(standby.pid)
             rate, p50 = await hub_load.submits(port, place.client, count, flight, "job", done=False)
-            cost = (processor(standby.pid) - before) * 1000 / count
+            cost = (busy(standby.pid) - before) * 1000 / count
         worker.close()
         return rate, p50, cost
-
-
-def processor(pid: int) -> float:
-    """Seconds of the processor that a process has used; 0 where the system does not tell it this way."""
-    stat = Path(f"/proc/{pid}/stat")
-    if not stat.exists():
-        return 0.0
-    used = stat.read_text().rpartition(")")[2].split()
-    return (int(used[11]) + int(used[12])) / os.sysconf("SC_CLK_TCK")
 
 
 async def measured(address: str) -> list[tuple[float, float, float, float, float]]:
@@ -106,7 +97,3 @@ def databases(address: str) -> None:
         for turn in range(2):
             session.execute(f"CREATE DATABASE round{number}{turn}")
     session.close()
-
-
-if __name__ == "__main__":
-    sys.exit(0 if main() else 1)

@@ -42,7 +42,3 @@ def main() -> bool:
     allowed = 2.5 * taken["python"] + SPARE
     every = row("2.5 x python -c pass + 60 ms: wakestream --help", taken["all"], allowed, 1.0)
     return row("python with its libraries: wakestream jobs --help", taken["one"], taken["libraries"], 2.0) and every
-
-
-if __name__ == "__main__":
-    main()

@@ -76,7 +76,3 @@ def main() -> bool:
     )
     flat = row("its cost at 10 waiting", many["many"], many["few"], 1.5)
     return row("a dict of bare callbacks", many["many"], many["bare"], 4.0) and flat
-
-
-if __name__ == "__main__":
-    main()

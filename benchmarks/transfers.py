@@ -8,7 +8,6 @@ other programs slow down our threads more than curl, which has one.
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import base64
 import json
@@ -20,11 +19,12 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from blake3 import blake3
-from timing import row
+from timing import MEMORY, row
 
 from wakestream.operators.model.events import FileRef, Fingerprint
 
@@ -179,7 +179,7 @@ SERVERS: dict[str, Callable[[Path], Any]] = {
 def server(kind: str, folder: Path) -> Iterator[str]:
     """The address of a server of this kind, in a process of its own."""
     folder.mkdir(exist_ok=True)
-    with running([sys.executable, str(HERE), "--serve", kind, str(folder)], folder) as url:
+    with running([sys.executable, str(HERE), "serve", kind, str(folder)], folder) as url:
         yield url
 
 
@@ -253,7 +253,7 @@ CLIENTS: dict[str, Callable[..., float]] = {
 def client(kind: str, *arguments: str) -> float:
     """Seconds by a client in a process of its own, its start not counted."""
     done = subprocess.run(
-        [sys.executable, str(HERE), "--client", kind, *arguments], check=True, capture_output=True, text=True
+        [sys.executable, str(HERE), "client", kind, *arguments], check=True, capture_output=True, text=True
     )
     return float(json.loads(done.stdout.splitlines()[-1]))
 
@@ -385,7 +385,7 @@ def resumable(source: Path, digest: str, place: Path) -> bool:
             return client(kind, worker, str(source), digest)
 
         cases = {"our client to our worker": lambda: to_worker("ours")}
-        if has_module("tusclient"):
+        if find_spec("tusclient"):
             cases["tuspy to our worker"] = lambda: to_worker("tuspy")
         if (PEERS / "node_modules" / "@tus").is_dir() and shutil.which("node"):
             (place / "node").mkdir()
@@ -437,20 +437,12 @@ def download(source: Path, place: Path) -> bool:
     return row("download: curl", found["curl"], found["our_client_verified"], 1.0, at_most=False)
 
 
-def has_module(name: str) -> bool:
-    """Whether it can be imported."""
-    from importlib.util import find_spec
-
-    return find_spec(name) is not None
-
-
 def main() -> bool:
     """Print the rows; True if every budget holds."""
     if shutil.which("curl") is None:
         print("transfers: skipped, curl is not here to compare with")
         return True
-    memory = Path("/dev/shm")  # noqa: S108 - of this benchmark alone, below
-    with tempfile.TemporaryDirectory(dir=memory if memory.is_dir() else None) as name:
+    with tempfile.TemporaryDirectory(dir=MEMORY) as name:
         place = Path(name)
         source = place / f"source{EXT}"
         with source.open("wb") as file:
@@ -469,13 +461,8 @@ def main() -> bool:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--serve", nargs=2)
-    parser.add_argument("--client", nargs="+")
-    asked = parser.parse_args()
-    if asked.serve:
-        asyncio.run(SERVERS[asked.serve[0]](Path(asked.serve[1])))
-    elif asked.client:
-        print(json.dumps(CLIENTS[asked.client[0]](*asked.client[1:])))
+    role, kind, *given = sys.argv[1:]
+    if role == "serve":
+        asyncio.run(SERVERS[kind](Path(*given)))
     else:
-        sys.exit(0 if main() else 1)
+        print(json.dumps(CLIENTS[kind](*given)))

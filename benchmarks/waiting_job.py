@@ -91,7 +91,3 @@ async def main() -> bool:
         row("whole pipeline to set up: 250 us", whole[1], 250e-6, 1.0),
     )
     return all(rows)
-
-
-if __name__ == "__main__":
-    asyncio.run(main())
