@@ -69,14 +69,6 @@ def test_a_lane_that_ends_at_once_has_won_before_the_next_begins() -> None:
     assert (heard, begun) == (["early", "|"], [])
 
 
-def test_it_may_be_subscribed_to_again() -> None:
-    lanes = first_success(never(), of("x"))
-    heard: list[str] = []
-    for _ in range(2):
-        lanes.subscribe(heard.append)
-    assert heard == ["x", "x"]
-
-
 def test_without_a_lane_it_is_an_error_at_once() -> None:
     with pytest.raises(ValueError, match="at least one source"):
         first_success()

@@ -101,14 +101,6 @@ def test_disposing_in_the_second_stage_disposes_it(scheduler: TestScheduler) -> 
     assert second.subscriptions == [subscribe(220, 300)]
 
 
-def test_each_subscription_runs_by_itself() -> None:
-    stages = rx.of(1, 2).pipe(then(lambda item: rx.of(item * 10)))
-    one, two = list[int](), list[int]()
-    stages.subscribe(one.append)
-    stages.subscribe(two.append)
-    assert one == two == [1, 2, 20]
-
-
 def test_the_next_stage_may_be_subscribed_while_the_source_still_emits_its_end() -> None:
     source: Subject[int] = Subject()
     heard: list[object] = []

@@ -146,11 +146,6 @@ def test_disposing_disposes_the_source(scheduler: TestScheduler) -> None:
     assert source.subscriptions == [subscribe(200, 240)]
 
 
-def test_a_limit_on_silence_without_a_scheduler_is_a_clear_type_error() -> None:
-    with pytest.raises(TypeError, match="no scheduler"):
-        rx.never().pipe(silence(1, "s")).subscribe()
-
-
 @pytest.mark.parametrize(("places", "late"), [((), 245), ("aaaa", 255), ("aabb", 275), ("abca", 285)])
 def test_it_counts_from_the_last_change(scheduler: TestScheduler, places: str, late: int) -> None:
     said = [on_next(210 + 10 * number, place) for number, place in enumerate(places)]

@@ -37,12 +37,6 @@ async def test_a_job_whose_log_was_cut_off_is_unfinished_and_not_diverged() -> N
     assert found.changed == ()
 
 
-async def test_a_log_cut_off_at_any_row_replays_without_a_divergence() -> None:
-    log = recorded("online")
-    for rows in range(len(log.rows)):
-        assert (await replay(dataclasses.replace(log, rows=log.rows[:rows], torn=True))).divergences == (), rows
-
-
 async def test_the_divergence_of_a_job_is_what_it_said_before_what_it_asked() -> None:
     found = report(await replay(recorded("offline"), settings={"online_timeout": 0.5}))
     assert {each.stream for each in found.divergences} == {"job-offline", "job-offline effects"}
