@@ -1,19 +1,13 @@
 """Lanes side by side, of which each must come to its end."""
 
-import asyncio
-
-import pytest
 import reactivex as rx
 from reactivex import Observable
 from reactivex.testing import TestScheduler
 
 from tests.support.streams.virtual_time import on_completed, on_error, on_next, subscribe
 from wakestream.operators.rx.all_done import all_done
-from wakestream.operators.rx.core.scheduler import LoopScheduler
-from wakestream.operators.rx.from_async import from_async
 from wakestream.operators.rx.sources import of
 from wakestream.operators.rx.then import then
-from wakestream.operators.rx.to_future import to_future
 
 
 def test_all_lanes_emit_until_the_last_completes_and_the_first_lane_gives_the_result(scheduler: TestScheduler) -> None:
@@ -52,24 +46,6 @@ def test_a_lane_that_fails_at_once_starts_no_other() -> None:
     assert (heard, begun) == (["x", "KeyError"], [])
 
 
-async def test_the_effects_of_the_others_are_cancelled(loop_scheduler: LoopScheduler) -> None:
-    stopped = asyncio.Event()
-
-    async def endless() -> None:
-        try:
-            await asyncio.Event().wait()
-        finally:
-            stopped.set()
-
-    async def fails() -> None:
-        raise ValueError("broken")
-
-    with pytest.raises(ValueError, match="broken"):
-        await all_done(from_async(endless), from_async(fails)).pipe(to_future(loop_scheduler))
-    await loop_scheduler.close()
-    assert stopped.is_set()
-
-
 def test_the_results_of_all_lanes_are_joined_in_the_order_of_the_lanes(scheduler: TestScheduler) -> None:
     slow = scheduler.create_cold_observable(on_next(20, 1), on_completed(20))
     fast = scheduler.create_cold_observable(on_next(10, 2), on_completed(10))
@@ -82,8 +58,3 @@ def test_results_that_cannot_be_joined_are_an_error() -> None:
     heard: list[object] = []
     all_done(of(1), of(0), join=lambda a, b: a // b).subscribe(heard.append, lambda e: heard.append(type(e)))
     assert heard == [1, 0, ZeroDivisionError]
-
-
-def test_without_lanes_there_is_an_error() -> None:
-    with pytest.raises(ValueError, match="at least one source"):
-        all_done()

@@ -1,18 +1,12 @@
 """Lanes side by side: the first that completes wins."""
 
-import asyncio
-
-import pytest
 import reactivex as rx
 from reactivex import Observable
 from reactivex.testing import TestScheduler
 
 from tests.support.streams.virtual_time import on_completed, on_error, on_next, subscribe
-from wakestream.operators.rx.core.scheduler import LoopScheduler
 from wakestream.operators.rx.first_success import first_success
-from wakestream.operators.rx.from_async import from_async
 from wakestream.operators.rx.sources import never, of
-from wakestream.operators.rx.to_future import to_future
 
 
 def test_all_lanes_emit_until_the_first_completes_and_the_others_are_disposed(scheduler: TestScheduler) -> None:
@@ -67,35 +61,6 @@ def test_a_lane_that_ends_at_once_has_won_before_the_next_begins() -> None:
     heard: list[str] = []
     first_success(of("early"), late).subscribe(heard.append, on_completed=lambda: heard.append("|"))
     assert (heard, begun) == (["early", "|"], [])
-
-
-def test_without_a_lane_it_is_an_error_at_once() -> None:
-    with pytest.raises(ValueError, match="at least one source"):
-        first_success()
-
-
-async def test_the_effects_of_the_losers_are_cancelled(loop_scheduler: LoopScheduler) -> None:
-    ended: list[str] = []
-
-    async def endless() -> str:
-        try:
-            return str(await asyncio.Event().wait())
-        finally:
-            ended.append("cancelled")
-
-    async def quick() -> str:
-        await asyncio.sleep(0)
-        return "x"
-
-    assert await to_future(loop_scheduler)(first_success(from_async(endless), from_async(quick))) == "x"
-    await loop_scheduler.close()
-    assert ended == ["cancelled"]
-
-
-async def test_disposing_it_disposes_all_lanes(scheduler: TestScheduler) -> None:
-    lanes = [scheduler.create_hot_observable() for _ in range(2)]
-    first_success(*lanes).subscribe(scheduler=scheduler).dispose()
-    assert [len(lane.observers) for lane in lanes] == [0, 0]
 
 
 def test_after_dropped_raised_no_further_source_is_subscribed() -> None:

@@ -3,24 +3,17 @@
 import asyncio
 import contextlib
 import re
-import threading
 from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-from reactivex import Observable
 from reactivex.testing import TestScheduler
 
+from tests.support.streams.virtual_time import collect
 from wakestream.operators.model.errors import WakestreamError, is_retryable
 from wakestream.operators.rx.core.scheduler import LoopScheduler
 from wakestream.operators.rx.from_async import from_async
 from wakestream.operators.rx.to_future import to_future
-
-
-def collect(source: Observable[Any], scheduler: LoopScheduler) -> list[Any]:
-    heard: list[Any] = []
-    source.subscribe(heard.append, heard.append, lambda: heard.append("|"), scheduler=scheduler)
-    return heard
 
 
 async def test_a_coroutine_gives_one_item(loop_scheduler: LoopScheduler) -> None:
@@ -42,16 +35,6 @@ async def test_an_async_generator_gives_all_its_items_as_they_come(loop_schedule
     heard = collect(from_async(effect), loop_scheduler)
     await loop_scheduler.close()
     assert heard == [0.0, 10.0, 20.0, "|"]
-
-
-async def test_an_async_generator_may_be_empty(loop_scheduler: LoopScheduler) -> None:
-    async def effect() -> AsyncIterator[int]:
-        for item in ():
-            yield item
-
-    heard = collect(from_async(effect), loop_scheduler)
-    await loop_scheduler.close()
-    assert heard == ["|"]
 
 
 async def test_the_effect_runs_again_at_each_subscription(loop_scheduler: LoopScheduler) -> None:
@@ -83,15 +66,6 @@ async def test_what_an_effect_raises_is_the_observables_error(loop_scheduler: Lo
     assert heard == [[broken], [1, broken], [broken]]
 
 
-async def test_an_invalid_effect_is_an_error(loop_scheduler: LoopScheduler) -> None:
-    def plain() -> Any:
-        return 5
-
-    heard = collect(from_async(plain), loop_scheduler)
-    await loop_scheduler.close()
-    assert isinstance(heard[0], TypeError)
-
-
 async def test_disposing_cancels_and_reaches_the_finally_of_a_coroutine() -> None:
     entered, seen = asyncio.Event(), list[str]()
 
@@ -111,25 +85,6 @@ async def test_disposing_cancels_and_reaches_the_finally_of_a_coroutine() -> Non
     running.dispose()
     await scheduler.close()
     assert (seen, heard) == (["cancelled", "finally"], [])
-
-
-async def test_disposing_waits_for_the_clean_up_that_awaits(loop_scheduler: LoopScheduler) -> None:
-    entered, seen = asyncio.Event(), list[float]()
-
-    async def effect() -> AsyncIterator[str]:
-        try:
-            entered.set()
-            yield "first"
-            await asyncio.Event().wait()
-        finally:
-            await asyncio.sleep(3)  # virtual: a connection being closed
-            seen.append(loop_scheduler.loop.time())
-
-    running = from_async(effect).subscribe(scheduler=loop_scheduler)
-    await entered.wait()
-    running.dispose()
-    await loop_scheduler.close()
-    assert seen == [3.0]
 
 
 async def test_disposing_before_the_task_began_never_calls_the_effect(loop_scheduler: LoopScheduler) -> None:
@@ -209,33 +164,6 @@ async def test_an_observer_that_raises_closes_the_generator(loop_scheduler: Loop
     from_async(effect).subscribe(observer, heard.append, scheduler=loop_scheduler)
     await loop_scheduler.close()
     assert (heard, seen) == ([fault], ["finally"])
-
-
-async def test_the_task_has_the_given_name(loop_scheduler: LoopScheduler) -> None:
-    names: list[str] = []
-
-    async def effect() -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        names.append(task.get_name())
-
-    await to_future(loop_scheduler)(from_async(effect, "upload clip.mp4"))
-    assert names == ["upload clip.mp4"]
-
-
-async def test_a_thousand_effects_start_no_thread(loop_scheduler: LoopScheduler) -> None:
-    before, during = threading.enumerate(), set[int]()
-
-    async def effect() -> int:
-        await asyncio.sleep(1)  # virtual
-        during.add(threading.active_count())
-        return 1
-
-    heard = [collect(from_async(effect), loop_scheduler) for _ in range(1_000)]
-    await loop_scheduler.close()
-    assert all(one == [1, "|"] for one in heard)
-    assert during == {len(before)}
-    assert threading.enumerate() == before
 
 
 @pytest.mark.parametrize("scheduler", [None, TestScheduler()])

@@ -23,22 +23,11 @@ def test_it_emits_the_elapsed_time_at_each_beat(scheduler: TestScheduler) -> Non
     assert result.messages == [on_next(210, "10"), on_next(220, "20"), on_next(230, "30")]
 
 
-def test_nothing_is_made_before_the_first_beat_nor_after_disposal(scheduler: TestScheduler) -> None:
-    made: list[float] = []
-    scheduler.start(lambda: interval(10, made.append), disposed=209)
-    assert made == []
-
-
 async def test_it_does_not_drift() -> None:
     scheduler, beats = LoopScheduler(), list[float]()
     line = interval(0.1, lambda _: beats.append(scheduler.loop.time())).take(10_000)
     await to_future(scheduler)(line)
     assert beats[-1] == pytest.approx(1_000.0, abs=1e-9)
-
-
-async def test_half_an_hour_of_waiting_lines(loop_scheduler: LoopScheduler) -> None:
-    lines = interval(10, same).pipe(rx.operators.take_until(rx.timer(1_801)), rx.operators.to_list())
-    assert await to_future(loop_scheduler)(lines) == [10.0 * beat for beat in range(1, 181)]
 
 
 async def test_beats_missed_while_the_machine_slept_are_not_made_up_for(loop_scheduler: LoopScheduler) -> None:
@@ -64,6 +53,23 @@ def test_a_line_that_cannot_be_made_arrives_as_an_error(scheduler: TestScheduler
     assert scheduler.start(lambda: interval(10, make)).messages == [on_error(210, broken)]
 
 
+async def test_an_observer_that_has_enough_ends_it(loop_scheduler: LoopScheduler) -> None:
+    assert await to_future(loop_scheduler)(interval(10, same).take(2)) == 20.0
+    assert await to_future(loop_scheduler)(rx.timer(100)) == 0
+    assert loop_scheduler.loop.time() == 120.0
+
+
+def test_no_scheduler_is_a_clear_type_error() -> None:
+    with pytest.raises(TypeError, match="no scheduler"):
+        interval(1, same).subscribe()
+
+
+def test_nothing_is_made_before_the_first_beat_nor_after_disposal(scheduler: TestScheduler) -> None:
+    made: list[float] = []
+    scheduler.start(lambda: interval(10, made.append), disposed=209)
+    assert made == []
+
+
 def test_an_observer_that_raises_does_not_stop_the_clock() -> None:
     scheduler, heard = TestScheduler(), list[float]()
 
@@ -79,14 +85,3 @@ def test_an_observer_that_raises_does_not_stop_the_clock() -> None:
     scheduler.advance_to(35)
     listening.dispose()
     assert heard == [10, 20, 30]
-
-
-async def test_an_observer_that_has_enough_ends_it(loop_scheduler: LoopScheduler) -> None:
-    assert await to_future(loop_scheduler)(interval(10, same).take(2)) == 20.0
-    assert await to_future(loop_scheduler)(rx.timer(100)) == 0
-    assert loop_scheduler.loop.time() == 120.0
-
-
-def test_no_scheduler_is_a_clear_type_error() -> None:
-    with pytest.raises(TypeError, match="no scheduler"):
-        interval(1, same).subscribe()

@@ -119,17 +119,6 @@ async def test_a_source_that_ends_at_once_frees_its_place_before_its_items_arriv
     assert taken == [0]
 
 
-async def test_ten_thousand_wait_and_all_have_their_turn() -> None:
-    turns, scheduler = Limiter(3), LoopScheduler()
-    busy = [never().pipe(turns.limit()).subscribe(scheduler=scheduler) for _ in range(3)]
-    waiting = [to_future(scheduler)(of(n).pipe(turns.limit(n % 7))) for n in range(10_000)]
-    assert turns.waiting == 10_000
-    for one in busy:
-        one.dispose()
-    assert sum(await asyncio.gather(*waiting)) == sum(range(10_000))
-    assert (turns.running, turns.waiting) == (0, 0)
-
-
 async def test_the_order_of_those_that_wait_can_change() -> None:
     stage, places = Stage(1), {"a": 0, "b": 1, "c": 2, "d": 3}
     stage.enter_by(places, *places)
@@ -172,3 +161,14 @@ async def test_an_observer_that_raises_at_the_wait_keeps_no_place(loop_scheduler
 
     never().pipe(limiter.limit(on_wait=lambda before: before)).subscribe(raises, told.append, scheduler=loop_scheduler)
     assert (len(told), limiter.waiting) == (1, 0)
+
+
+async def test_ten_thousand_wait_and_all_have_their_turn() -> None:
+    turns, scheduler = Limiter(3), LoopScheduler()
+    busy = [never().pipe(turns.limit()).subscribe(scheduler=scheduler) for _ in range(3)]
+    waiting = [to_future(scheduler)(of(n).pipe(turns.limit(n % 7))) for n in range(10_000)]
+    assert turns.waiting == 10_000
+    for one in busy:
+        one.dispose()
+    assert sum(await asyncio.gather(*waiting)) == sum(range(10_000))
+    assert (turns.running, turns.waiting) == (0, 0)

@@ -1,6 +1,5 @@
 """Ask again and again, each time only after the last answer."""
 
-import asyncio
 import tracemalloc
 from itertools import count, pairwise
 from typing import Any
@@ -11,9 +10,8 @@ from reactivex import Observable, abc
 from reactivex.subject import Subject
 from reactivex.testing import TestScheduler
 
-from tests.support.streams.virtual_time import Lasting, on_completed, on_error, on_next, subscribe
+from tests.support.streams.virtual_time import on_completed, on_error, on_next, subscribe
 from wakestream.operators.rx.core.scheduler import LoopScheduler
-from wakestream.operators.rx.from_async import from_async
 from wakestream.operators.rx.poll import poll
 from wakestream.operators.rx.to_future import to_future
 
@@ -56,24 +54,6 @@ def test_a_slow_poll_never_overlaps_and_the_pause_counts_from_its_answer(schedul
     assert result.messages == [on_next(270, "x"), on_next(360, "x"), on_next(450, "x")]
 
 
-async def test_slow_effects_never_overlap(loop_scheduler: LoopScheduler) -> None:
-    running = most = 0
-    starts: list[float] = []
-
-    async def slow() -> int:
-        nonlocal running, most
-        starts.append(loop_scheduler.loop.time())
-        running += 1
-        most = max(most, running)
-        await asyncio.sleep(5)  # virtual
-        running -= 1
-        return len(starts)
-
-    polled = from_async(slow).pipe(poll(every=2, until=lambda number: number == 4))
-    assert await to_future(loop_scheduler)(polled) == 4
-    assert (most, starts) == (1, [0.0, 7.0, 14.0, 21.0])
-
-
 def test_an_empty_answer_is_polled_again(scheduler: TestScheduler) -> None:
     answers = iter([rx.empty(), rx.empty(), rx.of("x")])
     result = scheduler.start(lambda: rx.defer(lambda _: next(answers)).pipe(poll(every=20, until=lambda _: True)))
@@ -112,15 +92,6 @@ def test_disposing_in_an_answer_or_in_the_pause_ends_it(scheduler: TestScheduler
     answer = scheduler.create_cold_observable(on_next(70, "x"), on_completed(70))
     scheduler.start(lambda: answer.pipe(poll(every=20, until=lambda _: False)), disposed=disposed)
     assert answer.subscriptions == [last]
-
-
-async def test_disposing_cancels_the_effect_and_reaches_its_finally(loop_scheduler: LoopScheduler) -> None:
-    lasting = Lasting()
-    polling = from_async(lasting.effect).pipe(poll(every=2, until=bool)).subscribe(scheduler=loop_scheduler)
-    await lasting.entered.wait()
-    polling.dispose()
-    await loop_scheduler.close()
-    assert lasting.left_at == [0.0]
 
 
 @pytest.mark.parametrize("pace", [0.0, 2.0])

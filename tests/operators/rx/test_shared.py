@@ -9,18 +9,12 @@ import reactivex as rx
 from reactivex import Observable
 from reactivex.subject import Subject
 
-from tests.support.streams.virtual_time import Lasting
+from tests.support.streams.virtual_time import Lasting, collect
 from wakestream.operators.rx.core.observable import LightObservable
 from wakestream.operators.rx.core.scheduler import LoopScheduler
 from wakestream.operators.rx.from_async import from_async
 from wakestream.operators.rx.shared import Shared
 from wakestream.operators.rx.to_future import to_future
-
-
-def collect(source: Observable[Any], scheduler: LoopScheduler | None = None) -> list[Any]:
-    heard: list[Any] = []
-    source.subscribe(heard.append, heard.append, lambda: heard.append("|"), scheduler=scheduler)
-    return heard
 
 
 def counted(source: Observable[Any]) -> tuple[Observable[Any], list[int]]:
@@ -47,12 +41,6 @@ async def test_early_and_late_subscribers_get_the_one_item_of_one_run(loop_sched
     late = collect(once, loop_scheduler)
     assert [*early, late] == [["item", "|"]] * 4
     assert len(runs) == 1
-
-
-def test_nothing_happens_before_the_first_subscription() -> None:
-    source, subscriptions = counted(rx.of(1))
-    Shared(source)
-    assert subscriptions == []
 
 
 def test_subscribers_come_and_go_while_the_effect_runs() -> None:
@@ -105,26 +93,6 @@ def test_a_subscriber_that_raises_is_reported_and_blocks_no_other() -> None:
     assert order == ["raises", "item"]
 
 
-async def test_a_waiter_that_raises_at_an_effects_item_is_reported_to_the_loop(loop_scheduler: LoopScheduler) -> None:
-    reported: list[dict[str, Any]] = []
-    loop = asyncio.get_running_loop()
-    loop.set_exception_handler(lambda _, context: reported.append(context))
-
-    async def effect() -> str:
-        return "item"
-
-    def raises(_: str) -> None:
-        raise ValueError("observer")
-
-    once = Shared(from_async(effect))
-    once.subscribe(raises, lambda _: None, scheduler=loop_scheduler)
-    heard = collect(once, loop_scheduler)
-    await loop_scheduler.close()
-    assert heard == ["item", "|"]
-    gc.collect()  # asyncio tells when the task is forgotten
-    assert [str(context["exception"]) for context in reported] == ["observer"]
-
-
 def test_a_subscriber_without_an_error_handler_does_not_block_an_error() -> None:
     effect, heard = Subject[str](), list[Any]()
     once = Shared(effect)
@@ -162,3 +130,23 @@ def test_a_subscriber_that_tries_again_at_once_gets_the_second_run() -> None:
     shared.subscribe(heard.append, lambda _: shared.subscribe(heard.append, heard.append))
     second.on_next("item")
     assert heard == ["item"]
+
+
+async def test_a_waiter_that_raises_at_an_effects_item_is_reported_to_the_loop(loop_scheduler: LoopScheduler) -> None:
+    reported: list[dict[str, Any]] = []
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(lambda _, context: reported.append(context))
+
+    async def effect() -> str:
+        return "item"
+
+    def raises(_: str) -> None:
+        raise ValueError("observer")
+
+    once = Shared(from_async(effect))
+    once.subscribe(raises, lambda _: None, scheduler=loop_scheduler)
+    heard = collect(once, loop_scheduler)
+    await loop_scheduler.close()
+    assert heard == ["item", "|"]
+    gc.collect()  # asyncio tells when the task is forgotten
+    assert [str(context["exception"]) for context in reported] == ["observer"]

@@ -5,9 +5,7 @@ from typing import Any
 import reactivex as rx
 from reactivex import Observable
 from reactivex.subject import Subject
-from reactivex.testing import TestScheduler
 
-from tests.support.streams.virtual_time import on_next
 from wakestream.operators.rx.sources import merge_errors, of, start_with
 
 
@@ -48,13 +46,6 @@ def test_the_end_of_the_other_ends_nothing() -> None:
     source.on_next(1)
     source.on_completed()
     assert items == [1, "|"]
-
-
-def test_both_are_disposed_together(scheduler: TestScheduler) -> None:
-    source = scheduler.create_hot_observable(on_next(300, 1))
-    other = scheduler.create_hot_observable(on_next(300, 2))
-    scheduler.start(lambda: source.pipe(merge_errors(other)), disposed=500)
-    assert [s.unsubscribe for s in (*source.subscriptions, *other.subscriptions)] == [500, 500]
 
 
 def test_a_source_that_fails_on_subscribe_is_reported_once() -> None:

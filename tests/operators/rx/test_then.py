@@ -2,7 +2,6 @@
 
 import reactivex as rx
 from reactivex import Observable
-from reactivex.subject import Subject
 from reactivex.testing import TestScheduler
 from reactivex.testing.marbles import marbles_testing
 
@@ -67,14 +66,6 @@ def test_an_error_of_the_source_ends_all_and_starts_nothing() -> None:
     assert source.subscriptions == [subscribe(200, 220)]
 
 
-def test_an_error_of_the_next_stage_passes() -> None:
-    scheduler, broken = TestScheduler(), ValueError("broken")
-    second = scheduler.create_cold_observable(on_next(5, "x"), on_error(10, broken))
-    source = scheduler.create_hot_observable(on_next(210, 1), on_completed(220))
-    result = scheduler.start(lambda: source.pipe(then(lambda _: second)))
-    assert result.messages == [on_next(210, 1), on_next(225, "x"), on_error(230, broken)]
-
-
 def test_a_stage_that_cannot_be_built_arrives_as_an_error() -> None:
     broken, heard = ValueError("cannot be built"), list[object]()
 
@@ -85,31 +76,12 @@ def test_a_stage_that_cannot_be_built_arrives_as_an_error() -> None:
     assert heard == [1, broken]
 
 
-def test_disposing_in_the_first_stage_disposes_it(scheduler: TestScheduler) -> None:
-    source = scheduler.create_hot_observable(on_next(210, 1), on_completed(300))
-    second = scheduler.create_cold_observable(on_completed(10))
-    scheduler.start(lambda: source.pipe(then(lambda _: second)), disposed=250)
-    assert source.subscriptions == [subscribe(200, 250)]
-    assert second.subscriptions == []
-
-
 def test_disposing_in_the_second_stage_disposes_it(scheduler: TestScheduler) -> None:
     source = scheduler.create_hot_observable(on_next(210, 1), on_completed(220))
     second = scheduler.create_cold_observable(on_next(10, "x"), on_completed(500))
     result = scheduler.start(lambda: source.pipe(then(lambda _: second)), disposed=300)
     assert result.messages == [on_next(210, 1), on_next(230, "x")]
     assert second.subscriptions == [subscribe(220, 300)]
-
-
-def test_the_next_stage_may_be_subscribed_while_the_source_still_emits_its_end() -> None:
-    source: Subject[int] = Subject()
-    heard: list[object] = []
-    source.pipe(then(lambda item: rx.of(item, item + 1))).subscribe(
-        heard.append, on_completed=lambda: heard.append("|")
-    )
-    source.on_next(1)
-    source.on_completed()
-    assert heard == [1, 1, 2, "|"]
 
 
 async def test_the_scheduler_given_once_reaches_every_stage(loop_scheduler: LoopScheduler) -> None:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from reactivex.subject import Subject
 from reactivex.testing import TestScheduler
 
-from tests.support.streams.virtual_time import Lasting, on_completed, on_error, on_next, subscribe
+from tests.support.streams.virtual_time import on_completed, on_error, on_next, subscribe
 from wakestream.adapters.testing.virtual_loop import run_virtual
 from wakestream.operators.model.errors import StageTimeout, Stalled
 from wakestream.operators.rx.core.scheduler import LoopScheduler
@@ -49,23 +49,6 @@ def test_a_source_that_ends_in_time_keeps_its_own_end(limit: Any, item: int, end
     scheduler = TestScheduler()
     failing = scheduler.create_cold_observable(on_error(broken, error))
     assert scheduler.start(lambda: failing.pipe(limit(45, "s"))).messages == [on_error(200 + broken, error)]
-
-
-async def test_no_timer_is_left_behind_by_an_early_end() -> None:
-    scheduler, loop = LoopScheduler(), asyncio.get_running_loop()
-    assert await to_future(scheduler)(rx.of(1).pipe(timeout(43_200, "total"))) == 1
-    waiting = rx.never().pipe(timeout(43_200, "total")).subscribe(scheduler=scheduler)
-    waiting.dispose()
-    assert await to_future(scheduler)(rx.timer(50_000)) == 0
-    assert loop.time() == 50_000
-
-
-async def test_the_effect_that_took_too_long_is_cancelled_and_cleans_up(loop_scheduler: LoopScheduler) -> None:
-    lasting = Lasting()
-    with pytest.raises(StageTimeout, match="execution: nothing within 30 s"):
-        await to_future(loop_scheduler)(from_async(lasting.effect).pipe(timeout(30, "execution")))
-    await loop_scheduler.close()
-    assert lasting.left_at == [30.0]
 
 
 def test_silence_from_the_start_ends_it_to_the_tick(scheduler: TestScheduler) -> None:
@@ -124,28 +107,6 @@ async def test_a_lively_source_has_one_timer_only() -> None:
     assert len(looks) <= 20
 
 
-async def test_the_stalled_effect_is_cancelled_and_cleans_up(loop_scheduler: LoopScheduler) -> None:
-    seen: list[float] = []
-
-    async def stalls() -> AsyncIterator[int]:
-        try:
-            yield 1
-            await asyncio.Event().wait()
-        finally:
-            seen.append(loop_scheduler.loop.time())
-
-    with pytest.raises(Stalled):
-        await to_future(loop_scheduler)(from_async(stalls).pipe(silence(60, "transfer")))
-    await loop_scheduler.close()
-    assert seen == [60.0]
-
-
-def test_disposing_disposes_the_source(scheduler: TestScheduler) -> None:
-    source = scheduler.create_hot_observable(on_next(210, 1))
-    assert scheduler.start(lambda: source.pipe(silence(60, "s")), disposed=240).messages == [on_next(210, 1)]
-    assert source.subscriptions == [subscribe(200, 240)]
-
-
 @pytest.mark.parametrize(("places", "late"), [((), 245), ("aaaa", 255), ("aabb", 275), ("abca", 285)])
 def test_it_counts_from_the_last_change(scheduler: TestScheduler, places: str, late: int) -> None:
     said = [on_next(210 + 10 * number, place) for number, place in enumerate(places)]
@@ -163,3 +124,12 @@ def test_without_progress_a_source_that_ends_in_time_keeps_its_own_end(scheduler
     source = scheduler.create_cold_observable(on_next(10, "a"), on_next(20, "a"), on_completed(54))
     result = scheduler.start(lambda: source.pipe(timeout(45, "execution", reset=str)))
     assert result.messages == [on_next(210, "a"), on_next(220, "a"), on_completed(254)]
+
+
+async def test_no_timer_is_left_behind_by_an_early_end() -> None:
+    scheduler, loop = LoopScheduler(), asyncio.get_running_loop()
+    assert await to_future(scheduler)(rx.of(1).pipe(timeout(43_200, "total"))) == 1
+    waiting = rx.never().pipe(timeout(43_200, "total")).subscribe(scheduler=scheduler)
+    waiting.dispose()
+    assert await to_future(scheduler)(rx.timer(50_000)) == 0
+    assert loop.time() == 50_000

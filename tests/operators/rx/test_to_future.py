@@ -1,12 +1,9 @@
 """Out of the stream again, for code that awaits."""
 
 import asyncio
-import threading
-from typing import Any
 
 import pytest
 import reactivex as rx
-from reactivex import Observable
 from reactivex.subject import Subject
 
 from tests.support.streams.virtual_time import Lasting
@@ -66,16 +63,3 @@ async def test_items_after_a_cancelled_future_are_dropped() -> None:
     source.on_error(ValueError("late"))
     with pytest.raises(asyncio.CancelledError):
         await future
-
-
-async def test_it_works_where_the_source_ends_within_subscribe() -> None:
-    def at_once(observer: Any, _: Any = None) -> Any:
-        observer.on_next(1)
-        observer.on_completed()
-
-    assert await to_future(LoopScheduler())(Observable(at_once)) == 1
-
-
-async def test_no_thread_is_started() -> None:
-    before = threading.enumerate()
-    assert await to_future(LoopScheduler())(rx.timer(1_800).map(lambda _: threading.enumerate())) == before

@@ -13,6 +13,7 @@ from reactivex.subject import Subject
 from wakestream.operators.lifecycle.before_outcome import before_outcome
 from wakestream.operators.lifecycle.outcome import outcome
 from wakestream.operators.model.events import Done, JobEvent, Note
+from wakestream.operators.rx.all_done import all_done
 from wakestream.operators.rx.concat_unless import concat_unless
 from wakestream.operators.rx.core.scheduler import LoopScheduler
 from wakestream.operators.rx.first_success import first_success
@@ -71,22 +72,12 @@ async def test_a_return_value_that_is_no_observable_is_an_error_with_the_functio
     assert getattr(error, "location", None) == f"test_wrong_return.py:{line_of(given)}"
 
 
-async def test_a_function_without_a_return_is_such_an_error() -> None:
-    error = await ended(WANTS_AN_OBSERVABLE["then"](nothing))
-    assert "then: nothing() returned None, which is no observable" in str(error)
-
-
 @pytest.mark.parametrize("operator", WANTS_AN_OBSERVABLE)
 async def test_an_async_stage_is_refused_with_advice_and_its_coroutine_closed(operator: str) -> None:
     assert str(await ended(WANTS_AN_OBSERVABLE[operator](later))) == (
         f"{operator}: later() returned a coroutine, which is no observable. "
         "Await it in an effect: stages.effect(label, args, do), or from_async(do)"
     )
-
-
-async def test_a_lambda_is_named_by_its_line() -> None:
-    error = await ended(of(1).pipe(then(lambda item: item)))
-    assert str(error).startswith("then: a lambda returned 1, ")
 
 
 async def test_a_long_value_is_cut() -> None:
@@ -134,6 +125,12 @@ def test_arguments_that_must_be_observables_are_checked_when_the_pipeline_is_mad
     ):
         with pytest.raises(TypeError, match=r"no observable"):
             make()
+
+
+@pytest.mark.parametrize("operator", [all_done, first_success])
+def test_without_a_source_there_is_an_error_when_the_pipeline_is_made(operator: Callable[[], object]) -> None:
+    with pytest.raises(ValueError, match="at least one source"):
+        operator()
 
 
 def test_a_stage_that_is_no_function_is_refused_when_the_pipeline_is_made() -> None:

@@ -3,10 +3,18 @@
 import asyncio
 from typing import Any
 
+from reactivex import Observable, abc
 from reactivex.testing import ReactiveTest
 
 on_next, on_error, on_completed = ReactiveTest.on_next, ReactiveTest.on_error, ReactiveTest.on_completed
 subscribe = ReactiveTest.subscribe
+
+
+def collect(source: Observable[Any], scheduler: abc.SchedulerBase | None = None) -> list[Any]:
+    """Subscribe to the source: its items come into the list, then its error, or `|` at its end."""
+    heard: list[Any] = []
+    source.subscribe(heard.append, heard.append, lambda: heard.append("|"), scheduler=scheduler)
+    return heard
 
 
 class Lasting:
