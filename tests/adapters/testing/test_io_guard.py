@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import os
 import socket
 import subprocess
 import sys
@@ -20,10 +21,17 @@ def bind() -> None:
         one.bind(("127.0.0.1", 0))
 
 
+def connect() -> None:
+    with socket.socket() as one:
+        one.connect_ex(("127.0.0.1", 9))
+
+
 TOUCHES: dict[str, Callable[[], object]] = {
     "socket.bind": bind,
+    "socket.connect": connect,
     "socket.getaddrinfo": lambda: socket.getaddrinfo("localhost", 80),
     "thread": lambda: threading.Thread(target=int).start(),
+    "os.system": lambda: os.system("true"),  # noqa: S605, S607
     "subprocess.Popen": lambda: subprocess.run([sys.executable, "-c", "pass"], check=True),
 }
 

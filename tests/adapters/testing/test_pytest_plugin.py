@@ -209,24 +209,15 @@ def test_virtual_time_without_pytest_asyncio_is_an_error_and_no_long_wait(projec
     )
 
 
-TOUCHING = {
-    "a socket": "import socket; socket.create_connection(('127.0.0.1', 9), 1)",
-    "a name": "import socket; socket.getaddrinfo('localhost', 80)",
-    "a process": "import subprocess, sys; subprocess.run([sys.executable, '--secret=1'])",
-    "a shell": "import os; os.system('true')",
-    "a thread's name": "import socket; from concurrent.futures import ThreadPoolExecutor as T\n"
-    "        with T() as pool: pool.submit(socket.getaddrinfo, 'localhost', 80).result()",
-}
-
-
-@pytest.mark.parametrize("body", TOUCHING.values(), ids=TOUCHING.keys())
-def test_real_io_fails_a_marked_test_even_where_the_error_is_swallowed(project: pytest.Pytester, body: str) -> None:
-    swallowed = f"""
-    import contextlib
+def test_real_io_fails_a_marked_test_even_where_the_error_is_swallowed(project: pytest.Pytester) -> None:
+    write(
+        project,
+        """
+    import contextlib, subprocess, sys
     with contextlib.suppress(BaseException):
-        {body}
-"""
-    write(project, swallowed)
+        subprocess.run([sys.executable, '--secret=1'])
+""",
+    )
     result = run(project, "-W", "ignore")
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines(["*a replayed test does no real I/O, this one tried: *"])
@@ -238,12 +229,6 @@ def test_an_error_that_hides_tried_io_bears_a_note_of_it(project: pytest.Pyteste
     result = run(project)
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines(["*real I/O was tried: socket.getaddrinfo 'localhost'*"])
-
-
-def test_an_unmarked_test_may_do_what_it_likes(project: pytest.Pytester) -> None:
-    write(project)
-    project.makepyfile(test_other="import socket\ndef test_other():\n    socket.getaddrinfo('127.0.0.1', 80)\n")
-    run(project).assert_outcomes(passed=2)
 
 
 def test_a_pipeline_that_does_real_io_in_replay_is_told_of_the_door_for_effects(project: pytest.Pytester) -> None:
@@ -399,14 +384,6 @@ def test_a_job_that_has_not_ended_when_the_log_does_has_no_outcome(project: pyte
     run(project).assert_outcomes(passed=1)
 
 
-def test_a_packed_log_is_recorded_packed(project: pytest.Pytester) -> None:
-    project.makepyfile(RECORDING.format(**BY_MARK).replace("here.jsonl", "here.jsonl.gz"))
-    run(project, "--replay-record=once").assert_outcomes(passed=1)
-    (recorded,) = (project.path / "made").iterdir()
-    assert gzip.decompress(recorded.read_bytes()).startswith(b'{"v":2')
-    run(project).assert_outcomes(passed=1)
-
-
 @pytest.mark.parametrize(
     ("pipeline", "words"),
     [
@@ -446,29 +423,20 @@ def test_importing_the_plugin_is_light() -> None:
     assert {name for name in done.stdout.split() if not name.startswith("wakestream")} == set()
 
 
-TOUCHES = {
-    "socket.create_connection(('127.0.0.1', 9))": "socket.getaddrinfo '127.0.0.1'",
-    "with socket.socket() as one: one.connect(('127.0.0.1', 9))": "socket.connect ('127.0.0.1', 9)",
-    "subprocess.run([sys.executable, '-c', 'pass'])": "subprocess.Popen",
-    "threading.Thread(target=int, name='mine').start()": "thread 'mine'",
-    "rx.timer(0.01).subscribe()": "no scheduler was given: pass one at the single subscribe",
-}
-
-
-@pytest.mark.parametrize("touch", TOUCHES)
 @pytest.mark.parametrize("caught", [False, True])
-def test_io_in_virtual_time_fails_even_if_it_is_caught(project: pytest.Pytester, touch: str, caught: bool) -> None:
-    done = (
-        f"contextlib.suppress(Exception):\n        {touch}" if caught else f"contextlib.nullcontext():\n        {touch}"
-    )
-    project.makepyfile(
-        "import contextlib, socket, subprocess, sys, threading\n"
-        "import pytest\nimport reactivex as rx\n"
-        f"@pytest.mark.virtual_loop\nasync def test_virtual():\n    with {done}\n"
-    )
+def test_io_in_virtual_time_fails_even_if_it_is_caught(project: pytest.Pytester, caught: bool) -> None:
+    project.makepyfile(f"""
+        import contextlib, socket
+        import pytest
+
+        @pytest.mark.virtual_loop
+        async def test_virtual():
+            with contextlib.{"suppress(Exception)" if caught else "nullcontext()"}:
+                socket.create_connection(("127.0.0.1", 9))
+    """)
     result = run(project, "-o", "asyncio_mode=auto", "-W", "ignore")
     result.assert_outcomes(failed=1)
-    assert TOUCHES[touch] in result.stdout.str()
+    assert "socket.getaddrinfo '127.0.0.1'" in result.stdout.str()
     assert ("a test in virtual time does no real I/O, this one tried" in result.stdout.str()) == caught
 
 

@@ -9,12 +9,6 @@ from wakestream.streams.monitor.monitor import to_event
 from wakestream.streams.protocol import messages as m
 
 
-def test_the_monitor_starts_with_an_inspect() -> None:
-    desk = Desk(linked=False)
-    assert desk.happens(p.Tick()) == [p.Inspect(1)]
-    assert desk.state == "unknown"
-
-
 def test_any_number_of_wakes_are_one_start() -> None:
     desk = Desk().off()
     for number in range(5):

@@ -13,6 +13,21 @@ def starts(desk: Desk) -> int:
     return len(desk.did(p.Start))
 
 
+def asked(why: str, fault: p.Fault, retry_after: float | None = None, **settings: float) -> Desk:
+    """A machine that was off and is wanted; the provider did not accept the start."""
+    desk = Desk(**settings).off()
+    desk.happens(p.Wake("job-1"))
+    desk.fails(why, fault=fault, retry_after=retry_after)
+    return desk
+
+
+def at_an_address(url: str | None = URL) -> Desk:
+    """A machine that has come up, whose provider reports its address."""
+    desk = Desk(checks_health=False, follows_address=True).starting()
+    desk.reads("running", address=url)
+    return desk
+
+
 def is_off_until_the_next_start(desk: Desk) -> float:
     """The provider says stopped until the start is repeated; returns how long that takes."""
     before, began = starts(desk), desk.now
@@ -25,9 +40,7 @@ def is_off_until_the_next_start(desk: Desk) -> float:
 
 @pytest.mark.parametrize("fault", ["quota", "denied", ""])
 def test_a_refused_start_is_told_once_and_not_repeated(fault: p.Fault) -> None:
-    desk = Desk().off()
-    desk.happens(p.Wake("job-1"))
-    desk.fails("the account has no credit", fault=fault)
+    desk = asked("the account has no credit", fault)
     assert [result.msg for result in desk.said(m.BootResult)] == ["the account has no credit"]
     for _ in range(100):
         desk.reads("stopped")
@@ -35,9 +48,7 @@ def test_a_refused_start_is_told_once_and_not_repeated(fault: p.Fault) -> None:
 
 
 def test_another_job_asks_once_more_after_a_quota() -> None:
-    desk = Desk().off()
-    desk.happens(p.Wake("job-1"))
-    desk.fails("no credit", fault="quota")
+    desk = asked("no credit", "quota")
     desk.reads("stopped")
     desk.happens(p.Wake("job-2"))
     desk.reads("stopped")
@@ -83,9 +94,7 @@ def test_a_machine_that_is_gone_at_the_start_is_told_when_further_looks_do_not_f
 
 
 def test_a_start_for_a_machine_that_was_not_found_for_a_moment_is_repeated_when_it_is_seen_off() -> None:
-    desk = Desk().off()
-    desk.happens(p.Wake("job-1"))
-    desk.fails("no such machine", fault="gone")
+    desk = asked("no such machine", "gone")
     desk.reads("stopped")
     assert (desk.state, starts(desk), desk.said(m.BootResult)) == ("starting", 2, [])
 
@@ -124,9 +133,7 @@ def test_refused_credentials_are_told_to_a_job_at_once() -> None:
 
 
 def test_a_start_that_may_have_been_accepted_is_repeated_only_if_the_machine_is_off() -> None:
-    desk = Desk(linked=True).off()
-    desk.happens(p.Wake("job-1"))
-    desk.fails("no answer", fault="transient")
+    desk = asked("no answer", "transient")
     assert desk.state == "starting"
     desk.fails("no answer", fault="transient")  # nor can it be looked at
     desk.passes(60.0)
@@ -138,17 +145,13 @@ def test_a_start_that_may_have_been_accepted_is_repeated_only_if_the_machine_is_
 
 
 def test_a_start_that_did_not_arrive_is_repeated() -> None:
-    desk = Desk().off()
-    desk.happens(p.Wake("job-1"))
-    desk.fails("no answer", fault="transient")
+    desk = asked("no answer", "transient")
     assert is_off_until_the_next_start(desk) == pytest.approx(60.0, abs=2.0)
     assert (desk.state, starts(desk)) == ("starting", 2)
 
 
 def test_a_start_is_not_repeated_for_what_was_seen_before_it_could_show() -> None:
-    desk = Desk().off()
-    desk.happens(p.Wake("job-1"))
-    desk.fails("no answer", fault="transient")
+    desk = asked("no answer", "transient")
     desk.reads("stopped")
     desk.passes(5.0)  # a look begins, and has no answer for long
     desk.passes(55.0)
@@ -158,16 +161,12 @@ def test_a_start_is_not_repeated_for_what_was_seen_before_it_could_show() -> Non
 
 
 def test_a_start_waits_as_long_as_the_provider_asks_for() -> None:
-    desk = Desk().off()
-    desk.happens(p.Wake("job-1"))
-    desk.fails("too many requests", fault="transient", retry_after=7.0)
+    desk = asked("too many requests", "transient", 7.0)
     assert is_off_until_the_next_start(desk) == pytest.approx(7.0, abs=2.0)
 
 
 def test_a_start_that_was_refused_for_long_is_not_asked_for_sooner_as_if_there_were_no_capacity() -> None:
-    desk = Desk(start_within=20.0, boot_timeout=300.0).off()
-    desk.happens(p.Wake("job-1"))
-    desk.fails("too many requests", fault="transient", retry_after=120.0)
+    desk = asked("too many requests", "transient", 120.0, start_within=20.0, boot_timeout=300.0)
     assert is_off_until_the_next_start(desk) == pytest.approx(120.0, abs=2.0)
     assert desk.state == "starting"
 
@@ -179,9 +178,7 @@ def test_a_look_waits_as_long_as_the_provider_asks_for() -> None:
 
 
 def test_the_reason_of_a_start_that_is_repeated_is_told_at_the_boot_timeout() -> None:
-    desk = Desk(boot_timeout=20.0).off()
-    desk.happens(p.Wake("job-1"))
-    desk.fails("HTTP 500", fault="transient")
+    desk = asked("HTTP 500", "transient", boot_timeout=20.0)
     desk.reads("stopped")
     desk.passes(20.0)
     assert "the start failed: HTTP 500" in (desk.said(m.BootResult)[0].msg or "")
@@ -244,16 +241,14 @@ def urls(desk: Desk) -> list[str | None]:
 
 
 def test_the_hub_learns_the_address_when_the_machine_runs_and_forgets_it_when_it_stops() -> None:
-    desk = Desk(checks_health=False, follows_address=True).starting()
-    desk.reads("running", address=URL)
+    desk = at_an_address()
     assert (desk.states()[-1], urls(desk)[-1]) == ("booted", URL)
     desk.reads("stopped")
     assert urls(desk)[-1] is None
 
 
 def test_an_address_that_comes_later_or_changes_is_told_again() -> None:
-    desk = Desk(checks_health=False, follows_address=True).starting()
-    desk.reads("running")
+    desk = at_an_address(None)
     desk.reads("running", address=URL)
     desk.reads("running")  # for a moment the provider does not say it
     desk.reads("running", address="http://203.0.113.8:8383")
@@ -261,8 +256,7 @@ def test_an_address_that_comes_later_or_changes_is_told_again() -> None:
 
 
 def test_the_worker_is_asked_for_its_health_at_the_address() -> None:
-    desk = Desk(checks_health=False, follows_address=True).starting()
-    desk.reads("running", address=URL)
+    desk = at_an_address()
     assert desk.did(p.CheckHealth)[-1].url == URL
     desk.happens(p.HealthAnswer(True, url=URL))
     assert desk.state == "online"
@@ -272,8 +266,7 @@ def test_the_worker_is_asked_for_its_health_at_the_address() -> None:
 
 
 def test_a_worker_that_cannot_be_reached_from_here_is_not_given_up() -> None:
-    desk = Desk(checks_health=False, follows_address=True).starting()
-    desk.reads("running", address=URL)
+    desk = at_an_address()
     desk.happens(m.Online())
     for _ in range(10):
         desk.happens(p.HealthAnswer(False, "refused", url=URL))
@@ -281,8 +274,7 @@ def test_a_worker_that_cannot_be_reached_from_here_is_not_given_up() -> None:
 
 
 def test_an_answer_from_a_former_address_does_not_count() -> None:
-    desk = Desk(checks_health=False, follows_address=True).starting()
-    desk.reads("running", address=URL)
+    desk = at_an_address()
     desk.happens(p.HealthAnswer(True, url="http://203.0.113.1:8383"))
     assert desk.state == "booted"
 
