@@ -26,7 +26,7 @@ from loguru import logger
 from wakestream.adapters.client.download import disk_errors
 from wakestream.adapters.client.upload import check_unchanged, read_errors
 from wakestream.adapters.client.worker_replies import body, parsed, shortened, worker_errors
-from wakestream.adapters.disk.atomic import replace_file, write_atomic
+from wakestream.adapters.disk.atomic import replace_file, write_all, write_atomic
 from wakestream.adapters.disk.part_file import beside, settle
 from wakestream.adapters.runtime.ffmpeg_program import found_ffmpeg
 from wakestream.adapters.runtime.tasks import heartbeat
@@ -271,12 +271,10 @@ def _opened(path: Path, mode: Literal["rb", "wb"]) -> FileIO:
 
 def _block(reading: FileIO, writing: FileIO, target: Path) -> int:
     with read_errors(Path(str(reading.name))):
-        rest = memoryview(reading.read(BLOCK))
-    count = len(rest)
+        block = reading.read(BLOCK)
     with disk_errors(target):
-        while rest:
-            rest = rest[writing.write(rest) :]
-    return count
+        write_all(writing, block)
+    return len(block)
 
 
 def _has_frames(path: Path) -> bool:

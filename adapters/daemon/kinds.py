@@ -43,11 +43,14 @@ class DaemonKinds:
         hub: The hub's address.
         folder: The daemon's folder, where the last known kinds are kept.
         now: Seconds on a monotonic clock.
+
+    Attributes:
+        known: What is known without asking again.
     """
 
     def __init__(self, hub: str, folder: Path, now: Callable[[], float] = time.monotonic) -> None:
         self._hub, self._path, self._now = hub, folder / FILE, now
-        self._known = _read(self._path, hub)
+        self.known = _read(self._path, hub)
         self._link: Link  # since `follow`
         self._at = float("-inf")
         self._up = False
@@ -58,11 +61,6 @@ class DaemonKinds:
         self.secrets = SecretValues(folder / SECRET_VALUES)
         self.on_change: Callable[[], None] = lambda: None
 
-    @property
-    def known(self) -> KnownKinds:
-        """What is known without asking again."""
-        return self._known
-
     def follow(self, link: Link) -> DisposableBase:
         """Ask over this connection from now on, and handle its events."""
         self._link = link
@@ -72,10 +70,10 @@ class DaemonKinds:
         match event:
             case LinkUp(features=features):
                 self._up = KINDS in features
-                self._known = self._known if self._up else _not_told(self._known)
+                self.known = self.known if self._up else _not_told(self.known)
                 self._ask_again()
             case LinkDown():
-                self._up, self._known = False, _stale(self._known)
+                self._up, self.known = False, _stale(self.known)
             case m.KindsChanged():
                 self._ask_again()
             case m.PowerState(gpu=gpu, state=state) if self._online.get(gpu) != (state == "online"):
@@ -87,19 +85,19 @@ class DaemonKinds:
         if self._up and self._now() - self._at > FRESH:
             asking = self._asking or self._ask()
             await asyncio.wait([asking], timeout=WAIT)
-        return self._known
+        return self.known
 
     def shown(self, kind: str, params: Mapping[str, Any]) -> dict[str, Any]:
         """The parameters of a job without secrets, which also logs and recordings do not show from now on."""
-        return hide_params(self._known.named(kind), params) if params else {}
+        return hide_params(self.known.named(kind), params) if params else {}
 
     def marked(self, kind: str, params: Mapping[str, Any]) -> dict[str, Any]:
         """The parameters of a job, to compare with those of a stored job."""
-        return self.secrets.marked(params, secret_names(self._known.named(kind), params))
+        return self.secrets.marked(params, secret_names(self.known.named(kind), params))
 
     def hidden(self, kind: str, params: Mapping[str, Any]) -> dict[str, Any]:
         """The parameters of a job as they may be stored and sent to the hub."""
-        return self.secrets.hide(params, secret_names(self._known.named(kind), params))
+        return self.secrets.hide(params, secret_names(self.known.named(kind), params))
 
     async def close(self) -> None:
         """Stop asking."""
@@ -137,10 +135,10 @@ class DaemonKinds:
         except WakestreamError as error:
             logger.debug("the kinds are not known: {}", error)
             return
-        self._at, before = self._now(), self._known
+        self._at, before = self._now(), self.known
         found = found if self._up else _stale(found)
-        self._known = found if found.known else _not_told(before)
-        if self._known != before:
+        self.known = found if found.known else _not_told(before)
+        if self.known != before:
             self.on_change()
         if found.known and found.kinds != before.kinds:
             await keep_state(self._path, orjson.dumps({"v": 1, "hub": self._hub, **found.plain()}))

@@ -211,7 +211,7 @@ async def test_a_job_that_is_cancelled_while_it_is_submitted_is_cancelled(
     assert await caller.outcome("ws-1") == "cancelled"
 
 
-async def test_many_jobs_are_cancelled_in_one_call(caller: Caller) -> None:
+async def test_many_jobs_are_cancelled_in_one_call_and_a_wrong_one_is_told_what_to_send(caller: Caller) -> None:
     video, audio = await announce(caller, "video", VIDEO), await announce(caller, "audio", AUDIO)
     for at in range(3):
         assert await ask_for(caller, video, audio, f"ws-{at}") == 202
@@ -229,6 +229,10 @@ async def test_many_jobs_are_cancelled_in_one_call(caller: Caller) -> None:
     assert (await caller.ask("GET", "/console/ids"))[1]["failed"] == ["ws-0", "ws-1", "ws-2"]
     status, answer = await caller.ask("POST", "/console/act", {"act": "remove", "jobs": ["ws-0"]})
     assert (status, answer["refused"][0]["code"]) == (200, "no_result")
+    for body in ({}, {"act": "retry", "jobs": []}, {"act": "cancel"}, {"act": "cancel", "jobs": ["x"] * 1001}):
+        status, answer = await caller.ask("POST", "/console/act", body)
+        wanted = 'send "act" (cancel or remove) and "jobs", a list of at most 1000 ids'
+        assert (status, answer["error"]) == (400, wanted)
 
 
 async def test_a_batch_counts_the_jobs_that_the_daemon_has_forgotten(caller: Caller) -> None:
@@ -244,14 +248,6 @@ async def test_a_batch_counts_the_jobs_that_the_daemon_has_forgotten(caller: Cal
         assert await caller.outcome(f"ws-{at}") == "cancelled"
         (line,) = (await caller.ask("GET", "/console/batches"))[1]["batches"]
         assert (line["jobs"], line["done"]) == (at + 1, 0)
-
-
-@pytest.mark.parametrize(
-    "body", [{}, {"act": "retry", "jobs": []}, {"act": "cancel"}, {"act": "cancel", "jobs": ["x"] * 1001}]
-)
-async def test_a_wrong_call_for_many_jobs_says_what_to_send(caller: Caller, body: dict[str, Any]) -> None:
-    status, answer = await caller.ask("POST", "/console/act", body)
-    assert (status, answer["error"]) == (400, 'send "act" (cancel or remove) and "jobs", a list of at most 1000 ids')
 
 
 async def test_a_job_may_replace_itself_when_as_many_as_possible_wait(

@@ -233,31 +233,27 @@ async def test_a_file_is_removed_when_no_prediction_needs_it_any_more(api: Progr
     assert (await api.ended(made["id"]))["status"] == "succeeded"
 
 
-@pytest.mark.parametrize(
-    ("content", "advice"),
-    [(b'{"tokens": [], "v": 2}', "use that version"), (b'{"tokens": [{', "restore"), (b'{"tokens": [1]}', "restore")],
-)
-async def test_tokens_that_cannot_be_used_are_refused_with_what_to_do(
-    api: Programs, content: bytes, advice: str
-) -> None:
+async def test_tokens_that_cannot_be_used_are_refused_with_what_to_do(api: Programs) -> None:
     path = api.scene.folder / "daemon" / "tokens.json"
     before = path.read_bytes()
-    path.write_bytes(content)
-    status, plain = await api.ask("GET", "/v1/models")
-    assert (status, advice in plain["detail"], path.read_bytes()) == (503, True, content)
-    with pytest.raises(SettingsError, match=advice):
-        Tokens(path.parent).add("other")
-    assert path.read_bytes() == content
+    later, broken, wrong = b'{"tokens": [], "v": 2}', b'{"tokens": [{', b'{"tokens": [1]}'
+    for content, advice in ((later, "use that version"), (broken, "restore"), (wrong, "restore")):
+        path.write_bytes(content)
+        status, plain = await api.ask("GET", "/v1/models")
+        assert (status, advice in plain["detail"], path.read_bytes()) == (503, True, content)
+        with pytest.raises(SettingsError, match=advice):
+            Tokens(path.parent).add("other")
+        assert path.read_bytes() == content
     path.write_bytes(before)
     assert (await api.ask("GET", "/v1/models"))[0] == 200
 
 
-@pytest.mark.parametrize("method", ["GET", "DELETE"])
-async def test_a_path_with_an_encoded_slash_needs_a_token(api: Programs, method: str) -> None:
+async def test_a_path_with_an_encoded_slash_needs_a_token(api: Programs) -> None:
     url = URL(f"{api.url}/v1/files/a%2Fstream", encoded=True)
     for token, status in (("none", 401), (api.token, 404)):
-        async with api.session.request(method, url, headers={"Authorization": f"Bearer {token}"}) as response:
-            assert response.status == status
+        for method in ("GET", "DELETE"):
+            async with api.session.request(method, url, headers={"Authorization": f"Bearer {token}"}) as response:
+                assert response.status == status
 
 
 async def test_the_streams_of_a_removed_token_are_closed_to_new_readers(api: Programs) -> None:

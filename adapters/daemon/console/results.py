@@ -23,6 +23,7 @@ from wakestream.adapters.daemon.result_reuse import results_of
 from wakestream.adapters.disk.media_types import media_type
 from wakestream.adapters.disk.result_names import numbered
 from wakestream.adapters.net.static_files import SAFE
+from wakestream.adapters.runtime.recent import Recent
 from wakestream.streams.outbox.state import Entry
 
 RESULT: Final = {
@@ -49,7 +50,7 @@ class Results:
 
     def __init__(self, jobs: JobView, sessions: Sessions) -> None:
         self._jobs, self._sessions = jobs, sessions
-        self._asked: dict[str, tuple[str, list[str]]] = {}
+        self._asked: Recent[str, tuple[str, list[str]]] = Recent(KEPT)
 
     def routes(self) -> list[web.RouteDef]:
         """The routes."""
@@ -67,7 +68,7 @@ class Results:
         if not isinstance(jobs, list) or not all(isinstance(job, str) for job in jobs):
             raise bad_request('send "jobs", a list of ids')
         key = secrets.token_urlsafe(24)
-        self._asked = dict([*self._asked.items(), (key, (name, jobs))][-KEPT:])
+        self._asked[key] = name, jobs
         return plain_answer({"url": f"/console/results/archive/{key}"})
 
     async def send(self, request: web.Request) -> web.StreamResponse:

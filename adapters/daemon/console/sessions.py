@@ -25,6 +25,7 @@ from typing import Final
 from wakestream.adapters.config.numbers import whole_number
 from wakestream.adapters.disk.atomic import write_atomic
 from wakestream.adapters.runtime.printing import say
+from wakestream.adapters.runtime.recent import Recent
 
 LINK_LASTS: Final = 3600.0
 SESSION_LASTS: Final = 30 * 24 * 3600.0
@@ -39,13 +40,11 @@ class Sessions:
 
     def __init__(self, now: Callable[[], float] = time.time) -> None:
         self._key, self._now = secrets.token_bytes(32), now
-        self._links: dict[str, float] = {}
+        self._links: Recent[str, float] = Recent(LINKS_MOST)
 
     def new_link(self) -> str:
         """A code that is valid once, for an hour."""
         code = secrets.token_urlsafe(24)
-        while len(self._links) >= LINKS_MOST:
-            del self._links[next(iter(self._links))]
         self._links[code] = self._now() + LINK_LASTS
         return code
 

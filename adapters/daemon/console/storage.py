@@ -347,7 +347,7 @@ class Storage:
             if entry.ended.at >= since and self.uploads.used + size <= self.uploads.quota:
                 return
             for path in made:
-                await asyncio.to_thread(uploads.remove_file, path)
+                await asyncio.to_thread(remove, path)
 
     async def tidy(self) -> None:
         """Remove files of earlier runs: results of forgotten jobs, inputs of done jobs, and unused uploads."""
@@ -379,7 +379,7 @@ class Storage:
         wanted |= {result_key(Path(path)) for path in self.needed() if path.startswith(folder)}
         for each in found:
             if result_key(each) not in wanted:
-                await asyncio.to_thread(uploads.remove_file, each)
+                await asyncio.to_thread(remove, each)
 
 
 def _inputs(entries: Iterable[Entry]) -> set[str]:

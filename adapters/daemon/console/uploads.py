@@ -6,7 +6,6 @@ Each has a folder of its own and a name that we choose; the user's name for it i
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import functools
 import secrets
 import shutil
@@ -364,12 +363,6 @@ def _of_about(plain: dict[str, Any], folder: Path) -> Upload:
     known = {name: plain[name] for name in (*_STORED, "more") if name in plain}
     known["accepts"] = tuple(plain.get("accepts", ()))
     return Upload(**known, path=folder / Path(plain["file"]).name)
-
-
-def remove_file(path: Path) -> None:
-    """Remove a file that may be missing."""
-    with contextlib.suppress(OSError):
-        path.unlink()
 
 
 def remove_result(path: Path) -> None:

@@ -13,6 +13,7 @@ from websockets.http11 import Request
 
 from wakestream.adapters.config.addresses import is_loopback
 from wakestream.adapters.net.connection_limits import Proxies
+from wakestream.adapters.runtime.recent import Recent
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,14 +110,12 @@ class Sessions:
 
     def __init__(self, now: Callable[[], float]) -> None:
         self._now = now
-        self._open: dict[bytes, Session] = {}
+        self._open: Recent[bytes, Session] = Recent(MOST)
 
     def begin(self, license_: str, mark: str) -> tuple[str, Session]:
         """A new session and its token."""
         token = secrets.token_urlsafe(32)
         session = Session(license_, mark, self._now() + LASTS)
-        while len(self._open) >= MOST:
-            del self._open[next(iter(self._open))]
         self._open[_hash(token)] = session
         return token, session
 
