@@ -37,12 +37,11 @@ ANSWERS: Mapping[type[Query], type[m.Message]] = {
 ANSWER_WITHIN = 15.0
 """Seconds that the hub has to connect, register us and answer."""
 
-
 MAX_PARTS = 1000
+"""The most messages of one answer; a hub keeps 16 MiB of kinds at most."""
 
 QUESTIONS = (FEATURE, WHERE, OF_GPU, m.GpuAdmin.FEATURE)
 """What a client announces to ask the hub for its status and to give orders for a GPU."""
-"""The most messages of one answer; a hub keeps 16 MiB of kinds at most."""
 
 
 @asynccontextmanager
@@ -95,12 +94,11 @@ async def first(
         subscription.dispose()
 
 
-async def ask_kinds(link: Link, within: float = ANSWER_WITHIN) -> KnownKinds:
+async def ask_kinds(link: Link) -> KnownKinds:
     """Ask the hub what the GPUs can do, over a connection that may still be opening. Raises as `ask`.
 
     Args:
         link: The connection, on which this peer announces `kinds`.
-        within: Seconds to wait.
 
     Returns:
         The kinds. Of a hub that does not tell its kinds, nothing is known.
@@ -113,7 +111,7 @@ async def ask_kinds(link: Link, within: float = ANSWER_WITHIN) -> KnownKinds:
         return from_frames(parts.values()) if isinstance(event, m.KindsResponse) and len(parts) == event.of else None
 
     try:
-        return await _asked(link, m.KindsQuery(request_id=f"kinds-{uuid.uuid4().hex}"), take, within)
+        return await _asked(link, m.KindsQuery(request_id=f"kinds-{uuid.uuid4().hex}"), take, ANSWER_WITHIN)
     except HubRefused as error:
         if error.code == "old_hub":
             return UNKNOWN

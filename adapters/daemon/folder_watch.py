@@ -67,7 +67,6 @@ class FolderWatch:
     state: Path
     outbox: Outbox
     probe: bool = True
-    every: float = EVERY
     _before: dict[str, Look] = field(default_factory=dict)
     _started: dict[str, None] = field(default_factory=dict)
     _refused: set[str] = field(default_factory=set)
@@ -84,7 +83,7 @@ class FolderWatch:
         logger.info("watching {}; the results go to {}", self.folder, self.folder / RESULTS)
         while True:
             await self.look()
-            await asyncio.sleep(self.every)
+            await asyncio.sleep(EVERY)
 
     async def recall(self) -> None:
         """Read which pairs were started before."""

@@ -42,14 +42,13 @@ class DaemonKinds:
     Args:
         hub: The hub's address.
         folder: The daemon's folder, where the last known kinds are kept.
-        now: Seconds on a monotonic clock.
 
     Attributes:
         known: What is known without asking again.
     """
 
-    def __init__(self, hub: str, folder: Path, now: Callable[[], float] = time.monotonic) -> None:
-        self._hub, self._path, self._now = hub, folder / FILE, now
+    def __init__(self, hub: str, folder: Path) -> None:
+        self._hub, self._path = hub, folder / FILE
         self.known = _read(self._path, hub)
         self._link: Link  # since `follow`
         self._at = float("-inf")
@@ -82,7 +81,7 @@ class DaemonKinds:
 
     async def present(self) -> KnownKinds:
         """The kinds as they are now; after a few seconds without an answer, as they were."""
-        if self._up and self._now() - self._at > FRESH:
+        if self._up and time.monotonic() - self._at > FRESH:
             asking = self._asking or self._ask()
             await asyncio.wait([asking], timeout=WAIT)
         return self.known
@@ -135,7 +134,7 @@ class DaemonKinds:
         except WakestreamError as error:
             logger.debug("the kinds are not known: {}", error)
             return
-        self._at, before = self._now(), self.known
+        self._at, before = time.monotonic(), self.known
         found = found if self._up else _stale(found)
         self.known = found if found.known else _not_told(before)
         if self.known != before:

@@ -60,8 +60,8 @@ class _Reading:
 class DiskFiles:
     """Implements the port `Files`. For one event loop; `close` ends the readings."""
 
-    def __init__(self, *, threads: int = THREADS) -> None:
-        self._executor = ThreadPoolExecutor(threads, "wakestream-files")
+    def __init__(self) -> None:
+        self._executor = ThreadPoolExecutor(THREADS, "wakestream-files")
         self._known: Recent[_Key, dict[str, str]] = Recent(REMEMBERED)
         self._readings: dict[_Key, _Reading] = {}
 

@@ -233,7 +233,6 @@ async def open_journal(
     facts: type[F] | UnionType,
     *,
     program: str,
-    snapshot: Callable[[], Iterable[bytes]] | None = None,
     limit: int = 10_000,
     vfs: str | None = None,
 ) -> AsyncIterator[StoredJournal[F]]:
@@ -244,7 +243,6 @@ async def open_journal(
         facts: The class of the facts or the union of their classes: frozen dataclasses or structs. Fields that were
             added later have defaults.
         program: The name of the program, for errors.
-        snapshot: See `StoredJournal`.
         limit: Facts from which on the journal is replaced by the snapshot.
         vfs: The SQLite VFS instead of the system's.
 
@@ -253,7 +251,6 @@ async def open_journal(
     """
     file = await asyncio.to_thread(SqliteFile, path, program, vfs)
     async with journal_in(file, facts, limit) as journal:
-        journal.snapshot = snapshot
         yield journal
 
 

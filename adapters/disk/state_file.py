@@ -38,16 +38,13 @@ def later_format(path: Path | str, content: bytes, known: int = 1) -> str | None
     return LATER.format(path=path, number=number) if number > known else None
 
 
-def read_state(
-    path: Path, parse: Callable[[bytes], T], default: T, *, known: int = 1, cache: bool = False, mend: str = ""
-) -> T:
+def read_state(path: Path, parse: Callable[[bytes], T], default: T, *, cache: bool = False, mend: str = "") -> T:
     """Read a file that the program can do without.
 
     Args:
         path: The file.
         parse: Returns its content. An error in `DAMAGE` means that the file is damaged.
         default: The content of a missing file.
-        known: The format that this version writes.
         cache: Whether its content can be made again, so that a later format is ignored.
         mend: Says what to do about a file that cannot be read; it stays as it is, and the program does not go on.
 
@@ -62,7 +59,7 @@ def read_state(
     """
     try:
         content = retry_in_use(path.read_bytes)
-        if later := later_format(path, content, known):
+        if later := later_format(path, content):
             if cache:
                 return default
             raise SettingsError(later)

@@ -114,11 +114,10 @@ class Uploads:
         needed: Callable[[], Collection[str]],
         extra: Callable[[], int],
         quota: int = QUOTA,
-        now: Callable[[], float] = time.time,
         look: Look = unlooked,
     ) -> None:
         self._folder, self._needed, self._extra, self.quota = folder, needed, extra, quota
-        self._now, self.look = now, look
+        self.look = look
         self._known: dict[str, Upload] = {}
         self._by_path: dict[str, Upload] = {}
         self._moved = 0.0  # when a file was last complete
@@ -186,7 +185,7 @@ class Uploads:
             self._check_number(())
             ending = likely_ending(asked)
         upload = Upload(
-            secrets.token_hex(8), asked.kind, asked.name, asked.size, self._now(), Path(),
+            secrets.token_hex(8), asked.kind, asked.name, asked.size, time.time(), Path(),
             slot=asked.slot, accepts=asked.accepts, source=source, more=more or {},
         )  # fmt: skip
         upload.path = self._folder / upload.id / f"{asked.kind}{ending}"
@@ -275,7 +274,7 @@ class Uploads:
     def _sweep(self) -> None:
         """Remove what was announced and did not begin. Files of waiting jobs come one after the other: while one of
         them is copied, the others may begin later."""
-        late, expected = self._now() - BEGIN_WITHIN, frozenset[str]()
+        late, expected = time.time() - BEGIN_WITHIN, frozenset[str]()
         if self._moved >= late or any(one.busy for one in self._known.values()):
             expected = frozenset(self._needed())
         for upload in [one for one in self._known.values() if not one.complete and not one.busy and one.at < late]:
@@ -300,7 +299,7 @@ class Uploads:
                 raise of_disk(error) from None
             raise
         upload.busy, upload.complete = False, True
-        self._moved = self._now()
+        self._moved = time.time()
         return upload
 
     async def _write(self, upload: Upload, chunks: AsyncIterator[bytes]) -> None:

@@ -110,7 +110,8 @@ async def test_replacing_the_journal_by_a_snapshot_loses_nothing(tmp_path: Path)
         await first.append([Put(str(n % 7), n)])
 
     path = tmp_path / "j.sqlite3"
-    async with journal(path, snapshot=snapshot, limit=20) as first:
+    async with journal(path, limit=20) as first:
+        first.snapshot = snapshot
         await asyncio.gather(*(put(first, n) for n in range(1000)))
         for n in range(1000, 1100):
             await put(first, n)
@@ -175,7 +176,8 @@ async def test_a_snapshot_is_followed_by_the_next_when_as_much_was_appended(tmp_
 
 async def test_the_ledger_outlives_a_cut(tmp_path: Path) -> None:
     path = tmp_path / "j.sqlite3"
-    async with journal(path, snapshot=list, limit=3) as first:
+    async with journal(path, limit=3) as first:
+        first.snapshot = list
         for n in range(20):
             await first.append([Paid(float(n), 0.5), Put("x", n)])
         assert [fact.at for fact in await first.ledger()] == list(range(20))
