@@ -39,10 +39,9 @@ socket.create_connection(server.getsockname())
 print("ok")
 """
 CHILD = """
-import subprocess, sys
-print(subprocess.Popen([sys.executable, "-S", "-c", "input()"], stdin=subprocess.PIPE).pid, flush=True)
-sys.stdin = None
-import threading
+import subprocess, sys, threading
+wait = "import threading; threading.Event().wait()"
+print(subprocess.Popen([sys.executable, "-S", "-c", wait]).pid, flush=True)
 threading.Event().wait()
 """
 GAIN = "print(next(line for line in open('/proc/self/status') if line.startswith('NoNewPrivs')).split()[1])"
@@ -89,13 +88,14 @@ async def test_an_engine_gains_no_privileges() -> None:
     assert await lines(Box(), GAIN) == ["1"]
 
 
-async def test_a_missing_program_is_reported_by_name() -> None:
-    with pytest.raises(TaskFailed, match="cannot start 'no-such-engine': install it"):
-        await anext(run_program(["no-such-engine"], limit=5, box=ALONE))
+@pytest.mark.parametrize("box", [None, ALONE])
+async def test_a_missing_program_is_reported_by_name(box: Box | None) -> None:
+    with pytest.raises(TaskFailed, match=r"cannot start 'no-such-engine'.*: install it"):
+        await anext(run_program(["no-such-engine"], limit=5, box=box))
 
 
-@pytest.mark.parametrize("box", [Box(), ALONE])
-async def test_children_of_an_engine_end_with_it(box: Box) -> None:
+@pytest.mark.parametrize("box", [None, Box(), ALONE])
+async def test_children_of_an_engine_end_with_it(box: Box | None) -> None:
     async with aclosing(run_program([sys.executable, "-S", "-c", CHILD], limit=60, box=box)) as said:
         child = int(await anext(said))
         assert alive(child)

@@ -5,20 +5,20 @@ import os
 import signal
 import sys
 from collections.abc import AsyncGenerator
-from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 import aiohttp
 import pytest
 
 from tests.support.engines.pair import lipsync, rendered
+from tests.support.programs.machine_scene import alive, died
 from tests.support.programs.our_peers import until
 from wakestream.adapters.engines import Command
 from wakestream.adapters.engines import run_process as process
 from wakestream.adapters.worker.config import WorkerConfig
 from wakestream.adapters.worker.program import RunningWorker, running_worker
 from wakestream.operators.model.engine import Frame
-from wakestream.operators.model.errors import TaskFailed
 from wakestream.operators.model.events import FileRef
 from wakestream.streams.worker import state as w
 
@@ -54,18 +54,6 @@ async def render(made: Command, folder: Path) -> list[Frame]:
     return [frame async for frame in rendered(made, video, audio, folder / "out.mp4")]
 
 
-def alive(pid: int) -> bool:
-    """Whether the process runs; one that only waits to be reaped does not."""
-    status = Path(f"/proc/{pid}/stat")
-    if sys.platform == "linux":
-        return status.exists() and status.read_text().rpartition(")")[2].split()[0] != "Z"
-    try:
-        os.kill(pid, 0)
-    except OSError:
-        return False
-    return True
-
-
 @asynccontextmanager
 async def at_work(state: Path, script: str) -> AsyncGenerator[RunningWorker, None]:
     config = WorkerConfig(state=state, engine=engine(script), secret=SECRET, port=0)
@@ -84,29 +72,6 @@ async def test_a_command_gets_its_files_without_a_shell_and_its_percentages_are_
     frames = await render(engine(COPY), tmp_path)
     assert sorted(frame.percent for frame in frames) == [25.0, 75.5]
     assert (tmp_path / "out.mp4").read_bytes() == b"videoaudio"
-
-
-async def test_the_last_lines_of_a_failed_command_are_quoted(tmp_path: Path) -> None:
-    script = (
-        "import sys; [print('line', n, flush=True) for n in range(100)]; "
-        "print('CUDA out of memory', file=sys.stderr); sys.exit(3)"
-    )
-    with pytest.raises(TaskFailed, match=r"ended with code 3: .*CUDA out of memory") as failed:
-        await render(engine(script), tmp_path)
-    assert "line 50" not in str(failed.value)
-    assert not (tmp_path / "out.mp4").exists()
-
-
-async def test_a_command_that_takes_too_long_is_stopped(tmp_path: Path) -> None:
-    with pytest.raises(TaskFailed, match="longer than the limit"):
-        await render(engine("import threading; threading.Event().wait(600)", limit=0.05), tmp_path)
-
-
-async def test_a_missing_command_is_reported(tmp_path: Path) -> None:
-    made = lipsync(str(tmp_path / "nothing"))
-    assert "full path" in (await made.ready()).reason
-    with pytest.raises(TaskFailed, match="cannot start"):
-        await render(made, tmp_path)
 
 
 async def test_a_command_with_endless_output_neither_hangs_nor_fills_memory(tmp_path: Path) -> None:
@@ -168,24 +133,7 @@ async def test_a_worker_that_is_killed_leaves_no_engine_behind() -> None:
     assert alive(pid)
     parent.kill()
     await parent.wait()
-    await until(lambda: not alive(pid))
-
-
-async def test_an_engines_last_lines_have_no_control_characters(tmp_path: Path) -> None:
-    script = "import sys; sys.stderr.buffer.write(b'\\x1b[2Jgone\\x07 \\xff'); sys.exit(3)"
-    with pytest.raises(TaskFailed, match="gone") as failed:
-        await render(engine(script), tmp_path)
-    assert str(failed.value).isprintable()
-
-
-async def test_closing_the_rendering_kills_the_program_and_its_children(tmp_path: Path) -> None:
-    video = tmp_path / "v.mp4"
-    video.write_bytes(b"video")
-    async with aclosing(rendered(engine(STUBBORN), video, video, tmp_path / "out.mp4")) as frames:
-        assert (await anext(frames)).percent == 1.0
-    pids = [int(pid) for pid in (tmp_path / "v.pids").read_text().split()]
-    await until(lambda: not any(map(alive, pids if sys.platform != "win32" else pids[:1])))
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["v.mp4", "v.pids"]
+    await died(pid)
 
 
 async def test_a_cancel_over_http_stops_the_program_only_for_the_last_holder(tmp_path: Path) -> None:

@@ -136,42 +136,6 @@ def test_batch_files_are_known_by_their_ending() -> None:
     assert not any(is_batch_file(name) for name in ("paint.exe", "paint", "cmd"))
 
 
-@given(st.lists(st.text(st.sampled_from("a\\\" \t'^%é-")), min_size=1, max_size=4))
-def test_the_quoting_of_windows_keeps_every_argument(arguments: list[str]) -> None:
-    line = subprocess.list2cmdline(arguments)
-    assert arguments_of(line) == arguments
-
-
-def arguments_of(line: str) -> list[str]:
-    """The arguments that a Windows program finds in a command line.
-
-    As "Parsing C command-line arguments" in Microsoft's documentation of the C runtime says: 2n backslashes and a
-    quotation mark are n backslashes and a mark that begins or ends a quoted part; 2n+1 are n backslashes and a literal
-    mark; other backslashes are literal.
-    """
-    found: list[str] = []
-    word, quoted, started, at = "", False, False, 0
-    while at < len(line):
-        slashes = len(line[at:]) - len(line[at:].lstrip("\\"))
-        follows = line[at + slashes : at + slashes + 1]
-        if slashes:
-            started = True
-            word += "\\" * (slashes // 2 if follows == '"' else slashes)
-            if follows == '"' and slashes % 2:
-                word, slashes = f'{word}"', slashes + 1
-            at += slashes
-            continue
-        if line[at] == '"':
-            quoted, started = not quoted, True
-        elif line[at] in " \t" and not quoted:
-            found += [word] if started else []
-            word, started = "", False
-        else:
-            word, started = word + line[at], True
-        at += 1
-    return found + ([word] if started else [])
-
-
 @pytest.mark.parametrize(
     ("words", "reason"),
     [

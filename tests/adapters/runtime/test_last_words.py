@@ -39,6 +39,11 @@ def test_a_reason_with_a_number_in_it_stays(reason: str) -> None:
     assert words("12 %", "13 %", reason) == [reason]
 
 
+def test_lines_have_no_control_characters() -> None:
+    (line,) = words("\x1b[2Jgone\x07 \ufffd")
+    assert ("gone" in line, line.isprintable()) == (True, True)
+
+
 def test_no_more_lines_are_kept_than_asked_for() -> None:
     assert words(*("abcdefghijkl")) == list("efghijkl")
 
