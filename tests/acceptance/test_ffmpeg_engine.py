@@ -15,6 +15,7 @@ from wakestream.adapters.runtime.ffmpeg_program import found_ffmpeg
 from wakestream.operators.model.errors import TaskFailed, WrongInput
 
 SVG = b'<?xml version="1.0"?><svg xmlns="http://www.w3.org/2000/svg" width="10" height="10"><rect/></svg>'
+PLAYLIST = b"#EXTM3U\n#EXTINF:1,\nfile:///etc/hostname\n"
 
 
 @pytest.fixture
@@ -41,16 +42,19 @@ async def rendered(video: Path, audio: Path, engine: Ffmpeg | None = None) -> fl
 
 
 @pytest.mark.parametrize(
-    ("name", "why"),
+    ("name", "content", "why"),
     [
-        ("a.svg", "has a format that is not supported"),
-        ("a.jpg", "cannot be decoded"),
-        ("a.png", "cannot be decoded"),
-        ("a.mp4", "is incomplete"),
+        ("a.svg", SVG, "has a format that is not supported"),
+        ("a.jpg", SVG, "cannot be decoded"),
+        ("a.png", SVG, "cannot be decoded"),
+        ("a.mp4", SVG, "is incomplete"),
+        ("a.m3u8", PLAYLIST, "has a format that is not supported"),
     ],
 )
-async def test_an_svg_is_refused_under_any_name(tmp_path: Path, audio: Path, name: str, why: str) -> None:
-    (tmp_path / name).write_bytes(SVG)
+async def test_what_may_lead_to_other_files_is_refused_under_any_name(
+    tmp_path: Path, audio: Path, name: str, content: bytes, why: str
+) -> None:
+    (tmp_path / name).write_bytes(content)
     with pytest.raises(WrongInput, match=f"the video file ?{why}"):
         await rendered(tmp_path / name, audio)
 

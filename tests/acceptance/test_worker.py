@@ -1,8 +1,6 @@
 """The whole worker on loopback with the real ffmpeg, used as the field's clients use it and as ours do."""
 
 import asyncio
-import contextlib
-import errno
 import hashlib
 import io
 import re
@@ -14,7 +12,6 @@ import time
 import zlib
 from collections.abc import AsyncGenerator
 from contextlib import aclosing, asynccontextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,19 +22,15 @@ from blake3 import blake3
 
 from tests.support.programs.any_kind_scene import Joining
 from tests.support.programs.our_peers import until
-from wakestream.adapters.client.worker import HttpWorkers
 from wakestream.adapters.config.settings import SettingsError
-from wakestream.adapters.disk.hashing_writer import HashingWriter
 from wakestream.adapters.engines import Ffmpeg
 from wakestream.adapters.engines.watchdog import Watchdog
-from wakestream.adapters.net import silent_callers
 from wakestream.adapters.worker import program as worker_program
 from wakestream.adapters.worker import task_queue
 from wakestream.adapters.worker.config import WorkerConfig
 from wakestream.adapters.worker.program import RunningWorker, running_worker
 from wakestream.operators.model.engine import Engine, Frame, Line, Made, Readiness, Work
-from wakestream.operators.model.errors import EngineUnreachable, FileChanged, TaskFailed, WorkerUnreachable
-from wakestream.operators.model.events import Done, FileRef, Fingerprint, Job
+from wakestream.operators.model.errors import EngineUnreachable, TaskFailed, WorkerUnreachable
 from wakestream.streams.worker.state import Wish
 
 SECRET = "open-sesame-0123456789"
@@ -176,33 +169,6 @@ async def test_files_are_uploaded_rendered_and_downloaded(
     assert_plays(tmp_path / "home.mp4", SECONDS)
 
 
-async def test_our_own_client_brings_a_result_home(caller: Caller, clip: Path, sound: Path, tmp_path: Path) -> None:
-    workers = HttpWorkers(caller.worker.address, SECRET)
-    try:
-        worker = workers.at(None)
-        assert {"blake3", "cancel", "range"} <= (await worker.health()).features
-        refs = [FileRef(digest_of(path, "blake3"), path.suffix) for path in (clip, sound)]
-        for path, ref in zip((clip, sound), refs, strict=True):
-            status = path.stat()
-            file = Fingerprint(path, status.st_size, status.st_mtime_ns, {"blake3": ref.hash})
-            assert [total async for total in worker.upload(file, ref)][-1] == file.size
-        assert all((await worker.check(refs)).values())
-        job = Job.lipsync("job-1", clip, sound, tmp_path / "home.mp4")
-        receipt = await worker.submit(job, dict(zip(("video", "audio"), refs, strict=True)))
-        assert caller.worker.queue.state.tasks[receipt.task_id].holders == {"job-1"}
-        await caller.finished(receipt.task_id)
-        assert (await worker.report(receipt.task_id)).percent == 100
-        assert isinstance([step async for step in worker.download(receipt.task_id, job.output)][-1], Done)
-        assert (await worker.submit(job, dict(zip(("video", "audio"), refs, strict=True)))).cached
-        wrong = FileRef("0" * 64, ".mkv")
-        with pytest.raises(FileChanged, match="submit it again"):
-            _ = [total async for total in worker.upload(replace(file, digests={"blake3": wrong.hash}), wrong)]
-        assert await worker.check([wrong]) == {wrong.hash: False}
-    finally:
-        await workers.close()
-    assert_plays(job.output, SECONDS)
-
-
 async def test_upload_and_submit_go_in_one_call(caller: Caller, clip: Path, sound: Path) -> None:
     form = aiohttp.FormData()
     form.add_field("audio", sound.read_bytes(), filename="My Voice.WAV")
@@ -224,17 +190,6 @@ async def test_a_video_without_sound_for_an_audio_fails_with_ffmpegs_own_words(c
     assert "matches no streams" in report["error"]
     refused = await caller.call("GET", f"download?task_id={receipt['task_id']}", status=409)
     assert "matches no streams" in refused["msg"]
-
-
-@pytest.mark.parametrize("text", ["this is no film", "#EXTM3U\n#EXTINF:1,\nfile:///etc/hostname\n"])
-async def test_invalid_media_fail_with_a_reason(caller: Caller, sound: Path, tmp_path: Path, text: str) -> None:
-    fake = tmp_path / "fake.mp4"
-    fake.write_text(text)
-    await caller.upload(fake, digest_of(fake, "md5"))
-    await caller.upload(sound, digest_of(sound, "md5"))
-    receipt = await caller.data("POST", "submit", json=pair(fake, sound))
-    report = await caller.finished(receipt["task_id"])
-    assert (report["status"], "Invalid data" in report["error"]) == ("error", True)
 
 
 async def test_a_result_comes_in_parts_and_is_not_sent_twice(caller: Caller, clip: Path, sound: Path) -> None:
@@ -307,18 +262,6 @@ async def test_a_disconnect_during_an_upload_leaves_no_file(caller: Caller, tmp_
     await caller.call("GET", "queue")
 
 
-async def test_a_full_disk_is_reported_to_the_sender(
-    caller: Caller, clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def full(self: HashingWriter, batch: object) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr(HashingWriter, "write", full)
-    assert "free some space" in (await caller.upload(clip, digest_of(clip, "md5"), status=507))["msg"]
-    assert not any((tmp_path / "partial").iterdir())
-    assert not any((tmp_path / "files").iterdir())
-
-
 @pytest.mark.parametrize(
     ("disk", "status", "says"),
     [({"free": 10}, 507, "has room for 10 bytes"), ({"free": 10, "total": 20}, 413, "whole disk has 20 bytes")],
@@ -354,21 +297,6 @@ async def test_an_invalid_body_is_answered_with_the_expected_fields(caller: Call
     for name, body in BAD_BODIES:
         reply = await caller.call("POST", name, data=body, headers={"Content-Type": "application/json"}, status=400)
         assert len(reply["msg"]) > 20, (name, body)
-
-
-async def test_a_connection_on_which_no_request_comes_is_closed(
-    caller: Caller, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(silent_callers, "HEAD_WITHIN", 0.05)
-    host, _, port = caller.worker.address.removeprefix("http://").partition(":")
-    for begun in (b"", b"GET /api/heygem/health HTTP/1.1\r\nHost: x\r\n"):
-        reader, writer = await asyncio.open_connection(host, int(port))
-        writer.write(begun)
-        with contextlib.suppress(ConnectionResetError):
-            async with asyncio.timeout(100):
-                assert await reader.read() == b""
-        writer.close()
-    assert (await caller.call("GET", "health"))["initialized"] in (True, False)
 
 
 async def test_a_stop_does_not_wait_for_a_refused_upload(tmp_path: Path) -> None:

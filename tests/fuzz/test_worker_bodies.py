@@ -203,7 +203,9 @@ async def test_a_short_body_is_detected_when_its_sender_disconnects(worker: Atta
     await worker.is_well()
 
 
-@pytest.mark.parametrize("data", [b"GET /api/heygem/health HTTP/1.1\r\nX: " + b"y" * 5000, b"\x16\x03\x01" * 9, b" "])
+@pytest.mark.parametrize(
+    "data", [b"GET /api/heygem/health HTTP/1.1\r\nX: " + b"y" * 5000, b"\x16\x03\x01" * 9, b" ", b""]
+)
 async def test_a_slow_request_head_times_out(worker: Attacked, monkeypatch: pytest.MonkeyPatch, data: bytes) -> None:
     monkeypatch.setattr(silent_callers, "HEAD_WITHIN", 0.2)
     caller = await worker.connect()
