@@ -37,6 +37,6 @@ def working_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def here(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Here:
+def here(monkeypatch: pytest.MonkeyPatch) -> Here:
     """Runs a command of a user in this process: for what it refuses before anything starts."""
-    return of_users(monkeypatch, capsys)
+    return of_users(monkeypatch)

@@ -62,16 +62,6 @@ async def test_the_cache_knows_kind_and_parameters(scene: Scene) -> None:
         assert sum(scene.of(job.id, e.Uploaded)[0].sent for job in jobs[1:]) == 0
 
 
-async def test_64_files_go_in(scene: Scene) -> None:
-    kind = Kind("many", tuple(Slot(f"f{n}") for n in range(64)), (Slot("whole", (".bin",)),))
-    scene.engine.kinds = [kind]
-    async with scene.gpu(), scene.client() as client:
-        inputs = {f"f{n}": scene.file(f"{n}.bin", bytes([n]) * 100) for n in range(64)}
-        done = await scene.run(client, e.Job("many", inputs, {"whole": scene.folder / "whole.bin"}, "many"))
-        assert done == e.Done(scene.folder / "whole.bin", 6400)
-        assert (scene.folder / "whole.bin").read_bytes() == b"".join(bytes([n]) * 100 for n in range(64))
-
-
 def cut(scene: Scene, name: str, *outputs: str, files: int = 9, **params: Any) -> e.Job:
     folder = scene.folder / "out"
     folder.mkdir(exist_ok=True)
@@ -331,31 +321,14 @@ async def test_the_daemon_does_the_same_work_once_and_other_parameters_again(sce
         assert len(scene.engine.works) == 2
 
 
-@pytest.mark.parametrize("through", ["foreground", "daemon"])
-async def test_submit_takes_a_job_of_one_file(scene: Scene, user: User, through: str) -> None:
-    async with scene.gpu(), AsyncExitStack() as stack:
-        if through == "daemon":
-            await stack.enter_async_context(daemon(user))
-        one = ("--kind", "reverse", "--in", "first=clip.mp4", "--out", "whole=whole.bin")
-        async with user.runs("submit", *one, "--plain") as running:
-            ran = await running.ended()
-        assert (ran.code, "Traceback" in ran.err) == (0, False), ran.err
-        assert (user.folder / "whole.bin").read_bytes() == user.video.read_bytes()[::-1]
-
-
 @pytest.mark.parametrize(
     ("flags", "words"),
     [
         ((*JOIN, "--out", "whole=clip.mp4"), "clip.mp4"),
-        ((*JOIN, "--out", "whole=w.bin", "--out", "log=w.bin"), "outputs whole and log have the same path w.bin"),
-        ((*JOIN, "--out", "whole=nowhere/w.bin"), "nowhere"),
         ((*JOIN, *OUTS, "--param", "speed"), "write NAME=VALUE, such as --param width=320"),
         ((*JOIN, *OUTS, "--in", "clip.mp4"), "write NAME=FILE, such as --in image=a.png"),
         ((*JOIN, *OUTS, "--param", "speed=NaN"), "params.speed is not a finite number"),
-        ((*JOIN, *OUTS, "--param", f"text={'x' * 17 * 1024}"), "16384 are allowed"),
-        ((*JOIN, *OUTS, *(f for n in range(64) for f in ("--in", f"f{n}=clip.mp4"))), "66 inputs; 64 are allowed"),
         ((*JOIN, *OUTS, "--in", "Third=clip.mp4"), "'Third' is not allowed"),
-        ((*JOIN, *OUTS, "--in", "third=lost.mp4"), "lost.mp4"),
         (JOIN, "give --out NAME=FILE for each result: the kind join is not known, because"),
         (("clip.mp4", *OUTS), "give one form"),
         (("clip.mp4",), "give VIDEO and AUDIO"),
@@ -528,8 +501,7 @@ async def test_rerun_makes_a_new_result_beside_the_first_one_with_the_parameters
         other = await user.run("rerun", "one", "--param", "seed=6", "-o", "six.bin", "--json")
         assert (other.code, Path(other.last["path"]).name) == (0, "six.bin")
         assert [work.params["seed"] for work in scene.engine.works] == [5, 5, 6]
-        taken = await user.run("rerun", "one", "-o", "six.bin")
-        assert (taken.code, "six.bin exists" in taken.err) == (2, True)
+        (await user.run("rerun", "one", "-o", "six.bin")).says("six.bin exists", code=2)
         wrong = await user.run("rerun", "one", "--param", "sed=6")
         assert (wrong.code != 0, "'sed'" in wrong.err) == (True, True), wrong
         detached = await user.run("rerun", "one", "--detach")

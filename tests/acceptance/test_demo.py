@@ -14,7 +14,7 @@ import imageio_ffmpeg
 import pytest
 
 from tests.support.programs.client_scene import WITHIN, Running, User
-from tests.support.programs.here import ran_here
+from tests.support.programs.here import Here
 from wakestream.adapters.engines.samples import make_speech, make_video
 
 DEMO = ("demo", "--boot-seconds", "0.2", "-o", "out.mp4", "--video", "clip.mp4", "--audio", "speech.wav")
@@ -213,18 +213,11 @@ async def test_with_open_the_console_shows_it_until_ctrl_c(newcomer: User) -> No
     ],
 )
 def test_wrong_usage_is_reported_before_anything_starts(
-    user: User,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-    arguments: tuple[str, ...],
-    words: str,
+    user: User, here: Here, arguments: tuple[str, ...], words: str
 ) -> None:
-    monkeypatch.chdir(user.folder)
     for name in ("out-2.mp4", "clip"):
         (user.folder / name).write_bytes(b"x")
-    ran = ran_here(capsys, "demo", *arguments)
-    assert (ran.code, ran.out) == (2, "")
-    assert words in ran.err
+    assert here(user, "demo", *arguments).says(words, code=2).out == ""
 
 
 async def test_a_clip_that_is_not_a_video_ends_the_demo_with_the_reason(newcomer: User) -> None:

@@ -62,8 +62,3 @@ def test_the_reason_for_a_failed_start_is_json(user: User, here: Here, by: str) 
     (line,) = lines(ran.err)
     assert (ran.code, line["level"], line["program"]) == (2, "ERROR", "daemon")
     assert line["message"].startswith("no hub is set")
-
-
-def test_an_unknown_log_format_is_refused(user: User, here: Here) -> None:
-    ran = here(user, "daemon", WAKESTREAM_LOG_FORMAT="xml")
-    assert (ran.code, "write one of text, json" in ran.err) == (2, True)

@@ -1,12 +1,11 @@
 """`wakestream replay --pipeline` and `--set` as their users run them."""
 
 import re
-import subprocess
 from pathlib import Path
 
 import pytest
 
-from tests.support.programs.replay_cli_scene import COMMAND, OFFLINE, ROOT, CommandRun
+from tests.support.programs.replay_cli_scene import OFFLINE, ROOT, command_run
 from tests.support.streams.replay_scene import LOGS
 
 
@@ -18,28 +17,19 @@ def test_jobs_of_a_users_own_pipeline_are_replayed_through_it(tmp_path: Path) ->
         "    return rx.concat(rx.of(Note('mine')), job_pipeline(job, world, policy, cancel))\n",
         encoding="utf-8",
     )
-    command = [*COMMAND, "replay", str(OFFLINE), "--pipeline", "my_pipelines:noting"]
-    ran = subprocess.run(command, cwd=tmp_path, capture_output=True, timeout=50, check=False)
-    assert ran.returncode == 1, ran
-    assert b"+ out note" in ran.stdout
+    ran = command_run("replay", OFFLINE, "--pipeline", "my_pipelines:noting", folder=tmp_path)
+    assert (ran.code, "+ out note" in ran.out) == (1, True), ran
 
 
 EXAMPLES = LOGS / "examples"
 
 
-def in_folder(folder: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
-    """A command in a folder of its own, where `--pipeline` finds modules."""
-    ran = subprocess.run(
-        [*COMMAND, *map(str, arguments)], cwd=folder, capture_output=True, text=True, timeout=50, check=False
-    )
-    assert "Traceback" not in ran.stderr, ran.stderr
-    return ran
-
-
 def test_a_pipeline_may_be_named_by_the_expression_that_makes_it() -> None:
-    ran = in_folder(ROOT / "examples", "replay", EXAMPLES / "batch.jsonl", "--pipeline", "batch:batched(3, 600.0)")
-    assert (ran.returncode, ran.stderr) == (0, ""), ran
-    assert "same as recorded" in ran.stdout
+    ran = command_run(
+        "replay", EXAMPLES / "batch.jsonl", "--pipeline", "batch:batched(3, 600.0)", folder=ROOT / "examples"
+    )
+    assert (ran.code, ran.err) == (0, ""), ran
+    assert "same as recorded" in ran.out
 
 
 def test_a_pipeline_that_is_made_by_an_expression_is_made_for_each_replay(tmp_path: Path) -> None:
@@ -54,13 +44,13 @@ def test_a_pipeline_that_is_made_by_an_expression_is_made_for_each_replay(tmp_pa
         "    return build\n"
     )
     (tmp_path / "copy.jsonl").write_bytes(OFFLINE.read_bytes())
-    ran = in_folder(tmp_path, "replay", OFFLINE, "copy.jsonl", "--pipeline", "once:fresh()")
-    assert (ran.returncode, ran.stdout.count("same as recorded")) == (0, 2), ran
-    orders = in_folder(tmp_path, "replay", OFFLINE, "--pipeline", "once:fresh()", "--reorder", "--runs", "3")
-    assert orders.returncode == 0, orders
+    ran = command_run("replay", OFFLINE, "copy.jsonl", "--pipeline", "once:fresh()", folder=tmp_path)
+    assert (ran.code, ran.out.count("same as recorded")) == (0, 2), ran
+    orders = command_run("replay", OFFLINE, "--pipeline", "once:fresh()", "--reorder", "--runs", "3", folder=tmp_path)
+    assert orders.code == 0, orders
     least = ("--fails-if", "outcome=done", "--tries", "3", "-o", "small.jsonl")
-    small = in_folder(tmp_path, "shrink", OFFLINE, "--pipeline", "once:fresh()", *least)
-    assert small.returncode == 0, small
+    small = command_run("shrink", OFFLINE, "--pipeline", "once:fresh()", *least, folder=tmp_path)
+    assert small.code == 0, small
 
 
 @pytest.mark.parametrize(
@@ -73,33 +63,31 @@ def test_a_pipeline_that_is_made_by_an_expression_is_made_for_each_replay(tmp_pa
     ],
 )
 def test_an_invalid_pipeline_is_refused_with_a_message(named: str, why: str) -> None:
-    ran = in_folder(ROOT / "examples", "replay", OFFLINE, "--pipeline", named)
-    assert ran.returncode == 2
-    assert why in ran.stderr
+    command_run("replay", OFFLINE, "--pipeline", named, folder=ROOT / "examples").says(why, code=2)
 
 
 def test_a_log_with_custom_effects_names_the_missing_option() -> None:
     log = EXAMPLES / "custom_pipeline.jsonl"
-    said = CommandRun("replay", log)
+    said = command_run("replay", log)
     assert said.code == 1
     assert "the jobs of this log called note, which no standard stage does: add --pipeline MODULE:NAME" in said.out
-    (plain,) = CommandRun("replay", log, "--json").objects
+    (plain,) = command_run("replay", log, "--json").events
     assert plain["own_effects"] == ["note"]
-    named = in_folder(ROOT / "examples", "replay", log, "--pipeline", "custom_pipeline:lively")
-    assert (named.returncode, "--pipeline" in named.stdout) == (0, False), named
+    named = command_run("replay", log, "--pipeline", "custom_pipeline:lively", folder=ROOT / "examples")
+    assert (named.code, "--pipeline" in named.out) == (0, False), named
 
 
 def test_a_setting_that_changes_requests_warns_that_the_log_has_no_answers() -> None:
     log = LOGS / "system" / "daemon.jsonl"
-    alone = CommandRun("replay", log, "--set", "poll_every=10")
+    alone = command_run("replay", log, "--set", "poll_every=10")
     warning = r"with poll_every=10, job-\d first sends a different request \(report, at .+\).* --together"
     assert re.search(warning, alone.out), alone.out
-    (plain,) = CommandRun("replay", log, "--set", "poll_every=10", "--json").objects
+    (plain,) = command_run("replay", log, "--set", "poll_every=10", "--json").events
     assert plain["asks_otherwise"]["label"] == "report"
-    together = CommandRun("replay", log.parent, "--together", "--set", "poll_every=10")
+    together = command_run("replay", log.parent, "--together", "--set", "poll_every=10")
     assert "asks otherwise" not in together.out
 
 
 def test_a_setting_that_only_ends_a_job_sooner_does_not_warn() -> None:
-    said = CommandRun("replay", OFFLINE, "--set", "online_timeout=0.5")
+    said = command_run("replay", OFFLINE, "--set", "online_timeout=0.5")
     assert "asks otherwise" not in said.out

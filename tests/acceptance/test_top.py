@@ -7,7 +7,6 @@ import orjson
 import pytest
 
 from tests.support.programs.client_scene import User
-from tests.support.programs.here import Here
 from tests.support.programs.our_peers import Joining, Place
 from tests.support.programs.terminal_scene import terminal
 
@@ -35,8 +34,3 @@ async def test_in_a_pipe_it_goes_on_and_on_a_terminal_q_leaves(user: User, place
         screen.type("q")
         await screen.ended()
         assert screen.process.returncode == 0
-
-
-def test_without_a_hub_it_says_what_is_missing(user: User, here: Here) -> None:
-    ran = here(user, "top", "--once")
-    assert (ran.code, "no hub is set" in ran.err) == (2, True)

@@ -176,14 +176,14 @@ async def test_versions_and_locks_work_and_are_told(store: Store, depot: S3Depot
 
 @only_radosgw
 async def test_the_command_and_the_start_of_a_hub_say_what_is_unsafe(
-    store: Store, bucket: Bucket, depot: S3Depot, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    store: Store, bucket: Bucket, depot: S3Depot, tmp_path: Path
 ) -> None:
     at = ("--depot", f"s3://{bucket.name}/wakestream", "--depot-endpoint", store.url)
-    said = await asyncio.to_thread(ran_here, capsys, "depot", "check", *at)
+    said = await asyncio.to_thread(ran_here, "depot", "check", *at)
     assert said.code == 1
     assert "x-amz-copy-source" in said.out
     assert PUT_KEY[0] in said.out
-    refused = await asyncio.to_thread(ran_here, capsys, "hub", *at, "--state", tmp_path, "--listen", "127.0.0.1:0")
+    refused = await asyncio.to_thread(ran_here, "hub", *at, "--state", tmp_path, "--listen", "127.0.0.1:0")
     assert refused.code == 1
     assert "acl, copies" in refused.err
     assert store.secret not in said.out + refused.err

@@ -143,32 +143,9 @@ def test_ctrl_c_outside_of_a_loop_is_130(command: Callable[[Run], None]) -> None
     assert main.main(["wave"]) == exit_codes.INTERRUPTED
 
 
-def test_a_mistyped_command_is_answered_with_the_nearest_one(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as end:
-        main.main(["--log-level", "INFO", "submitt"])
-    assert end.value.code == exit_codes.USAGE
-    assert "did you mean 'submit'?" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize("name", ["demo", "license", "completion", "hub"])
-def test_an_unknown_log_level_is_wrong_usage(name: str, capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as end:
-        main.main([name, "--log-level", "loud"])
-    assert end.value.code == exit_codes.USAGE
-    assert "argument --log-level: invalid choice: 'LOUD'" in capsys.readouterr().err
-
-
 def test_a_result_without_a_name_is_refused_before_anything_is_started(capsys: pytest.CaptureFixture[str]) -> None:
     assert main.main(["demo", "--output", ""]) == exit_codes.USAGE
     assert "name a file in it for the result" in capsys.readouterr().err
-
-
-def test_no_command_at_all_is_wrong_usage(command: Callable[[Run], None], capsys: pytest.CaptureFixture[str]) -> None:
-    command(lambda _args: 0)
-    with pytest.raises(SystemExit) as end:
-        main.main([])
-    assert end.value.code == exit_codes.USAGE
-    assert "--help" in capsys.readouterr().err
 
 
 def test_help_lists_commands_and_there_is_a_version(

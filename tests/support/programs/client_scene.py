@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import orjson
 
@@ -40,6 +40,13 @@ class Ran:
     def last(self) -> dict[str, Any]:
         """The outcome."""
         return self.events[-1]
+
+    def says(self, *words: str, code: int = 0) -> Self:
+        """Assert that it ended with this code and said these words, on standard error where it failed."""
+        said = self.err if self.code else self.out
+        assert (self.code, [word for word in words if word not in said]) == (code, []), self
+        assert "Traceback" not in self.err, self
+        return self
 
     def all(self, kind: str) -> list[dict[str, Any]]:
         """All events of one kind."""

@@ -1,14 +1,12 @@
 """`wakestream replay` and `shrink` as their users run them, on recorded logs and on changed ones."""
 
-import os
 import re
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
-import orjson
-
+from tests.support.programs.client_scene import Ran
+from tests.support.programs.here import ran_here
 from tests.support.streams.replay_scene import LOGS, recorded, under
 from wakestream.adapters.telemetry.recordings import write
 from wakestream.streams.recording.recording import Log
@@ -18,20 +16,14 @@ ROOT = Path(__file__).parents[3]
 OFFLINE, ONLINE = LOGS / "offline.jsonl", LOGS / "online.jsonl"
 
 
-class CommandRun:
-    """What a command said."""
-
-    def __init__(self, *arguments: object) -> None:
-        ran = subprocess.run(
-            [*COMMAND, *map(str, arguments)], capture_output=True, timeout=50, check=False,
-            env={**os.environ, "PYTHONIOENCODING": "utf-8", "COLUMNS": "120"},
-        )  # fmt: skip
-        self.code, self.out, self.err = ran.returncode, ran.stdout.decode(), ran.stderr.decode()
-        assert "Traceback" not in self.err, self.err
-
-    @property
-    def objects(self) -> list[dict[str, Any]]:
-        return [orjson.loads(line) for line in self.out.splitlines()]
+def command_run(*arguments: object, folder: Path | None = None) -> Ran:
+    """A command to its end in this process; or as a program in this folder, where `--pipeline` finds modules."""
+    if folder is None:
+        return ran_here(*arguments)
+    command = [*COMMAND, *map(str, arguments)]
+    ran = subprocess.run(command, capture_output=True, timeout=50, check=False, cwd=folder)
+    assert b"Traceback" not in ran.stderr, ran
+    return Ran(ran.returncode, ran.stdout.decode(), ran.stderr.decode())
 
 
 def saved(log: Log, path: Path) -> Path:
