@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from pathlib import Path
 from types import UnionType
@@ -95,6 +95,7 @@ class StoredJournal(Generic[F]):
         self._batch: _Batch | None = None  # what the next commit will write; None once it has begun
         self._broken: JournalError | None = None
         self._thread = ThreadPoolExecutor(1, f"journal-{Path(file.name).stem}")
+        self._closed: Future[None] | None = None
         file.keep(self._break)
 
     @property
@@ -159,10 +160,10 @@ class StoredJournal(Generic[F]):
         await self._loop.run_in_executor(self._thread, self._try)
 
     async def close(self) -> None:
-        """Write the pending facts and close the file."""
-        closed = self._thread.submit(self._file.close)
+        """Write the pending facts and close the file. A second call waits for the first one."""
+        self._closed = self._closed or self._thread.submit(self._file.close)
         await asyncio.to_thread(self._thread.shutdown)
-        closed.result()
+        self._closed.result()
 
     # In the thread
 

@@ -57,6 +57,7 @@ async def test_what_was_appended_is_read_again_in_order(tmp_path: Path) -> None:
         await first.append(facts[:2])
         await first.append([])
         await first.append(facts[2:])
+        await first.close()  # as a hub does before its block ends
     assert await kept(tmp_path / "new" / "j.sqlite3") == facts
 
 
