@@ -16,9 +16,6 @@ from tests.support.log_lines import logged
 from tests.support.programs.here import ran_here
 from tests.support.programs.hub_scene import ONLINE, WITHIN, Frame, Peer, Place
 from wakestream.adapters.hub import admission as guard
-from wakestream.adapters.hub.config import HubConfig
-from wakestream.adapters.hub.licenses import LicenseBook
-from wakestream.adapters.hub.server import open_hub
 from wakestream.adapters.net.connection_limits import Room
 from wakestream.adapters.testing.memory_journal import FakeJournal
 from wakestream.operators.model.errors import JournalError
@@ -72,9 +69,13 @@ async def test_the_offline_branch_from_submit_to_result(place: Place) -> None:
     assert alias == {**result, "type": "gpu_task_result"}
 
 
-async def test_the_online_branch_for_an_old_client(place: Place) -> None:
+async def test_an_old_client_gets_the_old_field_names(place: Place) -> None:
     await place.hub()
     worker, client, monitor = await place.worker(), await place.client(), await place.monitor()
+    await client.send(type="gpu_task", request_id="r0", payload={})
+    assert [(await client.get())["type"] for _ in range(2)] == ["gpu.power.offline", "gpu_offline"]
+    await client.send(type="gpu.job.cancel", request_id="r0")
+    assert (await monitor.get())["request_id"] == "r0"
     await worker.send(**ONLINE)
     assert [(await client.get())["type"] for _ in range(2)] == ["gpu.power.online", "gpu_online"]
     ack = await client.ask(type="gpu_task", request_id="r1", payload={})
@@ -83,13 +84,6 @@ async def test_the_online_branch_for_an_old_client(place: Place) -> None:
     copy = await monitor.get()
     assert copy["request_id"] == "r1"
     assert not {"key", "sender_fd"} & set(copy)
-
-
-async def test_an_old_client_gets_the_old_field_names(place: Place) -> None:
-    await place.hub()
-    client = await place.client()
-    await client.send(type="gpu_task", request_id="r1", payload={})
-    assert [(await client.get())["type"] for _ in range(2)] == ["gpu.power.offline", "gpu_offline"]
 
 
 async def test_a_new_client_shows_its_key_in_the_handshake(place: Place) -> None:
@@ -117,24 +111,10 @@ async def test_connections_over_the_limit_are_refused(place: Place) -> None:
 
 INVALID: list[tuple[str | bytes, str]] = [
     ("hello", "malformed"),
-    ("[1]", "malformed"),
-    ("null", "malformed"),
-    ("{", "malformed"),
-    ("", "malformed"),
-    ("\x00", "malformed"),
-    ('"text"', "malformed"),
-    ("{}", "malformed"),
-    ('{"type":5}', "malformed"),
-    ('{"type":"gpu.job.result"}', "malformed"),
-    ('{"type":"gpu.job.submit","request_id":7}', "malformed"),
-    ('{"type":"gpu.job.submit","request_id":"' + "x" * 201 + '"}', "malformed"),
-    ("[" * 60_000, "malformed"),
+    (b"\xff\xfe\x00", "malformed"),
     ("x" * (64 * 1024 + 1), "too_large"),
     ('{"type":"gpu.dance"}', "unknown_type"),
     ('{"type":"gpu.power.online"}', "forbidden"),
-    ('{"type":"register","key":"other"}', "already_registered"),
-    ('{"type":"register","role":"worker","token":"other"}', "already_registered"),
-    (b"\xff\xfe\x00", "malformed"),
 ]
 
 
@@ -171,62 +151,6 @@ async def test_endless_garbage_ends_the_connection(place: Place) -> None:
     for _ in range(100):
         await client.socket.send("?")
     assert await client.closed() == 1008
-
-
-async def test_messages_before_register_are_refused(place: Place) -> None:
-    await place.hub()
-    peer = await place.connect()
-    await peer.silent()
-    assert (await peer.ask(type="gpu.job.submit", request_id="a"))["code"] == "not_registered"
-
-
-async def test_a_license_of_another_role_is_refused(place: Place) -> None:
-    await place.hub()
-    mine = place.keys["client"]
-    for register, code, close in (
-        ({"key": "ws_client_wrong"}, "unauthorized", hub.UNAUTHORIZED),
-        ({}, "unauthorized", hub.UNAUTHORIZED),
-        ({"role": "worker"}, "unauthorized", hub.UNAUTHORIZED),
-        ({"role": "worker", "token": mine}, "forbidden", hub.FORBIDDEN),
-        ({"role": "gpu_monitor", "key": mine}, "forbidden", hub.FORBIDDEN),
-    ):
-        peer = await place.connect()
-        error = await peer.ask(type="register", **register)
-        assert (error["type"], error["code"], mine in error["msg"]) == ("error", code, False), register
-        assert await peer.closed() == close
-
-
-async def test_old_workers_come_in_where_their_role_is_open(place: Place) -> None:
-    await place.hub(limits=hub.Limits(open_roles=frozenset({"worker"})))
-    peer = await place.connect()
-    answer = await peer.ask(type="register", role="worker")
-    assert (answer["type"], answer["role"]) == ("registered", "worker")
-
-
-async def test_the_log_warns_of_two_monitors_of_one_gpu(place: Place) -> None:
-    with logged("WARNING") as said:
-        await place.hub()
-        first, _, second = await place.monitor("a", "b"), await place.monitor("c"), await place.monitor("b")
-    both = f"connections {first.fd} and {second.fd} are monitors of one GPU, b"
-    assert [line.partition(":")[0] for line in said] == [both]
-
-
-async def test_a_waiting_job_survives_a_restart_of_the_hub(place: Place) -> None:
-    journal = FakeJournal[f.Fact]()
-    async with open_hub(HubConfig(LicenseBook(place.book.path.parent)), journal) as first:
-        place.url = first.url
-        client = await place.client()
-        assert (await client.ask(type="gpu.job.submit", request_id="r1"))["type"] == "gpu.power.offline"
-    assert await client.closed() == 1001
-    await place.hub(port=first.port, journal=journal)
-    monitor = await place.monitor("gpu")
-    assert (await monitor.get())["type"] == "gpu.power.boot"
-    client = await place.client()
-    again = await client.ask(type="gpu.job.submit", request_id="r1")
-    assert (again["type"], again["data"]["position"]) == ("gpu.power.offline", 1)
-    worker = await place.worker()
-    await worker.send(**ONLINE)
-    assert [(await client.get())["type"] for _ in range(3)] == ["gpu.power.online", "gpu_online", "ack"]
 
 
 async def test_200_clients_are_woken_by_one_broadcast_each_with_its_own_grant(place: Place) -> None:
@@ -344,13 +268,15 @@ async def test_connections_per_address_are_limited_and_freed_on_close(place: Pla
 
 
 async def test_a_stop_does_not_wait_for_half_open_handshakes(place: Place) -> None:
-    async with contextlib.AsyncExitStack() as stack:
-        place.stack = stack
+    outlasts = place.stack
+    async with contextlib.AsyncExitStack() as place.stack:
         running = await place.hub()
         reader, writer = await asyncio.open_connection("127.0.0.1", running.port)
-        await place.connect()
+        place.stack = outlasts
+        peer = await place.connect()
         begun = time.monotonic()
     assert time.monotonic() - begun < 5
+    assert await peer.closed() == 1001
     with contextlib.suppress(ConnectionResetError):
         assert await reader.read() == b""
     writer.close()

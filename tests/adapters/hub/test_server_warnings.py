@@ -2,14 +2,14 @@
 
 from tests.support.log_lines import logged
 from tests.support.streams.hub_net import Net
-from wakestream.adapters.hub.fact_log import warn_of_twins
+from wakestream.adapters.hub.fact_log import log_fact
 from wakestream.streams.hub import events as f
 
 
 def warnings(net: Net) -> list[str]:
     registered = [fact for fact in net.facts if isinstance(fact, f.ConnectionRegistered)][-1]
     with logged("WARNING") as lines:
-        warn_of_twins(net.state, registered)
+        log_fact(registered, net.state, "127.0.0.1")
     return lines
 
 
