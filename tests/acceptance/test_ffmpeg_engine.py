@@ -48,7 +48,7 @@ async def rendered(video: Path, audio: Path, engine: Ffmpeg | None = None) -> fl
         ("a.jpg", SVG, "cannot be decoded"),
         ("a.png", SVG, "cannot be decoded"),
         ("a.mp4", SVG, "is incomplete"),
-        ("a.m3u8", PLAYLIST, "has a format that is not supported"),
+        ("a.m3u8", PLAYLIST, "is damaged, or of a kind that ffmpeg does not read"),
     ],
 )
 async def test_what_may_lead_to_other_files_is_refused_under_any_name(
