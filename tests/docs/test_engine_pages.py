@@ -21,14 +21,6 @@ def files(page: str) -> dict[str, str]:
     return dict(re.findall(r"^```\w+\n# file: (\S+)\n(.*?)^```$", read(page), re.MULTILINE | re.DOTALL))
 
 
-def test_the_page_about_ones_own_engine_shows_the_example_as_it_is() -> None:
-    assert files("your-own") == {"wakestream_tones.py": (EXAMPLE / "wakestream_tones.py").read_text("utf-8")}
-    (entry_point,) = re.findall(r"^```toml\n(.*?)^```$", read("your-own"), re.MULTILINE | re.DOTALL)
-    assert entry_point in (EXAMPLE / "pyproject.toml").read_text("utf-8")
-    (call,) = re.findall(r"^ +(run = await .*)$", read("your-own"), re.MULTILINE)
-    assert call in (EXAMPLE / "test_tones.py").read_text("utf-8")
-
-
 def test_the_example_is_about_thirty_lines() -> None:
     code = (EXAMPLE / "wakestream_tones.py").read_text("utf-8").splitlines()
     assert len([line for line in code if line.strip() and not line.startswith(("from", "import", '"""'))]) <= 30

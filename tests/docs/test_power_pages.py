@@ -12,7 +12,6 @@ from wakestream.adapters.power.config import PowerConfig, installed, make_power
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "docs" / "power"
-EXAMPLE = ROOT / "examples" / "power_shelly"
 PROVIDERS = ("compshare", "runpod", "vast", "autodl")
 
 
@@ -62,9 +61,3 @@ def test_a_page_says_what_it_was_verified_against_and_what_is_billed(name: str) 
 
 def test_the_table_has_every_provider() -> None:
     assert [name for name in installed() if f"`{name}`" not in read("README")] == []
-
-
-def test_the_page_about_ones_own_provider_shows_the_example_as_it_is() -> None:
-    code, entry_point = re.findall(r"^```\w+\n(.*?)^```$", read("your-own"), re.MULTILINE | re.DOTALL)
-    assert code == "# file: wakestream_shelly.py\n" + (EXAMPLE / "wakestream_shelly.py").read_text("utf-8")
-    assert entry_point in (EXAMPLE / "pyproject.toml").read_text("utf-8")
