@@ -32,10 +32,12 @@ ROOT = Path(__file__).parents[2]
 def told() -> dict[str, set[str]]:
     """The names in the table of docs/metrics.md, with their labels."""
     page = (ROOT / "docs" / "metrics.md").read_text(encoding="utf-8")
-    rows = re.findall(r"^\| `(wakestream_[a-z_]+)(?:\{([a-z,]+)\})?`", page, re.MULTILINE)
-    shared = re.findall(r"^\| `wakestream_PROGRAM_([a-z_]+)` \| ([a-z, ]+) \|", page, re.MULTILINE)
-    each = {f"wakestream_{program}_{name}": set[str]() for name, of in shared for program in of.split(", ")}
-    return each | {name: set(labels.split(",")) - {""} for name, labels in rows}
+    found: dict[str, set[str]] = {}
+    for cell, programs in re.findall(r"^\| (`wakestream_[^|]+`) \| ([^|]+) \|", page, re.MULTILINE):
+        for name, labels in re.findall(r"`(\w+)(?:\{([a-z,]+)\})?`", cell):
+            of = programs.split(", ") if "PROGRAM" in name else [""]
+            found |= {name.replace("PROGRAM", program): set(labels.split(",")) - {""} for program in of}
+    return found
 
 
 def labelled(text: str) -> dict[str, set[str]]:
