@@ -5,7 +5,7 @@ import errno
 import os
 import stat
 import threading
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from blake3 import blake3
 
+from wakestream.adapters.client.download import Partial
 from wakestream.adapters.client.worker import HttpWorkers
 from wakestream.adapters.client.worker_calls import THREADS
 from wakestream.adapters.disk import part_file
@@ -20,7 +21,21 @@ from wakestream.adapters.disk.hashing_writer import BATCH
 from wakestream.adapters.disk.part_file import taken
 from wakestream.adapters.runtime.tasks import end
 
-ETAG = f'"{"0" * 64}"'
+
+@pytest.fixture
+async def workers() -> AsyncIterator[HttpWorkers]:
+    workers = HttpWorkers("http://gpu:8383")
+    yield workers
+    await workers.close()
+
+
+async def begun(workers: HttpWorkers, output: Path, content: bytes = bytes(BATCH), *, unnamed: bool = False) -> Partial:
+    """A download that has received so much."""
+    partial = workers.partial("task", output)
+    partial.unnamed = unnamed
+    partial.begin(etag=f'"{blake3(content).hexdigest()}"', verified=True, resumable=True)
+    await partial.write(content)
+    return partial
 
 
 @contextmanager
@@ -34,33 +49,29 @@ def threads_at_a_standstill(workers: HttpWorkers) -> Iterator[None]:
         go_on.set()
 
 
-async def test_an_aborted_download_does_not_close_a_file_in_use_by_its_thread(tmp_path: Path) -> None:
-    workers = HttpWorkers("http://gpu:8383")
-    partial = workers.partial("task", tmp_path / "out.mp4")
-    partial.begin(etag=ETAG, verified=True, resumable=True)
+async def test_an_aborted_download_does_not_close_a_file_in_use_by_its_thread(
+    workers: HttpWorkers, tmp_path: Path
+) -> None:
     with threads_at_a_standstill(workers):
-        await partial.write(bytes(BATCH))
+        partial = await begun(workers, tmp_path / "out.mp4")
         leaving = asyncio.create_task(partial.leave())
         await asyncio.sleep(0)
         workers.give_up("task")
     await leaving
     assert list(tmp_path.iterdir()) == []
-    await workers.close()
 
 
-async def test_leftovers_of_an_earlier_attempt_are_removed_at_once(tmp_path: Path) -> None:
-    workers = HttpWorkers("http://gpu:8383")
-    partial = workers.partial("task", tmp_path / "out.mp4")
-    partial.begin(etag=ETAG, verified=True, resumable=True)
-    await partial.write(bytes(BATCH))
+async def test_leftovers_of_an_earlier_attempt_are_removed_at_once(workers: HttpWorkers, tmp_path: Path) -> None:
+    partial = await begun(workers, tmp_path / "out.mp4")
     await partial.leave()
     assert sorted(path.suffix for path in tmp_path.iterdir()) == [".json", ".part"]
     workers.give_up("task")
     assert list(tmp_path.iterdir()) == []
-    await workers.close()
 
 
-async def test_a_reported_result_survives_a_power_cut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_reported_result_survives_a_power_cut(
+    workers: HttpWorkers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     done: list[str] = []
     sync, name = os.fsync, Path.hardlink_to
 
@@ -74,12 +85,8 @@ async def test_a_reported_result_survives_a_power_cut(tmp_path: Path, monkeypatc
 
     monkeypatch.setattr(os, "fsync", synced)
     monkeypatch.setattr(Path, "hardlink_to", named)
-    workers = HttpWorkers("http://gpu:8383")
-    partial = workers.partial("task", tmp_path / "out.mp4")
-    partial.begin(etag=ETAG, verified=True, resumable=True)
-    await partial.write(bytes(BATCH))
+    partial = await begun(workers, tmp_path / "out.mp4")
     await partial.finish()
-    await workers.close()
     assert done == ["synced", "named", "folder synced"]
 
 
@@ -91,25 +98,19 @@ async def test_a_reported_result_survives_a_power_cut(tmp_path: Path, monkeypatc
     ],
 )
 async def test_the_ending_follows_the_content_of_a_result_that_the_user_did_not_name_and_another_is_said(
-    tmp_path: Path, unnamed: bool, name: str, told: str
+    workers: HttpWorkers, tmp_path: Path, unnamed: bool, name: str, told: str
 ) -> None:
-    workers = HttpWorkers("http://gpu:8383")
-    partial = workers.partial("task", tmp_path / "photo.edit.png")
-    partial.unnamed = unnamed
-    partial.begin(etag=ETAG, verified=True, resumable=True)
-    await partial.write(b"RIFF\0\0\0\0WEBPVP8 " + bytes(BATCH))
+    content = b"RIFF\0\0\0\0WEBPVP8 " + bytes(BATCH)
+    partial = await begun(workers, tmp_path / "photo.edit.png", content, unnamed=unnamed)
     await partial.finish()
-    await workers.close()
     assert (partial.output.name, partial.contradiction) == (name, told)
     assert [path.name for path in tmp_path.iterdir()] == [name]
 
 
-async def test_a_new_attempt_waits_for_the_lock_and_resumes(tmp_path: Path) -> None:
-    workers, output = HttpWorkers("http://gpu:8383"), tmp_path / "out.mp4"
-    first = workers.partial("task", output)
-    first.begin(etag=ETAG, verified=True, resumable=True)
+async def test_a_new_attempt_waits_for_the_lock_and_resumes(workers: HttpWorkers, tmp_path: Path) -> None:
+    output = tmp_path / "out.mp4"
     with threads_at_a_standstill(workers):  # as a disk that stalls does
-        await first.write(bytes(BATCH))
+        first = await begun(workers, output)
         leaving = asyncio.create_task(first.leave())
         hasty = workers.partial("task", output)
         with pytest.raises(TimeoutError):
@@ -122,15 +123,12 @@ async def test_a_new_attempt_waits_for_the_lock_and_resumes(tmp_path: Path) -> N
     assert (second.path, second.size) == (first.path, BATCH)
     second.discard()
     assert list(tmp_path.iterdir()) == []
-    await workers.close()
 
 
-async def test_a_new_attempt_does_not_wait_for_a_cancelled_one(tmp_path: Path) -> None:
-    workers, output = HttpWorkers("http://gpu:8383"), tmp_path / "out.mp4"
-    first = workers.partial("task", output)
-    first.begin(etag=ETAG, verified=True, resumable=True)
+async def test_a_new_attempt_does_not_wait_for_a_cancelled_one(workers: HttpWorkers, tmp_path: Path) -> None:
+    output = tmp_path / "out.mp4"
     with threads_at_a_standstill(workers):
-        await first.write(bytes(BATCH))
+        first = await begun(workers, output)
         leaving = asyncio.create_task(first.leave())
         await asyncio.sleep(0)
         leaving.cancel()
@@ -140,14 +138,13 @@ async def test_a_new_attempt_does_not_wait_for_a_cancelled_one(tmp_path: Path) -
     await second.prepare(resumable=True)
     assert (leaving.cancelled(), second.size) == (True, BATCH)
     second.discard()
-    await workers.close()
 
 
-async def test_waiting_for_the_lock_is_reported_in_the_loop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    workers, output = HttpWorkers("http://gpu:8383"), tmp_path / "out.mp4"
-    first, second = workers.partial("task", output), workers.partial("task", output)
-    first.begin(etag=ETAG, verified=True, resumable=True)
-    await first.write(bytes(BATCH))
+async def test_waiting_for_the_lock_is_reported_in_the_loop(
+    workers: HttpWorkers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    output = tmp_path / "out.mp4"
+    first, second = await begun(workers, output), workers.partial("task", output)
     told, tell = set(), first._closed.set
     monkeypatch.setattr(first._closed, "set", lambda: (told.add(threading.get_ident()), tell()))
     preparing = asyncio.create_task(second.prepare(resumable=True))
@@ -156,10 +153,11 @@ async def test_waiting_for_the_lock_is_reported_in_the_loop(tmp_path: Path, monk
     await preparing
     assert (output.stat().st_size, second.size, told) == (BATCH, 0, {threading.get_ident()})
     second.discard()
-    await workers.close()
 
 
-async def test_a_cancel_during_a_sync_frees_the_lock_after_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_cancel_during_a_sync_frees_the_lock_after_it(
+    workers: HttpWorkers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     entered, go_on, sync = threading.Event(), threading.Event(), os.fsync
 
     def slowly(descriptor: int) -> None:
@@ -167,10 +165,8 @@ async def test_a_cancel_during_a_sync_frees_the_lock_after_it(tmp_path: Path, mo
         go_on.wait(100)
         sync(descriptor)
 
-    workers, output = HttpWorkers("http://gpu:8383"), tmp_path / "out.mp4"
-    first = workers.partial("task", output)
-    first.begin(etag=ETAG, verified=True, resumable=True)
-    await first.write(bytes(BATCH))
+    output = tmp_path / "out.mp4"
+    first = await begun(workers, output)
     monkeypatch.setattr(os, "fsync", slowly)
     finishing = asyncio.create_task(first.finish())
     await asyncio.to_thread(entered.wait, 100)
@@ -186,10 +182,11 @@ async def test_a_cancel_during_a_sync_frees_the_lock_after_it(tmp_path: Path, mo
     assert (output.stat().st_size, second.path.exists(), second.etag) == (BATCH, True, None)
     second.discard()
     assert list(tmp_path.iterdir()) == [output]
-    await workers.close()
 
 
-async def test_received_bytes_survive_mandatory_locks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_received_bytes_survive_mandatory_locks(
+    workers: HttpWorkers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     unlocked = Path.open
 
     def stopped(self: Path, *how: Any, **more: Any) -> Any:  # as in a network folder of Windows's (SMB)
@@ -197,22 +194,18 @@ async def test_received_bytes_survive_mandatory_locks(tmp_path: Path, monkeypatc
             raise PermissionError(errno.EACCES, "Permission denied", str(self))
         return unlocked(self, *how, **more)
 
-    workers, content = HttpWorkers("http://gpu:8383"), os.urandom(BATCH)
-    etag = f'"{blake3(content).hexdigest()}"'
-    first = workers.partial("task", tmp_path / "out.mp4")
-    first.begin(etag=etag, verified=True, resumable=True)
-    await first.write(content)
+    content = os.urandom(BATCH)
+    first = await begun(workers, tmp_path / "out.mp4", content)
     await first.leave()
     second = workers.partial("task", tmp_path / "out.mp4")
     with monkeypatch.context() as patch:
         patch.setattr(Path, "open", stopped)
         await second.prepare(resumable=True)
-    assert (second.size, second.etag) == (BATCH, etag)
-    second.resume(etag, verified=True)
+    assert (second.size, second.etag) == (BATCH, first.etag)
+    second.resume(str(first.etag), verified=True)
     await second.verify(BATCH, cut=False)
     await second.finish()
     assert (tmp_path / "out.mp4").read_bytes() == content
-    await workers.close()
 
 
 def test_a_disk_without_locks_is_used_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -238,11 +231,8 @@ def test_a_disk_without_stable_file_numbers_is_used_as_it_is(tmp_path: Path, mon
     file.close()
 
 
-async def test_a_part_survives_a_cancel_while_it_is_hashed(tmp_path: Path) -> None:
-    workers = HttpWorkers("http://gpu:8383")
-    partial = workers.partial("task", tmp_path / "out.mp4")
-    partial.begin(etag=ETAG, verified=True, resumable=True)
-    await partial.write(bytes(BATCH))
+async def test_a_part_survives_a_cancel_while_it_is_hashed(workers: HttpWorkers, tmp_path: Path) -> None:
+    partial = await begun(workers, tmp_path / "out.mp4")
     await partial.leave()
     partial = workers.partial("task", tmp_path / "out.mp4")
     with threads_at_a_standstill(workers):
@@ -251,4 +241,3 @@ async def test_a_part_survives_a_cancel_while_it_is_hashed(tmp_path: Path) -> No
         await end(preparing)
         await partial.leave()
     assert partial.path.stat().st_size == BATCH
-    await workers.close()
