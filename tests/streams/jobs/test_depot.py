@@ -1,7 +1,7 @@
 """A job by way of the depot: what goes there while it waits, what each fault leads to, and that links are in no log."""
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -176,30 +176,33 @@ async def test_a_depot_that_the_hub_cannot_use_is_said_in_one_line_and_the_job_g
     assert said(scene.link) == ["job.submit", "depot.offer", "depot.withdraw", "job.done"]
 
 
-@pytest.mark.parametrize(
-    "error", [DepotError("507", code="full"), errors.WorkerUnreachable("reset"), errors.WorkerRefused("no")]
-)
-async def test_an_upload_that_fails_goes_the_direct_way(scene: DepotScene, error: errors.WakestreamError) -> None:
-    scene.depot.gone = error
-    scene.at(50.0, scene.grant)
-    assert isinstance(await scene.run(), e.Done)
-    assert len(scene.notes) == 1
-    assert len(scene.link.said(d.DepotWithdraw)) == 1
+FAILS: dict[str, Callable[[DepotScene], object]] = {
+    "it is full": lambda scene: setattr(scene.depot, "gone", DepotError("507", code="full")),
+    "the line breaks": lambda scene: setattr(scene.depot, "gone", errors.WorkerUnreachable("reset")),
+    "it refuses": lambda scene: setattr(scene.depot, "gone", errors.WorkerRefused("no")),
+    "it takes no byte": lambda scene: scene.depot.delays.update(upload=1000.0),
+    "it loses all": lambda scene: setattr(scene.depot, "known", Leaky()),
+    "the hub answers no offer": lambda scene: setattr(scene.town, "deaf", True),
+}
 
 
-async def test_a_depot_that_takes_no_byte_is_left_after_the_idle_time(scene: DepotScene) -> None:
-    scene.depot.delays["upload"] = 1000.0
+class Leaky(set[str]):
+    """Nothing stays in it."""
+
+    def add(self, _: str) -> None:
+        """Lose it."""
+
+
+@pytest.mark.parametrize("fault", FAILS)
+async def test_where_the_depot_fails_or_is_silent_for_the_idle_time_the_files_go_the_direct_way(
+    scene: DepotScene, fault: str
+) -> None:
+    FAILS[fault](scene)
     scene.at(100.0, scene.grant)
     assert isinstance(await scene.run(transfer=30.0), e.Done)
-    assert [round(at) for at in scene.when(e.Note)] == [30]
+    (at,) = scene.when(e.Note)
+    assert (round(at) == 30) == (fault in ("it takes no byte", "the hub answers no offer"))
     assert len(scene.link.said(d.DepotWithdraw)) == 1
-
-
-async def test_a_hub_that_does_not_answer_an_offer_is_left_after_the_idle_time(scene: DepotScene) -> None:
-    scene.town.deaf = True
-    scene.at(100.0, scene.grant)
-    assert isinstance(await scene.run(transfer=30.0), e.Done)
-    assert [round(at) for at in scene.when(e.Note)] == [30]
 
 
 async def test_after_a_lost_connection_the_depot_is_tried_again(scene: DepotScene) -> None:
@@ -229,17 +232,6 @@ async def test_a_file_that_is_missing_after_all_is_sent_again(scene: DepotScene)
     assert said(scene.link, d.DepotProgress)[1:4] == ["depot.offer", "depot.stored", "depot.stored"]
 
 
-async def test_a_depot_that_loses_files_again_and_again_is_left(scene: DepotScene) -> None:
-    class Leaky(set[str]):
-        def add(self, _: str) -> None:
-            """Nothing stays."""
-
-    scene.depot.known = Leaky()
-    scene.at(50.0, scene.grant)
-    assert isinstance(await scene.run(), e.Done)
-    assert len(scene.link.said(d.DepotWithdraw)) == 1
-
-
 async def test_a_file_that_changes_ends_the_job_as_in_the_direct_way(scene: DepotScene) -> None:
     scene.depot.failures["upload"] = [errors.FileChanged("clip.mp4 was changed")]
     assert await scene.run() == e.Failed("clip.mp4 was changed", "file_changed")
@@ -266,17 +258,23 @@ async def test_a_stored_job_that_a_gpu_without_the_feature_takes_goes_the_direct
     assert len(scene.worker.said("upload")) == 2
 
 
-async def test_a_stored_job_whose_files_are_gone_stores_them_again(scene: DepotScene) -> None:
-    def gone() -> None:
-        scene.depot.known.clear()
-        scene.town.stored.clear()
-        scene.link.receive(scene.town.places("job-1"))
+UNKNOWN = m.Error(code="unknown_job", msg="no job of this license with that request_id", request_id="job-1")
+FORGOTTEN: dict[str, tuple[int, Callable[[DepotScene], object]]] = {
+    "its files": (4, lambda scene: (scene.depot.known.clear(), scene.link.receive(scene.town.places("job-1")))),
+    "the job": (2, lambda scene: scene.link.receive(UNKNOWN)),
+    "its results": (2, lambda scene: scene.link.receive(delivered("job-1"))),
+}
+"""What depot or hub do not have any more, and how many files are sent until the job is done."""
 
-    scene.at(50.0, gone)
+
+@pytest.mark.parametrize("what", FORGOTTEN)
+async def test_a_stored_job_of_which_something_is_forgotten_is_stored_again(scene: DepotScene, what: str) -> None:
+    sent, forget = FORGOTTEN[what]
+    scene.town.unknown = d.DepotPlaces(request_id="job-1", code="unknown_job", reason="the hub has no such job")
+    scene.at(50.0, lambda: (scene.town.stored.clear(), forget(scene)))
     scene.at(90.0, scene.finish)
     assert isinstance(await scene.run(), e.Done)
-    assert len(scene.of(e.Stored)) == 2
-    assert len(scene.depot.said("upload")) == 4
+    assert (len(scene.of(e.Stored)), len(scene.depot.said("upload"))) == (2, sent)
 
 
 async def test_after_a_lost_connection_a_stored_job_asks_what_became_of_it(scene: DepotScene) -> None:
@@ -292,14 +290,6 @@ async def test_a_delivery_that_did_not_come_is_asked_for(scene: DepotScene) -> N
     scene.at(50.0, setattr, scene.town, "result", {})
     assert isinstance(await scene.run(), e.Done)
     assert 50 < scene.events[-1][0] < 50 + ASK_EVERY
-
-
-async def test_a_stored_job_that_the_hub_does_not_know_any_more_begins_again(scene: DepotScene) -> None:
-    unknown = m.Error(code="unknown_job", msg="no job of this license with that request_id", request_id="job-1")
-    scene.at(50.0, lambda: (scene.town.stored.clear(), scene.link.receive(unknown)))
-    scene.at(90.0, scene.finish)
-    assert isinstance(await scene.run(), e.Done)
-    assert len(scene.of(e.Stored)) == 2
 
 
 async def test_work_that_fails_ends_the_job_with_its_reason(scene: DepotScene) -> None:
@@ -402,21 +392,6 @@ async def test_a_log_of_a_client_without_a_depot_replays_without_an_offer_to_a_h
     harness.at(30.0, harness.wake)
     assert isinstance((await harness.run())["job-1"], e.Done)
     assert divergences(harness.log, (await replay(harness.log)).again) == []
-
-
-async def test_a_hub_that_has_forgotten_the_results_gets_the_job_again(scene: DepotScene) -> None:
-    unknown = d.DepotPlaces(request_id="job-1", code="unknown_job", reason="the hub has no such job")
-
-    def forget() -> None:
-        scene.town.stored.clear()
-        scene.link.receive(delivered("job-1"))
-
-    scene.town.unknown = unknown
-    scene.at(50.0, forget)
-    scene.at(90.0, scene.finish)
-    assert isinstance(await scene.run(), e.Done)
-    assert len(scene.of(e.Stored)) == 2
-    assert len(scene.depot.said("upload")) == 2  # they are still in the depot
 
 
 class DepotHouse(House):
