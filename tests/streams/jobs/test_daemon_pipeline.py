@@ -131,11 +131,12 @@ async def test_an_unresponsive_refusing_or_full_hub_and_one_whose_worker_is_too_
 
 
 @pytest.mark.parametrize("call", ["upload", "submit"])
-async def test_a_worker_with_a_full_queue_is_asked_again(call: str) -> None:
+async def test_a_worker_with_a_full_queue_is_asked_again_and_keeps_its_gpu(call: str) -> None:
     house = House().connect()
-    house.worker.failures[call] = [errors.WorkerRefused("full: try again later", code="queue_full")] * 5
-    assert isinstance(await house.start(1), e.Done)
-    assert [retry.why for retry in house.kinds(1, e.Retrying)] == ["full: try again later"] * 5
+    house.worker.failures[call] = [errors.WorkerFull("full: try again later", code="queue_full")] * 40
+    assert isinstance(await house.start(1, PATIENT), e.Done)
+    assert {retry.why for retry in house.kinds(1, e.Retrying)} == {"full: try again later"}
+    assert house.kinds(1, e.Note) == []
 
 
 @pytest.mark.parametrize(
@@ -203,32 +204,28 @@ async def test_all_jobs_of_a_daemon_pause_together_after_a_failed_start_so_that_
     assert all(max(moments) - min(moments) <= 1.0 for moments in zip(*map(sorted, told), strict=True))
 
 
-@pytest.mark.parametrize("news", ["another job is granted", "the machine has booted"])
-async def test_good_news_of_the_gpu_ends_the_pause_of_the_jobs(news: str) -> None:
-    house = House(answer=failing).connect()
-    pausing = house.start(1, PATIENT)
-    await rests(house)
-    house.answer = ack
-    began = house.loop.time()
-    if news == "the machine has booted":
-        house.link.receive(m.PowerState(gpu="a", state="booted"))
-    else:
-        assert isinstance(await house.start(2, PATIENT), e.Done)
-    assert isinstance(await pausing, e.Done)
-    assert house.loop.time() - began < 5.0
+BACK: dict[str, tuple[str, Callable[[House], object]]] = {
+    "another job is granted": ("boot", lambda house: house.start(2, PATIENT)),
+    "the machine has booted": ("boot", lambda house: house.link.receive(m.PowerState(gpu="a", state="booted"))),
+    "a retry after a failed start": ("boot", lambda house: house.retry("job-1") or 1 / 0),
+    "a retry without a worker": ("worker", lambda house: house.retry("job-1") or 1 / 0),
+    "the hub is back": ("worker", lambda house: (house.link.disconnect(), house.connect())),
+}
+"""What ends the pause of a job, and which trouble it pauses for."""
 
 
-@pytest.mark.parametrize("trouble", ["boot", "worker"])
-async def test_a_retry_request_ends_only_that_jobs_pause(trouble: str) -> None:
+@pytest.mark.parametrize("news", BACK)
+async def test_good_news_and_a_retry_request_end_the_pause_of_a_job(news: str) -> None:
+    trouble, happens = BACK[news]
     house = House(answer=failing) if trouble == "boot" else House(worker=unreachable())
     house.connect()
     running = house.start(1, PATIENT)
-    assert not house.retry("job-1")
+    assert not house.retry("job-1"), "it does not pause yet"
     await rests(house)
     house.answer, house.worker.gone = ack, None
     began = house.loop.time()
-    assert house.retry("job-1")
     assert not house.retry("job-2")
+    happens(house)
     assert isinstance(await running, e.Done)
     assert house.loop.time() - began < 5.0
 
@@ -269,17 +266,6 @@ async def test_an_outage_of_the_worker_for_a_day_is_waited_for_without_the_gpu(c
     assert sum(seconds) > 20 * 3600
     assert rests[0].text == "10 attempts with a GPU made no progress (no answer); the next try comes later"
     assert max(retry.delay for retry in cut_off.kinds(1, e.Retrying)) <= 60.0
-
-
-async def test_the_gpu_is_requested_again_when_the_hub_reconnects(cut_off: House) -> None:
-    running = cut_off.start(1, PATIENT)
-    await rests(cut_off)
-    before, rest = cut_off.loop.time(), cut_off.kinds(1, e.Note)[0].data["rests"]
-    cut_off.worker.gone = None
-    cut_off.link.disconnect()
-    cut_off.connect()
-    assert isinstance(await running, e.Done)
-    assert cut_off.loop.time() - before < rest / 2
 
 
 async def test_a_line_that_breaks_again_and_again_does_not_keep_the_gpu_awake(cut_off: House) -> None:
@@ -344,13 +330,6 @@ async def test_a_cancel_ends_a_rest(cut_off: House) -> None:
     cut_off.cancel.on_next(None)
     assert await running == e.Cancelled()
     assert cut_off.loop.time() == before
-
-
-async def test_a_busy_worker_is_no_reason_to_release_the_gpu() -> None:
-    house = House().connect()
-    house.worker.failures["submit"] = [errors.WorkerFull("its line is full", code="queue_full")] * 40
-    assert isinstance(await house.start(1, PATIENT), e.Done)
-    assert house.kinds(1, e.Note) == []
 
 
 @pytest.mark.parametrize(

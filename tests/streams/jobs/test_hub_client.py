@@ -14,9 +14,9 @@ from wakestream.streams.protocol import messages as m
 JOB = Job.lipsync("job-1", Path("a.mp4"), Path("a.wav"), Path("out.mp4"))
 
 
-def connected(*features: str) -> tuple[HubClient, FakeLink]:
+def connected(*features: str, lasting: bool = False) -> tuple[HubClient, FakeLink]:
     link = FakeLink()
-    hub = HubClient(link.send, lambda error, _: None)
+    hub = HubClient(link.send, lambda error, _: None, lasting=lasting)
     link.events.subscribe(hub.feed)
     if features:
         link.connect(*features)
@@ -73,15 +73,10 @@ async def test_without_confirmations_a_sent_end_is_settled() -> None:
 
 
 async def test_a_daemon_also_releases_jobs_that_it_did_not_submit() -> None:
-    link = FakeLink()
-    hub = HubClient(link.send, lambda error, _: None, lasting=True)
-    link.events.subscribe(hub.feed)
-    link.connect("cancel", "done")
-    hub.release(JOB)
-    assert link.said(m.JobDone) == [m.JobDone(request_id="job-1")]
-    other, at = connected("cancel", "done")
-    other.release(JOB)
-    assert at.said(m.JobDone) == []
+    for lasting in (True, False):
+        hub, link = connected("cancel", "done", lasting=lasting)
+        hub.release(JOB)
+        assert link.said(m.JobDone) == [m.JobDone(request_id="job-1")] * lasting
 
 
 async def test_a_stopped_program_releases_nothing() -> None:
@@ -94,10 +89,7 @@ async def test_a_stopped_program_releases_nothing() -> None:
 
 def asked(*features: str, lasting: bool = False) -> list[object]:
     """What a hub with these features gets of a job that requires something, and of one with a priority."""
-    link = FakeLink()
-    hub = HubClient(link.send, lambda error, _: None, lasting=lasting)
-    link.events.subscribe(hub.feed)
-    link.connect("grant", *features)
+    hub, link = connected("grant", *features, lasting=lasting)
     jobs = replace(JOB, requires=("memory>=24",)), replace(JOB, priority=-1), replace(JOB, priority=5)
     told = answers(hub, JOB)
     for job in jobs:
