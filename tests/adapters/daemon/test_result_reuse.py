@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -57,19 +58,25 @@ async def folder(tmp_path: Path) -> Any:
     await made.files.close()
 
 
+@pytest.fixture
+def done(folder: Folder) -> Folder:
+    """A folder with the result of the job `a`."""
+    folder.accept("a")
+    folder.done("a")
+    return folder
+
+
 async def test_an_empty_history_has_no_result(folder: Folder) -> None:
     folder.accept("a")
     assert await folder.look_back.find("a") is None
 
 
-async def test_a_result_of_the_same_files_is_copied_to_the_new_place(folder: Folder) -> None:
-    folder.accept("a")
-    folder.done("a")
-    folder.accept("b")
-    out = folder.path / "b.out.mp4"
-    assert await folder.look_back.find("b") == {"job": "a", "path": str(out), "size": 6}
+async def test_a_result_of_the_same_files_is_copied_to_the_new_place(done: Folder) -> None:
+    done.accept("b")
+    out = done.path / "b.out.mp4"
+    assert await done.look_back.find("b") == {"job": "a", "path": str(out), "size": 6}
     assert out.read_bytes() == b"result"
-    assert not list(folder.path.glob("*.part"))
+    assert not list(done.path.glob("*.part"))
 
 
 @pytest.mark.parametrize(
@@ -101,30 +108,33 @@ async def test_a_result_for_the_same_place_stays_where_it_is(folder: Folder) -> 
     assert out.stat() == before
 
 
-@pytest.mark.parametrize("fate", ["edited", "gone"])
-async def test_a_changed_result_is_not_reused(folder: Folder, fate: str) -> None:
-    folder.accept("a")
-    out = folder.done("a")
-    if fate == "gone":
-        out.unlink()
-    else:
-        out.write_bytes(b"longer than the result")
-    folder.accept("b")
-    assert await folder.look_back.find("b") is None
-    assert not (folder.path / "b.out.mp4").exists()
+CHANGES: dict[str, Callable[[Folder], object]] = {
+    "the result was edited": lambda folder: folder.file("a.out.mp4", b"longer than the result"),
+    "the result was replaced": lambda folder: folder.file("a.out.mp4", b"others"),
+    "the result is gone": lambda folder: (folder.path / "a.out.mp4").unlink(),
+    "the input was edited": lambda folder: folder.file("clip.mp4", b"another video"),
+}
 
 
-async def test_the_same_content_under_another_name_is_reused(folder: Folder) -> None:
-    folder.accept("a")
-    folder.done("a")
-    folder.file("copy.mp4", b"video")
-    folder.file("other.mp4", b"VIDEO")
-    folder.accept("b", "copy.mp4")
-    folder.accept("c", "other.mp4")
-    found = await folder.look_back.find("b")
+@pytest.mark.parametrize("change", CHANGES)
+async def test_what_changed_is_not_reused(done: Folder, change: str) -> None:
+    done.accept("b")
+    assert look_back.is_intact(done.state.jobs["a"])
+    CHANGES[change](done)
+    assert look_back.is_intact(done.state.jobs["a"]) == ("input" in change)
+    assert await done.look_back.find("b") is None
+    assert not (done.path / "b.out.mp4").exists()
+
+
+async def test_the_same_content_under_another_name_is_reused(done: Folder) -> None:
+    done.file("copy.mp4", b"video")
+    done.file("other.mp4", b"VIDEO")
+    done.accept("b", "copy.mp4")
+    done.accept("c", "other.mp4")
+    found = await done.look_back.find("b")
     assert found is not None
     assert found["job"] == "a"
-    assert await folder.look_back.find("c") is None
+    assert await done.look_back.find("c") is None
 
 
 async def test_a_result_of_files_that_were_written_to_before_the_reading_does_not_count(folder: Folder) -> None:
@@ -132,14 +142,6 @@ async def test_a_result_of_files_that_were_written_to_before_the_reading_does_no
     folder.be(f.JobRead("a", {"blake3": "00"}, {"blake3": "11"}, 1, 1))
     folder.done("a")
     folder.accept("b")
-    assert await folder.look_back.find("b") is None
-
-
-async def test_changed_inputs_match_no_earlier_job(folder: Folder) -> None:
-    folder.accept("a")
-    folder.done("a")
-    folder.accept("b")
-    folder.file("clip.mp4", b"another video")
     assert await folder.look_back.find("b") is None
 
 
@@ -191,14 +193,12 @@ async def test_a_cancelled_copy_leaves_no_file(folder: Folder, monkeypatch: pyte
     assert not list(folder.path.glob("*.part"))
 
 
-async def test_an_output_that_cannot_be_written_is_an_error_of_the_job(folder: Folder) -> None:
-    folder.accept("a")
-    folder.done("a")
-    (folder.path / "gone").mkdir()
-    folder.accept("b", output="gone/out.mp4")
-    (folder.path / "gone").rmdir()
+async def test_an_output_that_cannot_be_written_is_an_error_of_the_job(done: Folder) -> None:
+    (done.path / "gone").mkdir()
+    done.accept("b", output="gone/out.mp4")
+    (done.path / "gone").rmdir()
     with pytest.raises(FileUnusable, match="cannot be written"):
-        await folder.look_back.find("b")
+        await done.look_back.find("b")
 
 
 async def test_of_thousands_that_waited_for_one_job_some_go_on_in_each_turn(folder: Folder) -> None:
@@ -256,20 +256,10 @@ async def test_another_version_of_the_kind_and_again_have_results_of_their_own(f
     assert folder.state.alone(folder.state.jobs["b"])
 
 
-async def test_a_copy_replaces_no_file_and_says_its_own_name(folder: Folder) -> None:
-    folder.accept("a")
-    folder.done("a")
-    folder.accept("b")
-    folder.file("b.out.mp4", b"the user's")
-    found = await folder.look_back.find("b")
-    assert found == {"job": "a", "path": str(folder.path / "b.out-2.mp4"), "size": 6}
-    assert (folder.path / "b.out.mp4").read_bytes() == b"the user's"
-    assert (folder.path / "b.out-2.mp4").read_bytes() == b"result"
-
-
-async def test_a_replaced_result_is_not_the_jobs_any_more(folder: Folder) -> None:
-    folder.accept("a")
-    folder.done("a")
-    assert look_back.is_intact(folder.state.jobs["a"])
-    folder.file("a.out.mp4", b"others")
-    assert not look_back.is_intact(folder.state.jobs["a"])
+async def test_a_copy_replaces_no_file_and_says_its_own_name(done: Folder) -> None:
+    done.accept("b")
+    done.file("b.out.mp4", b"the user's")
+    found = await done.look_back.find("b")
+    assert found == {"job": "a", "path": str(done.path / "b.out-2.mp4"), "size": 6}
+    assert (done.path / "b.out.mp4").read_bytes() == b"the user's"
+    assert (done.path / "b.out-2.mp4").read_bytes() == b"result"

@@ -2,7 +2,7 @@ import asyncio
 import hashlib
 import os
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
@@ -68,35 +68,31 @@ async def test_only_a_missing_digest_causes_another_read(
     assert readings == [{"md5"}, {"blake3"}]
 
 
-async def test_a_file_that_was_written_to_is_read_again(disk: DiskFiles, video: Path, readings: list[set[str]]) -> None:
-    await disk.fingerprint(video, ["md5"])
-    video.write_bytes(b"other")
-    assert (await disk.fingerprint(video, ["md5"])).size == 5
-    assert len(readings) == 2
-
-
-async def test_a_replaced_file_of_the_same_size_is_read_again(
-    disk: DiskFiles, video: Path, readings: list[set[str]]
-) -> None:
+def dated_back(video: Path, change: Callable[[Path], object]) -> None:
+    """Change a file, and set the date that it had."""
     status = video.stat()
-    await disk.fingerprint(video, ["md5"])
-    other = video.with_name("other")
-    other.write_bytes(bytes(len(CONTENT)))
-    os.utime(other, ns=(status.st_atime_ns, status.st_mtime_ns))
-    other.replace(video)
-    assert (await disk.fingerprint(video, ["md5"])).digests != {"md5": DIGESTS["md5"]}
-    assert len(readings) == 2
+    change(video)
+    os.utime(video, ns=(status.st_atime_ns, status.st_mtime_ns))
 
 
-async def test_a_changed_file_with_an_old_date_is_read_again(
-    disk: DiskFiles, video: Path, readings: list[set[str]]
-) -> None:
-    status = video.stat()
-    await disk.fingerprint(video, ["md5"])
+def replaced(video: Path) -> None:
+    video.with_name("other").write_bytes(bytes(len(CONTENT)))
+    video.with_name("other").replace(video)
+
+
+def edited(video: Path) -> None:
     with video.open("r+b") as file:
         file.write(b"changed")
-    os.utime(video, ns=(status.st_atime_ns, status.st_mtime_ns))
-    assert (await disk.fingerprint(video, ["md5"])).digests != {"md5": DIGESTS["md5"]}
+
+
+@pytest.mark.parametrize("change", [replaced, edited, lambda video: video.write_bytes(b"other")])
+async def test_a_changed_file_is_read_again_whatever_its_date(
+    disk: DiskFiles, video: Path, readings: list[set[str]], change: Callable[[Path], object]
+) -> None:
+    await disk.fingerprint(video, ["md5"])
+    dated_back(video, change)
+    found = await disk.fingerprint(video, ["md5"])
+    assert (found.size, found.digests != {"md5": DIGESTS["md5"]}) == (video.stat().st_size, True)
     assert len(readings) == 2
 
 
@@ -162,13 +158,20 @@ class Paused:
 
         monkeypatch.setattr(files, "_feed", paused)
 
+    async def read(self, disk: DiskFiles, video: Path) -> asyncio.Task[Any]:
+        """A reading that is held."""
+        asked = asyncio.create_task(disk.fingerprint(video, ["md5"]))
+        await asyncio.to_thread(self.reached.wait, 100)
+        return asked
 
-async def test_a_file_changed_during_a_read_fails(
-    disk: DiskFiles, video: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    paused = Paused(monkeypatch)
-    asked = asyncio.create_task(disk.fingerprint(video, ["md5"]))
-    await asyncio.to_thread(paused.reached.wait, 100)
+
+@pytest.fixture
+def paused(monkeypatch: pytest.MonkeyPatch) -> Paused:
+    return Paused(monkeypatch)
+
+
+async def test_a_file_changed_during_a_read_fails(disk: DiskFiles, video: Path, paused: Paused) -> None:
+    asked = await paused.read(disk, video)
     with video.open("ab") as file:
         file.write(b"more")
     paused.go.set()
@@ -177,22 +180,16 @@ async def test_a_file_changed_during_a_read_fails(
     assert (await disk.fingerprint(video, ["md5"])).size == len(CONTENT) + 4
 
 
-async def test_a_file_replaced_during_a_read_fails(
-    disk: DiskFiles, video: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    paused = Paused(monkeypatch)
-    asked = asyncio.create_task(disk.fingerprint(video, ["md5"]))
-    await asyncio.to_thread(paused.reached.wait, 100)
+async def test_a_file_replaced_during_a_read_fails(disk: DiskFiles, video: Path, paused: Paused) -> None:
+    asked = await paused.read(disk, video)
     video.rename(video.with_name("elsewhere"))
     paused.go.set()
     with pytest.raises(FileChanged):
         await asked
 
 
-async def test_an_abandoned_read_can_restart(disk: DiskFiles, video: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    paused = Paused(monkeypatch)
-    asked = asyncio.create_task(disk.fingerprint(video, ["md5"]))
-    await asyncio.to_thread(paused.reached.wait, 100)
+async def test_an_abandoned_read_can_restart(disk: DiskFiles, video: Path, paused: Paused) -> None:
+    asked = await paused.read(disk, video)
     asked.cancel()
     with pytest.raises(asyncio.CancelledError):
         await asked
@@ -201,12 +198,9 @@ async def test_an_abandoned_read_can_restart(disk: DiskFiles, video: Path, monke
     assert (await disk.fingerprint(video, ["md5"])).digests == {"md5": DIGESTS["md5"]}
 
 
-async def test_a_cancelled_caller_disturbs_no_other(
-    disk: DiskFiles, video: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    paused = Paused(monkeypatch)
-    first, second = (asyncio.create_task(disk.fingerprint(video, ["md5"])) for _ in range(2))
-    await asyncio.to_thread(paused.reached.wait, 100)
+async def test_a_cancelled_caller_disturbs_no_other(disk: DiskFiles, video: Path, paused: Paused) -> None:
+    second = asyncio.create_task(disk.fingerprint(video, ["md5"]))
+    first = await paused.read(disk, video)
     first.cancel()
     with pytest.raises(asyncio.CancelledError):
         await first
