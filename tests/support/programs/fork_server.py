@@ -121,7 +121,7 @@ def _request(call: Sequence[Any]) -> tuple[str, bytes, list[int]] | None:
     if not folder.is_dir() or any(os.isatty(file) for file in files[:3]):
         return None
     wanted = {
-        "words": words[2:],
+        "words": words,
         "folder": str(folder),
         "session": bool(new_session),
         "files": [0, 1, 2, *passed],
@@ -189,7 +189,8 @@ def _become(wanted: dict[str, Any], files: list[int]) -> None:
     sys.stdout = sys.__stdout__ = os.fdopen(1, "w", encoding=sys.__stdout__.encoding)
     sys.stderr = sys.__stderr__ = os.fdopen(2, "w", 1, encoding=sys.__stderr__.encoding, errors="backslashreplace")
     sys.path.insert(0, wanted["folder"])
-    sys.argv[:] = wanted["words"]
+    sys.orig_argv[:] = wanted["words"]
+    sys.argv[:] = wanted["words"][2:]
 
 
 def main(number: int) -> None:
