@@ -366,22 +366,21 @@ async def test_a_report_is_read_with_defaults(data: dict[str, object], report: T
 
 @pytest.mark.parametrize(
     ("status", "word", "passes"),
-    [(400, "corrupt", Corrupt), (408, "timeout", WorkerUnreachable), (409, "not_done", TaskLost)],
+    [
+        (400, "corrupt", Corrupt),
+        (408, "timeout", WorkerUnreachable),
+        (409, "not_done", TaskLost),
+        (404, "not_found", TaskLost),
+        (404, "", TaskLost),
+    ],
 )
 async def test_a_refusal_that_passes_is_no_end(status: int, word: str, passes: type[WakestreamError]) -> None:
     refused = {"code": status, "data": None, "msg": "once more", "error": word}
     async with serving(answering(lambda: web.json_response(refused, status=status))) as url, connected(url) as worker:
-        with pytest.raises(passes, match="once more"):
-            await worker.submit(JOB, PAIR)
+        for call in (worker.submit(JOB, PAIR), worker.report("t1")):
+            with pytest.raises(passes, match="once more"):
+                await call
         assert is_retryable(passes(""))
-
-
-async def test_a_task_that_the_worker_forgot_is_lost() -> None:
-    async with serving(answering(lambda: failure(404, "task not found"))) as url, connected(url) as worker:
-        with pytest.raises(TaskLost, match="task not found"):
-            await worker.report("t1")
-        with pytest.raises(TaskLost, match="task not found"):
-            await worker.submit(JOB, PAIR)
 
 
 @pytest.mark.parametrize(
