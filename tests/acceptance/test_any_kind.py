@@ -16,7 +16,7 @@ from tests.support.programs.any_kind_scene import CUT, KINDS, Scene
 from tests.support.programs.client_scene import User
 from tests.support.programs.daemon_scene import daemon
 from tests.support.programs.here import Here
-from tests.support.programs.our_peers import SECRET, Place, gpu_online, held
+from tests.support.programs.our_peers import SECRET, Place, gpu_online
 from wakestream.adapters.client.worker import HttpWorkers
 from wakestream.adapters.telemetry.recordings import LogFile, read
 from wakestream.adapters.testing.replay_runner import run_log
@@ -165,16 +165,6 @@ async def test_results_of_several_files_survive_a_restart_of_the_worker(scene: S
         assert isinstance(again, e.Done)
         assert scene.of("two", e.Submitted)[0].cached
         assert len(scene.engine.works) == 1
-
-
-async def test_a_job_of_any_kind_holds_the_gpu_until_it_is_done(scene: Scene) -> None:
-    scene.engine.go_on.clear()
-    async with scene.gpu() as hub, scene.client() as client:
-        running = asyncio.create_task(scene.run(client, scene.job("one")))
-        await scene.engine.began.wait()
-        assert held(hub) == ["one"]
-        scene.engine.go_on.set()
-        assert isinstance(await running, e.Done)
 
 
 async def test_a_deployed_hub_and_a_deployed_worker_are_named_as_the_part_to_update(scene: Scene) -> None:

@@ -96,6 +96,13 @@ def model(hub: Hub, path: str = "a.safetensors", file: str = "checkpoints/a.safe
     return Model(**{"file": file, "url": f"{hub.url}/{path}", "size": len(DATA), "sha256": SHA, **fields})  # type: ignore[arg-type]
 
 
+def place(folder: Path) -> Path:
+    """Where the model belongs, in a folder that is there."""
+    path = folder / "checkpoints" / "a.safetensors"
+    path.parent.mkdir()
+    return path
+
+
 @asynccontextmanager
 async def fetching(models: m.Models) -> AsyncIterator[None]:
     task = asyncio.create_task(models.run())
@@ -125,8 +132,7 @@ async def test_a_model_is_fetched_and_verified_and_is_not_fetched_again(hub: Hub
 
 
 async def test_a_transfer_that_breaks_off_is_continued_also_by_the_next_run(hub: Hub, tmp_path: Path) -> None:
-    path = tmp_path / "checkpoints" / "a.safetensors"
-    path.parent.mkdir()
+    path = place(tmp_path)
     beside(path, SHA).write_bytes(DATA[:1000])
     hub.cut = [300_000, 200_000]
     assert await settled(m.Models({"k": [model(hub)]}, tmp_path)) == ""
@@ -207,8 +213,7 @@ async def test_a_server_without_ranges_begins_anew(hub: Hub, tmp_path: Path) -> 
 
 
 async def test_another_file_of_the_user_is_left_as_it_is(hub: Hub, tmp_path: Path) -> None:
-    path = tmp_path / "checkpoints" / "a.safetensors"
-    path.parent.mkdir()
+    path = place(tmp_path)
     path.write_bytes(b"mine")
     said = await settled(m.Models({"k": [model(hub)]}, tmp_path))
     assert said == f"{path} has 4 bytes, the manifest says 1024000; remove it, or correct the manifest"

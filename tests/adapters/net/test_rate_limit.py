@@ -72,20 +72,6 @@ def test_an_ipv6_network_counts_as_one_address(address: str, counts_as: str) -> 
     assert neighbourhood(address) == counts_as
 
 
-@pytest.mark.parametrize(
-    ("peer", "forwarded", "counts_as"),
-    [
-        ("127.0.0.1", "192.0.2.7", "127.0.0.1"),
-        ("::1", "203.0.113.1, 192.0.2.7", "::1"),
-        ("127.0.0.1", None, "127.0.0.1"),
-        ("198.51.100.1", "192.0.2.7", "198.51.100.1"),
-        ("", "192.0.2.7", ""),
-    ],
-)
-def test_without_a_configured_proxy_the_header_is_ignored(peer: str, forwarded: str | None, counts_as: str) -> None:
-    assert Proxies().caller(peer, forwarded) == counts_as
-
-
 def test_an_ignored_loopback_header_is_logged_once() -> None:
     proxies = Proxies((network("172.18.0.0/16"),))
     with logged("WARNING") as told:
@@ -100,6 +86,9 @@ def test_an_ignored_loopback_header_is_logged_once() -> None:
 @pytest.mark.parametrize(
     ("peer", "forwarded", "counts_as"),
     [
+        ("", "192.0.2.7", ""),
+        ("::1", "203.0.113.1, 192.0.2.7", "::1"),
+        ("198.51.100.1", "192.0.2.7", "198.51.100.1"),
         ("172.18.0.2", "192.0.2.7, spoofed", "172.18.0.2"),
         ("172.18.0.2", "192.0.2.7, 127.0.0.1", "127.0.0.1"),
         ("172.18.0.2", "192.0.2.7", "192.0.2.7"),
@@ -113,5 +102,8 @@ def test_an_ignored_loopback_header_is_logged_once() -> None:
         ("/run/hub.sock", "192.0.2.7", "/run/hub.sock"),
     ],
 )
-def test_a_configured_proxys_header_is_used(peer: str, forwarded: str | None, counts_as: str) -> None:
+def test_the_header_of_a_configured_proxy_is_used_and_no_other(
+    peer: str, forwarded: str | None, counts_as: str
+) -> None:
     assert Proxies((network("172.18.0.1/16"), network("2001:db8::7"))).caller(peer, forwarded) == counts_as
+    assert Proxies().caller(peer, forwarded) == peer

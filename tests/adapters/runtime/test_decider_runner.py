@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,16 +45,17 @@ def ask(state: list[int], question: str, now: float, decision: Decision[Fact, st
     decision.command(f"{question} {len(state)} at {now:g}")
 
 
-NUMBERS: Decider[list[int], Any, Fact, str] = Decider(
-    list,
-    {int: add, str: ask},
-    {Added: lambda state, fact: state.append(fact.number), Removed: lambda state, fact: state.remove(fact.number)},
-)
+CHANGES: Mapping[type, Callable[[list[int], Any], None]] = {
+    Added: lambda state, fact: state.append(fact.number),
+    Removed: lambda state, fact: state.remove(fact.number),
+}
+NUMBERS: Decider[list[int], Any, Fact, str] = Decider(list, {int: add, str: ask}, CHANGES)
 
 
 class Slow(FakeJournal[Fact]):
     """Each commit takes a second. `fault` is what it raises instead of writing."""
 
+    takes = 1.0
     fault: Exception | None = None
 
     def __init__(self) -> None:
@@ -62,7 +63,7 @@ class Slow(FakeJournal[Fact]):
         self.commits: list[int] = []
 
     async def append(self, facts: Sequence[Fact]) -> None:
-        await asyncio.sleep(1.0)
+        await asyncio.sleep(self.takes)
         if self.fault is not None:
             raise self.fault
         self.commits.append(len(facts))
@@ -70,11 +71,12 @@ class Slow(FakeJournal[Fact]):
 
 
 class Bench:
-    def __init__(self, **options: Any) -> None:
-        self.journal, self.said = Slow(), list[str]()
-        self.runner: Numbers = DeciderRunner(
-            "the bench", NUMBERS, [], self.journal, self.said.append, clock=self.now, **options
-        )
+    def __init__(
+        self, journal: Slow | None = None, decider: Decider[Any, Any, Fact, str] = NUMBERS, **options: Any
+    ) -> None:
+        self.journal, self.said = journal or Slow(), list[str]()
+        options = {"execute": self.said.append, "clock": self.now, **options}
+        self.runner: Numbers = DeciderRunner("the bench", decider, [], self.journal, **options)
 
     def now(self) -> float:
         return asyncio.get_running_loop().time()
@@ -97,7 +99,7 @@ async def test_commands_that_depend_on_no_fact_are_executed_at_once() -> None:
 
 
 async def test_where_another_program_may_take_the_journal_no_command_follows_before_it_is_sure_that_none_has() -> None:
-    journal, said, taken = Slow(), list[str](), False
+    journal, taken = Slow(), False
 
     async def confirm() -> None:
         await asyncio.sleep(1)
@@ -105,19 +107,17 @@ async def test_where_another_program_may_take_the_journal_no_command_follows_bef
             raise Fenced("another program writes it")
 
     journal.confirm = confirm
-    runner: Numbers = DeciderRunner(
-        "the bench", NUMBERS, [], journal, said.append, clock=asyncio.get_running_loop().time
-    )
-    runner.happen("how many?")
-    runner.happen("and now?")
-    assert said == []
+    bench = Bench(journal)
+    bench.runner.happen("how many?")
+    bench.runner.happen("and now?")
+    assert bench.said == []
     await asyncio.sleep(1.5)
-    assert said == ["how many? 0 at 0", "and now? 0 at 0"]
+    assert bench.said == ["how many? 0 at 0", "and now? 0 at 0"]
     taken = True
-    runner.happen("still?")
+    bench.runner.happen("still?")
     with pytest.raises(Fenced):
-        await runner.ended()
-    assert len(said) == 2
+        await bench.runner.ended()
+    assert len(bench.said) == 2
 
 
 async def test_all_that_happens_during_a_commit_is_written_by_the_next() -> None:
@@ -132,14 +132,11 @@ async def test_all_that_happens_during_a_commit_is_written_by_the_next() -> None
 
 
 async def test_all_commands_of_a_commit_are_flushed_together() -> None:
-    said: list[str] = []
-    runner: Numbers = DeciderRunner(
-        "the bench", NUMBERS, [], Slow(), said.append, flush=lambda: said.append("flush"), clock=lambda: 0.0
-    )
+    bench = Bench(flush=lambda: bench.said.append("flush"))
     for number in (1, 2):
-        runner.happen(number)
+        bench.runner.happen(number)
     await asyncio.sleep(1.5)
-    assert said == ["said 1", "said 2", "flush"]
+    assert bench.said == ["said 1", "said 2", "flush"]
 
 
 async def test_what_happens_while_a_command_is_executed_comes_after_it() -> None:
@@ -148,14 +145,13 @@ async def test_what_happens_while_a_command_is_executed_comes_after_it() -> None
     def execute(command: str) -> None:
         order.append(f"begin {command}")
         if command == "first 0 at 0":
-            runner.happen("second")
-            runner.happen(7)
-            runner.happen("third")
+            bench.runner.happen("second")
+            bench.runner.happen(7)
+            bench.runner.happen("third")
         order.append(f"end {command}")
 
-    journal = Slow()
-    runner: Numbers = DeciderRunner("the bench", NUMBERS, [], journal, execute, clock=lambda: 0.0)
-    runner.happen("first")
+    bench = Bench(execute=execute, clock=lambda: 0.0)
+    bench.runner.happen("first")
     assert order == ["begin first 0 at 0", "end first 0 at 0"]
     await asyncio.sleep(3.0)
     said = ("first 0 at 0", "second 0 at 0", "said 7", "third 1 at 0")
@@ -180,26 +176,24 @@ async def test_while_the_disk_is_full_all_waits_and_the_log_says_so_once_a_minut
 async def test_on_a_full_disk_one_fact_is_tried_at_each_attempt_however_many_wait(options: dict[str, Any]) -> None:
     tried: list[int] = []
 
-    class Full(FakeJournal[Fact]):
-        full = True
+    class Full(Slow):
+        takes = 0.0
+        fault = NoSpace("no space left")
 
         async def append(self, facts: Sequence[Fact]) -> None:
             tried.append(len(facts))
-            if self.full:
-                raise NoSpace("no space left")
             await super().append(facts)
 
-    journal, said = Full(), list[str]()
-    runner: Numbers = DeciderRunner("the bench", NUMBERS, [], journal, said.append, clock=lambda: 0.0, **options)
+    bench = Bench(Full(), **options)
     for number in range(1000):
-        runner.happen(number)
+        bench.runner.happen(number)
         await asyncio.sleep(0.01)
     assert len(tried) <= 10.0 / decider_runner.RETRY_AFTER + 1
     assert set(tried) == {1}
-    journal.full = False
+    bench.journal.fault = None
     await asyncio.sleep(1.0)
-    assert said == [f"said {number}" for number in range(1000)]
-    assert journal.read() == tuple(map(Added, range(1000)))
+    assert bench.said == [f"said {number}" for number in range(1000)]
+    assert bench.journal.read() == tuple(map(Added, range(1000)))
 
 
 async def test_too_many_that_wait_make_their_senders_wait(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -369,14 +363,11 @@ async def test_facts_that_a_failed_decision_has_applied_are_written_without_its_
         decision.command("said 1")
         raise ValueError("the other half")
 
-    journal, said = FakeJournal[Fact](), list[str]()
-    changes = {Added: lambda state, fact: state.append(fact.number)}
-    decider: Decider[list[int], Any, Fact, str] = Decider(list, {float: half}, changes)
-    runner: Numbers = DeciderRunner("the bench", decider, [], journal, said.append, clock=lambda: 0.0)
+    bench = Bench(decider=Decider(list, {float: half}, CHANGES))
     with pytest.raises(ValueError, match="the other half"):
-        runner.happen(1.0)
-    await asyncio.sleep(1.0)
-    assert (runner.state, journal.read(), said) == ([1], (Added(1),), [])
+        bench.runner.happen(1.0)
+    await asyncio.sleep(1.5)
+    assert (bench.runner.state, bench.journal.read(), bench.said) == ([1], (Added(1),), [])
 
 
 async def test_callers_who_wait_when_it_is_stopped_get_an_error() -> None:
