@@ -145,7 +145,7 @@ ADAPTERS = Path(__file__).parents[3] / "adapters"
 IN_A_GENERATOR = "a generator must not yield inside `tasks_of_block`"
 RAISED_BY_ITS_CALLER = "its caller awaits it behind a shield, which raises its error"
 BARE: Mapping[str, str] = {
-    "client/upload.py: work": f"`Meter.follow` raises its error; {IN_A_GENERATOR}",
+    "client/upload.py: send(meter)": f"`Meter.follow` raises its error; {IN_A_GENERATOR}",
     "engines/cog.py: self._health()": f"`Prediction` looks at it; {IN_A_GENERATOR}",
     "engines/comfyui.py: self._http.json('POST', '/prompt', json=asked)": RAISED_BY_ITS_CALLER,
     "engines/gradio.py: self._join(asked)": RAISED_BY_ITS_CALLER,
