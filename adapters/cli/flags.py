@@ -136,6 +136,16 @@ def _hub(parser: argparse.ArgumentParser) -> Group:
     return group
 
 
+def machine(group: Group) -> None:
+    """`--start` and the flags beside it, for a monitor: how one machine is switched."""
+    provider(group)
+    add(group, "--program CMD", "the program that --power process starts and stops", dest="power_program")
+    add(group, "--start CMD", "starts the machine; exit code 75: no capacity", dest="power_start")
+    add(group, "--stop CMD", "stops the machine", dest="power_stop")
+    text = "prints running, stopped, starting, stopping, terminated, no_capacity or failed"
+    add(group, "--inspect CMD", text, dest="power_inspect")
+
+
 def provider(parser: Group) -> None:
     """`--power`, `--machine` and `--power-option`: which machine is switched, and how."""
     text = (

@@ -12,7 +12,7 @@ import os
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 from wakestream.adapters.config import addresses, setting_values, trust
 from wakestream.adapters.config.numbers import seconds
@@ -50,7 +50,7 @@ WAITS = {field: field if field.endswith("_every") else f"{field}_timeout" for fi
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """All settings, validated. None where the user set nothing and there is no default.
+    """All settings, validated, each with the function that reads it. None where the user set nothing.
 
     Attributes:
         hub_url: The hub's WebSocket address, or those of several hubs, separated by commas.
@@ -99,40 +99,40 @@ class Settings:
     worker_url: str | None = None
     api_secret: str | None = None
     no_secret: bool = False
-    secret_hosts: tuple[str, ...] = ()
+    secret_hosts: Annotated[tuple[str, ...], setting_values.hosts] = ()
     key: str | None = None
-    log_level: str = "INFO"
-    log_format: str = "text"
-    log_file: Path | None = None
-    record: Path | None = None
-    metrics: tuple[str, int] | None = None
-    trace: bool = False
-    probe: bool = True
-    webhook_url: Secret | None = None
-    power_webhook_url: Secret | None = None
+    log_level: Annotated[str, setting_values.level] = "INFO"
+    log_format: Annotated[str, setting_values.log_format] = "text"
+    log_file: Annotated[Path | None, setting_values.path] = None
+    record: Annotated[Path | None, setting_values.path] = None
+    metrics: Annotated[tuple[str, int] | None, setting_values.listen_address] = None
+    trace: Annotated[bool, setting_values.yes] = False
+    probe: Annotated[bool, setting_values.yes] = True
+    webhook_url: Annotated[Secret | None, setting_values.webhook] = None
+    power_webhook_url: Annotated[Secret | None, setting_values.webhook] = None
     webhook_secret: str | None = None
     waits: Mapping[str, float] = field(default_factory=dict)
-    power: str | None = None
-    power_machine: str | None = None
-    power_option: Mapping[str, str] = field(default_factory=dict)
-    power_program: tuple[str, ...] | None = None
-    power_start: tuple[str, ...] | None = None
-    power_stop: tuple[str, ...] | None = None
-    power_inspect: tuple[str, ...] | None = None
-    power_timeout: float | None = None
-    idle_after: float | None = None
-    gpu: str | None = None
-    label: Mapping[str, str] = field(default_factory=dict)
-    slots: int = 1
-    journal: str | None = None
-    listen: tuple[str, int] | None = None
-    public_url: str | None = None
-    engine: str | None = None
-    engine_command: tuple[str, ...] | None = None
-    engine_timeout: float | None = None
-    tls_cert: Path | None = None
-    tls_key: Path | None = None
-    ca: Path | None = None
+    power: Annotated[str | None, setting_values.plain_text] = None
+    power_machine: Annotated[str | None, setting_values.plain_text] = None
+    power_option: Annotated[Mapping[str, str], setting_values.options] = field(default_factory=dict)
+    power_program: Annotated[tuple[str, ...] | None, setting_values.command_line] = None
+    power_start: Annotated[tuple[str, ...] | None, setting_values.command_line] = None
+    power_stop: Annotated[tuple[str, ...] | None, setting_values.command_line] = None
+    power_inspect: Annotated[tuple[str, ...] | None, setting_values.command_line] = None
+    power_timeout: Annotated[float | None, seconds] = None
+    idle_after: Annotated[float | None, seconds] = None
+    gpu: Annotated[str | None, setting_values.gpu_name] = None
+    label: Annotated[Mapping[str, str], setting_values.labels] = field(default_factory=dict)
+    slots: Annotated[int, setting_values.slots] = 1
+    journal: Annotated[str | None, setting_values.plain_text] = None
+    listen: Annotated[tuple[str, int] | None, setting_values.listen_address] = None
+    public_url: Annotated[str | None, setting_values.worker_url] = None
+    engine: Annotated[str | None, setting_values.plain_text] = None
+    engine_command: Annotated[tuple[str, ...] | None, setting_values.command_line] = None
+    engine_timeout: Annotated[float | None, seconds] = None
+    tls_cert: Annotated[Path | None, setting_values.path] = None
+    tls_key: Annotated[Path | None, setting_values.path] = None
+    ca: Annotated[Path | None, setting_values.path] = None
     warnings: tuple[str, ...] = ()
     given: Mapping[str, Given] = field(default_factory=dict, repr=False, compare=False)
 
@@ -208,31 +208,17 @@ class _Setting:
     field: str
 
 
+_HINTS = get_type_hints(Settings, include_extras=True)
+
+
 def _ours(name: str, read: Callable[[Any], object]) -> _Setting:
     return _Setting(name, f"WAKESTREAM_{name.upper()}", read, name)
 
 
-_BY_READER: Mapping[Callable[[Any], object], tuple[str, ...]] = {
-    setting_values.path: ("log_file", "record", "tls_cert", "tls_key", "ca"),
-    setting_values.command_line: ("power_program", "power_start", "power_stop", "power_inspect", "engine_command"),
-    seconds: ("power_timeout", "idle_after", "engine_timeout"),
-    setting_values.listen_address: ("metrics", "listen"),
-    setting_values.yes: ("trace", "probe"),
-    setting_values.hosts: ("secret_hosts",),
-    setting_values.level: ("log_level",),
-    setting_values.log_format: ("log_format",),
-    setting_values.webhook: ("webhook_url", "power_webhook_url"),
-    setting_values.gpu_name: ("gpu",),
-    setting_values.worker_url: ("public_url",),
-    setting_values.plain_text: ("engine", "power", "power_machine", "journal"),
-    setting_values.options: ("power_option",),
-    setting_values.labels: ("label",),
-    setting_values.slots: ("slots",),
-}
 _PLAIN = (
     _Setting("hub", "WAKESTREAM_HUB", lambda value: addresses.hub_urls(setting_values.plain_text(value)), "hub_url"),
     _Setting("worker", "HEYGEM_SERVER_URL", setting_values.worker_url, "worker_url"),
-    *(_ours(name, read) for read, names in _BY_READER.items() for name in names),
+    *(_ours(name, *hint.__metadata__) for name, hint in _HINTS.items() if hasattr(hint, "__metadata__")),
 )
 _OLD_HUB = "API_SERVER_URL"
 """The variable of deployed programs for `WAKESTREAM_HUB`."""

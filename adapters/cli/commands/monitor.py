@@ -38,12 +38,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     flags.add(parser, "--gpu NAME", text, action="append")
     flags.labels(parser)
     power = parser.add_argument_group("power")
-    flags.provider(power)
-    flags.add(power, "--program CMD", "the program that --power process starts and stops", dest="power_program")
-    flags.add(power, "--start CMD", "starts the machine; exit code 75: no capacity", dest="power_start")
-    flags.add(power, "--stop CMD", "stops the machine", dest="power_stop")
-    text = "prints running, stopped, starting, stopping, terminated, no_capacity or failed"
-    flags.add(power, "--inspect CMD", text, dest="power_inspect")
+    flags.machine(power)
     flags.add(power, "--call-timeout TIME", "time limit of each command (default 60)", dest="power_timeout")
     flags.add(parser, "--worker-url URL", "the worker's address (HEYGEM_SERVER_URL)", dest="worker")
     flags.add(parser, "--idle-after TIME", "stop after this idle time (WAKESTREAM_IDLE_AFTER; default 30min)")

@@ -200,11 +200,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     flags.add(parser, "--public-url URL", "the address at which others reach a worker or a depot, if it differs")
     flags.add(parser, "--engine NAME", "the worker's engine (default ffmpeg)")
     power = parser.add_argument_group("the machine, for a monitor")
-    flags.provider(power)
-    flags.add(power, "--program CMD", "the program that --power process starts and stops", dest="power_program")
-    flags.add(power, "--start CMD", "starts the machine", dest="power_start")
-    flags.add(power, "--stop CMD", "stops the machine", dest="power_stop")
-    flags.add(power, "--inspect CMD", "prints the machine's state", dest="power_inspect")
+    flags.machine(power)
     flags.add(power, "--idle-after TIME", "stop the machine after this idle time (default 30min)")
     flags.tls(parser)
     text = "for a worker or a depot: serve TLS with a certificate that the hub signs"
