@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import errno
-import json
 import os
 import re
 import sys
@@ -356,7 +355,7 @@ async def test_an_unhealthy_machine_is_reported_with_advice(scene: Scene, word: 
     assert [(finding.level, bool(finding.todo)) for finding in found] == [(level, level != "ok")]
 
 
-async def test_the_command_starts_a_stopped_gpu_and_prints_json(tmp_path: Path) -> None:
+async def test_the_command_starts_a_stopped_gpu_and_prints_json(user: User, tmp_path: Path) -> None:
     (tmp_path / "house").mkdir()
     monitor_came = asyncio.Event()
 
@@ -365,19 +364,10 @@ async def test_the_command_starts_a_stopped_gpu_and_prints_json(tmp_path: Path) 
             monitor_came.set()
 
     async with house(tmp_path / "house", hear, boot_seconds=0.2, idle_after=60.0) as running:
-        settings = running.settings
+        user.at_home(running.settings)
         await monitor_came.wait()
-        environment = {
-            **os.environ, "API_SERVER_URL": str(settings.hub_url), "WAKESTREAM_KEY": str(settings.key),
-            "HEYGEM_API_SECRET": str(settings.api_secret), "HEYGEM_SERVER_URL": str(settings.worker_url),
-        }  # fmt: skip
-        process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "wakestream.adapters.cli", "doctor", "--wake", "--json",
-            stdout=asyncio.subprocess.PIPE, env=environment, cwd=tmp_path,
-        )  # fmt: skip
-        said, _ = await process.communicate()
-    found = {one["check"]: one for one in map(json.loads, said.splitlines())}
-    assert process.returncode == 0, said
+        ran = await user.does("doctor", "--wake", "--json", HEYGEM_SERVER_URL=str(running.settings.worker_url))
+    found = {one["check"]: one for one in ran.events}
     assert "came online after" in found["wake"]["says"]
     assert found["upload"]["level"] == found["worker"]["level"] == "ok"
 

@@ -110,12 +110,6 @@ async def test_each_of_two_gpus_gets_the_jobs_of_its_kind(scene: Scene) -> None:
         assert granted == {"join-1": "studio", "join-2": "studio", "reverse-1": "attic", "reverse-2": "attic"}
 
 
-async def test_the_client_is_refused_a_kind_that_no_gpu_has_with_those_there_are(scene: Scene) -> None:
-    async with scene.gpu(), scene.client() as client:
-        failed = await scene.run(client, scene.job("one", kind="paint"))
-    assert failed == e.Failed("no GPU has the kind paint; there are join, reverse", "unknown_kind")
-
-
 async def test_a_deployed_hub_tells_no_kinds_and_a_deployed_worker_is_no_gap(scene: Scene) -> None:
     async with field_hub() as old:
         scene.place.hub_url = old.url

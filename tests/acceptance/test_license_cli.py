@@ -1,19 +1,12 @@
 """`wakestream license` beside a running hub, as its operator uses it."""
 
-import json
 import stat
 import sys
 
-from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import ConnectionClosed
+from websockets.asyncio.client import connect
 
 from tests.support.programs.client_scene import User
-
-
-async def register(socket: ClientConnection, key: str) -> str:
-    await socket.recv()
-    await socket.send(json.dumps({"type": "register", "key": key}))
-    return str(json.loads(await socket.recv())["type"])
+from tests.support.programs.hub_scene import Peer
 
 
 async def test_a_running_hub_accepts_new_licenses_and_drops_revoked_ones(user: User) -> None:
@@ -33,15 +26,15 @@ async def test_a_running_hub_accepts_new_licenses_and_drops_revoked_ones(user: U
             modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in files}
             assert (modes["licenses.json"], modes["capability.key"]) == (0o600, 0o600)
         async with connect(url) as socket:
-            assert await register(socket, key) == "registered"
+            peer = Peer(socket)
+            await peer.send(type="register", key=key)
+            await peer.first("registered")
             assert (await user.run("license", "revoke", listed[0]["id"], *state)).code == 0
-            try:
-                while True:
-                    await socket.recv()
-            except ConnectionClosed:
-                assert (socket.close_code, socket.close_reason) == (4403, "this license was revoked")
+            assert (await peer.closed(), socket.close_reason) == (4403, "this license was revoked")
         async with connect(url) as socket:
-            assert await register(socket, key) == "error"
+            peer = Peer(socket)
+            await peer.send(type="register", key=key)
+            await peer.first("error")
 
 
 async def test_the_folder_that_the_keys_belong_to_is_named(user: User) -> None:

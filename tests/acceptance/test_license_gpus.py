@@ -4,32 +4,30 @@ import asyncio
 import json
 import sys
 from asyncio.subprocess import PIPE
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
-from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import ConnectionClosed
+from websockets.asyncio.client import connect
 
 from tests.support.programs.client_scene import Running, User, clean_environment
+from tests.support.programs.hub_scene import Frame, Peer
 
 STATE = ("--state", "hub")
 SECRET = "swordfish-0123456789"
-Frame = dict[str, Any]
 
 
-async def frame(socket: ClientConnection, *kinds: str) -> Frame:
-    """The next frame of one of these kinds."""
-    async with asyncio.timeout(100):
-        while True:
-            got = json.loads(await socket.recv())
-            if got["type"] in kinds:
-                return dict(got)
-
-
-async def register(socket: ClientConnection, **what: Any) -> str:
+async def register(peer: Peer, **what: Any) -> str:
     """`registered`, or the code of the refusal."""
-    await socket.send(json.dumps({"type": "register", **what}))
-    answer = await frame(socket, "registered", "error")
+    await peer.send(type="register", **what)
+    answer = await peer.first("registered", "error")
     return str(answer.get("code", answer["type"]))
+
+
+@asynccontextmanager
+async def at(url: str) -> AsyncIterator[Peer]:
+    async with connect(url) as socket:
+        yield Peer(socket)
 
 
 async def issue(user: User, role: str, *gpus: str) -> str:
@@ -72,36 +70,34 @@ async def test_only_the_issued_key_serves_a_gpu_even_while_its_worker_is_offline
             await issue(user, "worker"),
             await issue(user, "client"),
         )
-        async with connect(url) as asking, connect(url) as thief:
+        async with at(url) as asking, at(url) as thief:
             assert await register(asking, key=client) == "registered"
-            await asking.send(
-                json.dumps({"type": "gpu.job.submit", "request_id": "j1", "task_type": "t", "payload": {}})
-            )
-            await frame(asking, "gpu.power.offline")
+            await asking.send(type="gpu.job.submit", request_id="j1", task_type="t", payload={})
+            await asking.first("gpu.power.offline")
             assert await register(thief, role="worker", token=other, gpu="studio", url="http://thief:1") == "gpu_taken"
             await told(user, a_worker(url, "studio"), other, "another license has a GPU of this name")
             refused = await user.run(*a_worker(url, "attic"), WAKESTREAM_KEY=mine, HEYGEM_API_SECRET=SECRET)
             assert (refused.code, "this key is for the GPU studio" in refused.err) == (2, True)
-            async with connect(url) as worker:
+            async with at(url) as worker:
                 assert await register(worker, role="worker", token=mine, gpu="studio", url="http://w:1") == "registered"
-                await worker.send(json.dumps({"type": "gpu.power.online"}))
-                assert (await frame(asking, "ack"))["data"]["gpu"] == "studio"
+                await worker.send(type="gpu.power.online")
+                assert (await asking.first("ack"))["data"]["gpu"] == "studio"
 
 
 async def test_a_name_stays_with_its_first_user_over_a_kill_until_it_is_released(user: User) -> None:
     first, other = await issue(user, "worker"), await issue(user, "worker")
     hub: Running
-    async with a_hub(user) as hub, connect(await hub.address()) as worker:
+    async with a_hub(user) as hub, at(await hub.address()) as worker:
         assert await register(worker, role="worker", token=first, gpu="studio") == "registered"
         hub.process.kill()
         await hub.process.wait()
     async with a_hub(user) as hub:
         url = await hub.address()
-        async with connect(url) as thief:
+        async with at(url) as thief:
             assert await register(thief, role="worker", token=other, gpu="studio") == "gpu_taken"
         of_first = (await listed(user, "license list"))[0]["id"]
         assert (await user.run("license", "release", of_first, *STATE)).code == 0
-        async with connect(url) as heir:
+        async with at(url) as heir:
             assert await register(heir, role="worker", token=other, gpu="studio") == "registered"
 
 
@@ -113,7 +109,7 @@ async def test_audit_lists_who_used_what_from_where_and_their_rights(user: User)
     )
     async with a_hub(user) as hub:
         url = await hub.address()
-        async with connect(url) as one, connect(url) as two:
+        async with at(url) as one, at(url) as two:
             assert await register(one, key=client) == "registered"
             assert await register(two, role="worker", token=worker, gpu="attic") == "registered"
         hub.process.terminate()
@@ -141,19 +137,14 @@ async def test_a_key_that_was_replaced_works_for_its_time_and_its_connections_en
         new = (await user.run("license", "rotate", license_["id"], *STATE)).out.strip()
         assert new.startswith("ws_client_")
         assert (await listed(user, "audit"))[0]["old_key_until"] > license_["issued"] + 86_000
-        async with connect(url) as before, connect(url) as after:
+        async with at(url) as before, at(url) as after:
             assert await register(before, key=old) == await register(after, key=new) == "registered"
             assert await register(after, key=old) == "already_registered"
             newest = (await user.run("license", "rotate", license_["id"], "--old-key-for", "0", *STATE)).out.strip()
-            try:
-                while True:
-                    await after.recv()
-            except ConnectionClosed:
-                assert after.close_code == 4403
-                assert "this key was replaced" in after.close_reason
-            await before.send(json.dumps({"type": "ping"}))
-            await frame(before, "pong")
-            async with connect(url) as again:
+            assert await after.closed() == 4403
+            assert "this key was replaced" in str(after.socket.close_reason)
+            await before.silent()
+            async with at(url) as again:
                 assert await register(again, key=new) == "unauthorized"
-            async with connect(url) as again:
+            async with at(url) as again:
                 assert await register(again, key=newest) == "registered"

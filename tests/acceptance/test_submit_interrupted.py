@@ -44,12 +44,15 @@ async def granted(user: User, place: Place, engine: Joining) -> AsyncIterator[tu
         await nothing_held(hub)
 
 
-async def test_an_interrupt_during_the_wait_releases_the_job_at_the_hub(user: User, place: Place) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+async def test_an_interrupt_during_the_wait_releases_the_job_at_the_hub(
+    user: User, place: Place, number: signal.Signals
+) -> None:
     async with place.hub() as hub:
         async with user.submits("--job-id", "job-1") as job:
             await job.event("queued")
             assert held(hub) == ["job-1"]
-            job.interrupt()
+            job.process.send_signal(number)
             assert_stopped(await job.ended(), user)
         await nothing_held(hub)
 
@@ -154,15 +157,6 @@ async def test_killed_in_the_download_the_result_is_the_old_one_or_none(user: Us
         del worker.http.before["download"]
         assert (await user.submit()).code == 0
         assert user.left() == {"out.mp4"}
-
-
-async def test_sigterm_cancels_the_job(user: User, place: Place) -> None:
-    async with place.hub() as hub:
-        async with user.submits() as job:
-            await job.event("queued")
-            job.process.terminate()
-            assert_stopped(await job.ended(), user)
-        await nothing_held(hub)
 
 
 async def test_a_closed_output_pipe_ends_the_job(user: User, place: Place) -> None:

@@ -27,6 +27,15 @@ from wakestream.streams.replay.replay import replay
 NOTHING = {"HEYGEM_API_SECRET": ""}
 
 
+async def replayed(folder: Path) -> bytes:
+    """The one log in this folder, which runs again as it was."""
+    (log,) = folder.glob("*.jsonl")
+    raw = log.read_bytes()
+    again = await asyncio.to_thread(run_virtual, replay(read_log(raw.splitlines(keepends=True))))
+    assert again.divergences == ()
+    return raw
+
+
 async def test_hub_and_worker_give_the_job_all_the_access_that_it_needs(user: User, place: Place) -> None:
     async with place.hub() as hub, place.worker(Joining()):
         user.environment |= place.client_settings() | NOTHING
@@ -34,11 +43,9 @@ async def test_hub_and_worker_give_the_job_all_the_access_that_it_needs(user: Us
         assert (ran.code, ran.last["event"]) == (0, "done"), ran
         assert user.out.read_bytes() == b"video" * 1000 + b"audio" * 500
         assert held(hub) == []
-    (log,) = (user.folder / "log").glob("daemon-*.jsonl")
-    assert b"eyJ" not in log.read_bytes()
-    assert b'"capability":"[redacted]"' in log.read_bytes()
-    again = await asyncio.to_thread(run_virtual, replay(read_log(log.read_bytes().splitlines(keepends=True))))
-    assert again.divergences == ()
+    raw = await replayed(user.folder / "log")
+    assert b"eyJ" not in raw
+    assert b'"capability":"[redacted]"' in raw
 
 
 async def test_a_worker_of_another_hub_accepts_the_secret(user: User, place: Place) -> None:
@@ -95,9 +102,7 @@ async def test_without_any_access_no_gpu_is_woken(user: User, place: Place) -> N
         assert "set HEYGEM_API_SECRET" in ran.last["why"]
         assert held(hub) == []
         assert not [fact for fact in journal.read() if type(fact).__name__.startswith("Job")]
-    (log,) = (user.folder / "log").glob("daemon-*.jsonl")
-    again = await asyncio.to_thread(run_virtual, replay(read_log(log.read_bytes().splitlines(keepends=True))))
-    assert again.divergences == ()
+    await replayed(user.folder / "log")
 
 
 async def test_an_old_hub_is_not_asked_to_start_its_gpu(user: User) -> None:
@@ -116,9 +121,6 @@ async def test_the_hub_s_own_log_runs_again_and_holds_no_capability(user: User, 
             async with place.worker(Joining()):
                 user.environment |= place.client_settings() | NOTHING
                 assert (await user.submit()).code == 0
-    (log,) = (tmp_path / "log").glob("hub-*.jsonl")
-    raw = log.read_bytes()
+    raw = await replayed(tmp_path / "log")
     assert b'"capability":"[redacted]"' in raw
     assert not [mark for mark in (b"eyJ", SECRET.encode(), *map(str.encode, place.keys.values())) if mark in raw]
-    again = await asyncio.to_thread(run_virtual, replay(read_log(raw.splitlines(keepends=True))))
-    assert again.divergences == ()

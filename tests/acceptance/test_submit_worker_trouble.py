@@ -138,11 +138,7 @@ async def test_our_worker_killed_in_the_render_restarts_and_finishes_the_job(use
     async with (
         house(tmp_path / "house", hear, boot_seconds=0.1, idle_after=60) as running,
     ):
-        found = running.settings
-        user.environment |= {
-            "API_SERVER_URL": str(found.hub_url), "WAKESTREAM_KEY": str(found.key),
-            "HEYGEM_API_SECRET": str(found.api_secret),
-        }  # fmt: skip
+        user.at_home(running.settings)
         await make_video(user.video, 2, size="640x360")
         await make_speech(user.audio, 20)
         async with user.submits() as job:

@@ -13,6 +13,8 @@ from typing import Any, Self
 
 import orjson
 
+from wakestream.adapters.config.settings import Settings
+
 WITHIN = 100.0
 """Seconds within which every command of these tests must have ended."""
 
@@ -156,6 +158,13 @@ class User:
         own = self.folder / ".env"
         told = own.exists() and b"HEYGEM_API_SECRET" in own.read_bytes()
         return {} if told else {"HEYGEM_API_SECRET": "some-secret-0123456789"}
+
+    def at_home(self, found: Settings) -> None:
+        """Give the user the settings of a demo's programs."""
+        self.environment |= {
+            "API_SERVER_URL": str(found.hub_url), "WAKESTREAM_KEY": str(found.key),
+            "HEYGEM_API_SECRET": str(found.api_secret),
+        }  # fmt: skip
 
     async def run(self, *command: str, **environment: str) -> Ran:
         """The command, to its end."""

@@ -41,9 +41,9 @@ class Peer:
         await self.send(**frame)
         return await self.get()
 
-    async def first(self, kind: str) -> Frame:
-        """The next frame of this type."""
-        while (frame := await self.get()).get("type") != kind:
+    async def first(self, *kinds: str) -> Frame:
+        """The next frame of one of these types."""
+        while (frame := await self.get()).get("type") not in kinds:
             pass
         return frame
 
