@@ -32,7 +32,6 @@ class Caller:
 
     def __init__(self, home: House, session: aiohttp.ClientSession) -> None:
         self.home, self.session = home, session
-        assert home.daemon is not None
         self.bearer = {"Authorization": f"Bearer {home.daemon.console.sessions.new_session()}"}
         self.owner = {"Authorization": f"Bearer {home.token}"}
 
@@ -127,7 +126,6 @@ async def test_the_page_allows_nothing_but_its_own_files(tmp_path: Path) -> None
 
 async def test_a_link_works_once_and_its_session_ends_when_the_daemon_frees_the_port(tmp_path: Path) -> None:
     async with calling(tmp_path) as caller:
-        assert caller.home.daemon is not None
         code = caller.home.daemon.console.sessions.new_link()
         nobody = {"Authorization": ""}
         status, plain = await caller.ask("POST", "/console/session", {"code": code}, **nobody)
@@ -269,7 +267,6 @@ async def test_a_done_job_leaves_only_its_result_under_the_users_name(
 
 async def done_remix(caller: Caller, folder: Path, *, ours: bool = True) -> dict[str, Any]:
     """The card of a job of the kind `remix` with all its outputs, once it is done."""
-    assert caller.home.daemon is not None
     picture = folder / "cat.png"
     picture.write_bytes(png())
     results = caller.home.state / "console" / "results" if ours else folder
@@ -324,7 +321,6 @@ async def test_all_results_of_a_job_of_the_page_are_removed_together(tmp_path: P
         assert card["result"]["ours"]
         assert card["outputs"][1]["file"] == "cat - audio.wav"
         results = caller.home.state / "console" / "results"
-        assert caller.home.daemon is not None
         await caller.home.daemon.console.holdings.tidy()
         assert len(list(results.iterdir())) == len(REMIX.outputs), "the job is known, so they stay"
         assert (await caller.ask("DELETE", "/console/results/ws-mix"))[0] == 200
@@ -337,7 +333,6 @@ async def test_a_result_that_a_later_job_reads_is_not_removed(tmp_path: Path) ->
     async with calling(tmp_path) as caller:
         await done_remix(caller, tmp_path)
         await caller.home.gpu_off()
-        assert caller.home.daemon is not None
         results = caller.home.state / "console" / "results"
         later = {"id": "ws-later", "kind": "remix", "outputs": {"video": str(tmp_path / "later.mp4")}}
         asked = requests.wanted({**later, "inputs": {"picture": str(results / "ws-mix.image.png")}})
@@ -428,7 +423,6 @@ async def test_the_status_pages_of_hub_and_worker_show_state_and_no_secrets(tmp_
         await caller.home.gpu_on()
         await caller.start(await caller.upload("video", video), await caller.upload("audio", audio), "secret-job")
         server = caller.home.hub_server
-        assert server is not None
         await until(lambda: any(gpu.leases for gpu in server.state.gpus.values()))
         hub = server.url.replace("ws://", "http://").replace("/dsp", "/")
         worker = next(gpu.url for gpu in server.state.gpus.values())
@@ -460,7 +454,6 @@ async def test_pages_over_the_limit_are_refused_until_another_page_closes(tmp_pa
             status, plain = await caller.ask("GET", "/console/live")
             assert (status, plain["code"]) == (503, "too_many_pages")
             assert (await caller.ask("GET", "/console/history"))[0] == 200
-        assert caller.home.daemon is not None
         while True:
             async with caller.session.get(f"{live}?once", headers=caller.bearer) as response:
                 text = await response.text()
@@ -472,7 +465,6 @@ async def test_pages_over_the_limit_are_refused_until_another_page_closes(tmp_pa
 
 async def test_many_changes_read_the_sizes_of_all_results_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async with calling(tmp_path) as caller:
-        assert caller.home.daemon is not None
         console = caller.home.daemon.console
         sizes: list[int] = []
         monkeypatch.setattr(console.holdings.uploads, "_extra", lambda: sizes.append(1) or 0)
@@ -488,7 +480,6 @@ async def test_questions_use_the_connection_of_the_jobs_and_are_not_recorded(tmp
             while b"event: gpu" not in await page.content.readline():
                 pass
             assert (await caller.ask("GET", "/api/kinds", **caller.owner))[0] == 200
-            assert caller.home.hub_server is not None
             assert len(caller.home.hub_server.state.clients) == 1
         async with caller.session.get(f"{caller.home.url}/console/log", headers=caller.bearer) as response:
             log = read_log((await response.read()).splitlines(keepends=True))
@@ -498,7 +489,6 @@ async def test_questions_use_the_connection_of_the_jobs_and_are_not_recorded(tmp
 async def test_a_truncated_timeline_replays(tmp_path: Path) -> None:
     video, audio = await samples(tmp_path, 1.0)
     async with calling(tmp_path) as caller:
-        assert caller.home.daemon is not None
         caller.home.daemon.console._timeline._kept = 120
         await caller.home.gpu_on()
         caller.home.engine.go_on.set()
@@ -564,7 +554,7 @@ async def test_the_costs_are_those_of_the_hub_without_an_open_page(tmp_path: Pat
         status, plain = await caller.ask("GET", "/console/costs")
         assert (status, plain["hub"], plain["costs"]["jobs"]) == (200, "up", [])
         await caller.home.hub_off()
-        caller.home.daemon.console.costs.outdate()  # type: ignore[union-attr]
+        caller.home.daemon.console.costs.outdate()
         status, plain = await caller.ask("GET", "/console/costs")
         assert (status, plain["hub"], plain["costs"]["jobs"]) == (200, "down", [])
         assert plain["why"]

@@ -72,7 +72,6 @@ async def test_a_result_whose_copy_a_stop_interrupts_is_copied_once_at_the_next_
     loop = asyncio.get_running_loop()
 
     async with calling(tmp_path) as caller:
-        assert caller.home.daemon is not None
         stopping = caller.home.daemon.console._stopping
 
         def slow(source: BinaryIO, partial: Path, wanted: Callable[[], bool]) -> bool:
@@ -143,13 +142,11 @@ async def restarted(caller: Caller) -> None:
     """The daemon starts again; the caller has a new session."""
     await caller.home.stop_daemon()
     await caller.home.start_daemon()
-    assert caller.home.daemon is not None
     caller.bearer = {"Authorization": f"Bearer {caller.home.daemon.console.sessions.new_session()}"}
 
 
 async def until_job(caller: Caller, job: str = "ws-1") -> None:
     """Wait until a job is in the outbox."""
-    assert caller.home.daemon is not None
     jobs = caller.home.daemon.outbox.state.jobs
     await until(lambda: job in jobs)
     await seen(caller, lambda found: found["waiting"] == [])
@@ -248,7 +245,6 @@ async def test_a_refused_job_keeps_its_reason_until_it_is_dismissed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with calling(tmp_path) as caller:
-        assert caller.home.daemon is not None
         video, audio = await announce(caller, "video", VIDEO), await announce(caller, "audio", AUDIO)
         assert await ask_for(caller, video, audio) == 202
         assert await send(caller, video, VIDEO) == 200

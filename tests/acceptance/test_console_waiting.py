@@ -75,7 +75,6 @@ async def half_sent(caller: Caller, id_: str, data: bytes) -> AsyncIterator[None
     head = f"PUT /console/uploads/{id_} HTTP/1.1\r\nHost: {url}\r\nContent-Length: {len(data)}\r\n"
     writer.write(f"{head}Authorization: {caller.bearer['Authorization']}\r\n\r\n".encode() + data[: len(data) // 2])
     await writer.drain()
-    assert caller.home.daemon is not None
     known = caller.home.daemon.console.holdings.uploads
     upload = known.get(id_, complete=False)
     await until(lambda: upload.busy)
@@ -167,7 +166,6 @@ async def test_files_that_wait_for_their_turn_stay_announced_while_others_are_co
 async def test_a_refusal_after_the_copy_is_shown_and_can_be_tried_again(
     caller: Caller, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert caller.home.daemon is not None
     video, audio = await announce(caller, "video", VIDEO), await announce(caller, "audio", AUDIO)
     assert await ask_for(caller, video, audio) == 202
     assert await send(caller, video, VIDEO) == 200
@@ -236,7 +234,6 @@ async def test_many_jobs_are_cancelled_in_one_call_and_a_wrong_one_is_told_what_
 
 
 async def test_a_batch_counts_the_jobs_that_the_daemon_has_forgotten(caller: Caller) -> None:
-    assert caller.home.daemon is not None
     caller.home.daemon.outbox.state.ended_most = 2
     video, audio = await announce(caller, "video", VIDEO), await announce(caller, "audio", AUDIO)
     for id_, data in ((video, VIDEO), (audio, AUDIO)):

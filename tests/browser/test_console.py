@@ -364,7 +364,6 @@ async def test_the_details_of_a_job_have_its_id_its_path_and_a_log_and_its_folde
         await page.evaluate(SAVE_IN, str(tmp_path / "mine"))
         job = await begin(page, files)
         await expect(job).to_contain_text("Result saved")
-        assert home.daemon is not None
         ((id_, entry),) = home.daemon.outbox.state.jobs.items()
         await until(lambda: any((tmp_path / "mine").iterdir()))
         await job.get_by_text("Details").click()
@@ -733,7 +732,6 @@ async def test_the_timeline_is_a_panel_that_stays_open_and_shows_some_jobs_only(
 async def test_settings_of_the_daemon_apply_are_kept_and_show_in_other_tabs(
     home: House, visitor: Visitor, files: Media, tmp_path: Path
 ) -> None:
-    assert home.daemon is not None
     mine = tmp_path / "mine"
     mine.mkdir()
     await home.gpu_on()
@@ -774,7 +772,6 @@ async def test_settings_of_the_daemon_apply_are_kept_and_show_in_other_tabs(
         visitor.complaints[:] = [said for said in visitor.complaints if "status of 400" not in said]
     await home.stop_daemon()
     await home.start_daemon()
-    assert home.daemon is not None
     assert home.daemon.console.preferences.at_once == 2
 
 

@@ -43,7 +43,6 @@ def hub_with(**limits: Any) -> pytest.MarkDecorator:
 
 def has_run(home: House, *hours: float, gpu: str = "gpu") -> None:
     """The GPU ran for so many hours on each of the last days, today last."""
-    assert home.hub_server is not None
     account = home.hub_server.state.gpus[gpu].account
     today = t.day_of(time.time(), ZONE)
     account.since = time.time() - 90 * 86_400
@@ -54,7 +53,6 @@ async def off(home: House) -> None:
     """The machine is off, so that the figures stay as they are."""
     await home.gpu_off()
     home.power("off")
-    assert home.hub_server is not None
     state = home.hub_server.state
     await until(lambda: state.gpus["gpu"].phase == "off")
 
@@ -92,8 +90,6 @@ async def test_page_and_command_line_show_the_same_figures(tmp_path: Path, home:
         job = await begin(page, files)
         await expect(job).to_contain_text("Result saved")
         await expect(job.locator(".when")).to_contain_text("< 0.01 EUR")
-        assert home.daemon is not None
-        assert home.hub_server is not None
         of_hub = home.hub_server.state.jobs
         await until(lambda: not of_hub)  # its use is on the account of its license then
         await off(home)
@@ -184,7 +180,6 @@ async def test_different_money_is_not_added_up(home: House, visitor: Visitor) ->
             )  # fmt: skip
             link = Link(home.place.hub_url, lambda register=register: register)
             stack.push_async_callback(link.close)
-            assert home.hub_server is not None
             gpus = home.hub_server.state.gpus
             await until(lambda gpus=gpus, gpu=gpu: gpu in gpus)
             has_run(home, 2, 1, gpu=gpu)

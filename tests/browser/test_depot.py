@@ -48,11 +48,9 @@ async def test_each_step_is_a_sentence_and_says_whether_the_pc_may_be_switched_o
     async with visitor.page() as page:
         await begin(page, files)
         await expect(page.locator(".card .card-why")).to_contain_text("GPU")
-        assert home.daemon is not None
         job = next(iter(home.daemon.outbox.state.queue))
 
         def tell(event: e.JobEvent) -> None:
-            assert home.daemon is not None
             home.daemon.outbox.feed.publish(job, {"at": time.time(), **plain_event(event)})
 
         for event, sentence in TOLD:

@@ -199,12 +199,10 @@ async def test_a_job_that_is_copied_can_be_cancelled(home: House, visitor: Visit
         card = page.locator(".card[data-state=copying]")
         await card.get_by_role("button", name="Cancel").click()
         await expect(page.locator(".card")).to_have_count(0)
-        assert home.daemon is not None
         assert home.daemon.console.holdings.plain()["used"] == 0
 
 
 async def test_a_full_quota_keeps_the_rest_of_the_list_and_says_what_to_remove(home: House, visitor: Visitor) -> None:
-    assert home.daemon is not None
     home.daemon.console.holdings.uploads.quota = 9000
     async with visitor.page() as page:
         await page.get_by_label("Choose a video").wait_for()

@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 
 async def waiting(home: House, page: Page, count: int) -> None:
     """Start jobs that wait for the GPU, and show them all, the first started first."""
-    assert home.daemon is not None
     await page.get_by_label("Choose a video").wait_for()
     await drop(page, *files(*(f"clip{at}.{end}" for at in range(count) for end in ("mp4", "wav"))))
     await page.get_by_role("button", name=f"Start {count} jobs").click()
@@ -55,7 +54,6 @@ async def shows(page: Page, *numbers: int) -> None:
 
 def turns(home: House) -> list[int]:
     """The jobs in the daemon's order."""
-    assert home.daemon is not None
     state = home.daemon.outbox.state
     names = [home.daemon.console.cards.input_names(state.jobs[job])[0] for job in state.in_turn()]
     return [int(name.removeprefix("clip").removesuffix(".mp4")) for name in names]
@@ -179,7 +177,6 @@ async def test_a_job_that_began_meanwhile_stays_and_the_page_says_why(home: Hous
 
 async def begins(home: House, page: Page, number: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """The GPU gets a job, and the page learns it."""
-    assert home.daemon is not None
     box = home.daemon.outbox
     job = str(await page.locator(".card", has_text=f"clip{number}.mp4").get_attribute("data-job"))
     outbox.DECIDER.evolve(box.state, f.JobStage(job, "render", 9.0, "http://gpu", "task-1"))
@@ -272,7 +269,6 @@ async def test_a_job_that_the_page_does_not_show_comes_when_it_is_moved_to_the_t
     home: House, visitor: Visitor, tmp_path: Path
 ) -> None:
     await home.monitor()
-    assert home.daemon is not None
     box = home.daemon.outbox
     file = f.FileStat(str(tmp_path / "clip.mp4"), 1, 1)
     (tmp_path / "clip.mp4").write_bytes(b"x")
@@ -332,7 +328,6 @@ async def test_where_one_job_runs_at_a_time_another_is_moved_before_it(home: Hou
         await expect(why).to_contain_text(["GPU", turn.format(0), turn.format(1)])
         await home.gpu_on(Studio())
         await expect(page.locator(".card[data-state=done]")).to_have_count(3)
-        assert home.daemon is not None
         ended = sorted(home.daemon.outbox.state.jobs.values(), key=lambda entry: entry.ended.at if entry.ended else 0)
         names = [home.daemon.console.cards.input_names(entry)[0] for entry in ended]
         assert names == ["clip2.mp4", "clip0.mp4", "clip1.mp4"]

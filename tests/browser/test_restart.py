@@ -83,7 +83,6 @@ async def test_a_copy_that_the_daemon_makes_needs_no_page_and_is_made_again_afte
 
 
 async def test_a_refused_job_says_why_after_a_restart_and_can_be_tried_again(home: House, visitor: Visitor) -> None:
-    assert home.daemon is not None
     await home.gpu_on(Studio())
     home.daemon.outbox.state.open_most = 0
     async with visitor.page() as page:

@@ -37,7 +37,6 @@ FAILED = {"why": "the engine ended with code 1: no memory", "code": "task_failed
 
 def end(home: House, job: str, how: str, ago: float, data: bytes = b"", **more: Any) -> None:
     """A job of the page's that ended so many seconds ago."""
-    assert home.daemon is not None
     result = home.state / "console" / "results" / f"{job}.mp4"
     if data:
         result.write_bytes(data)
@@ -50,7 +49,6 @@ def end(home: House, job: str, how: str, ago: float, data: bytes = b"", **more: 
 
 def wait(home: House, number: int) -> None:
     """A job that waits for the GPU."""
-    assert home.daemon is not None
     job = f"waiting-{number:04}"
     wish = (job, f"/v/{job}.mp4", "/v/voice.wav", f"/v/{job}.out.mp4", 1, 1, 1, 1, "x", 0, 1000.0 + number)
     outbox.DECIDER.evolve(home.daemon.outbox.state, f.JobAccepted(*wish))

@@ -35,7 +35,6 @@ if TYPE_CHECKING:
 
 async def cancelled(home: House, files: Media, job: str) -> str:
     """A job that was cancelled, handed in by another program of the user."""
-    assert home.daemon is not None
     bearer = {"Authorization": f"Bearer {home.token}"}
     output = files[0].with_name(f"{job}.mp4")
     wish = {"id": job, "video": str(files[0]), "audio": str(files[1]), "output": str(output)}
@@ -244,7 +243,6 @@ async def test_another_name_for_this_machine_and_another_page_get_nothing(home: 
 
 def of_yesterday(home: House, job: str, ago: float, made: bytes = b"x" * 1000) -> Path:
     """A job of the page's that was done so many seconds ago; its result."""
-    assert home.daemon is not None
     result = home.state / "console" / "results" / f"{job}.mp4"
     result.write_bytes(made)
     dated, at = result.stat().st_mtime_ns, time.time() - ago
@@ -276,7 +274,6 @@ async def test_a_removed_result_can_be_taken_back_for_some_seconds(home: House, 
 async def test_a_result_that_plays_goes_on_when_the_page_comes_back(
     home: House, visitor: Visitor, files: Media, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert home.daemon is not None
     of_yesterday(home, "old", 60, files[0].read_bytes())
     async with visitor.page() as page:
         await plays(page)
@@ -291,7 +288,6 @@ async def test_a_result_that_plays_goes_on_when_the_page_comes_back(
 
 def accept(home: House, number: int) -> None:
     """A job waits, as far as the page knows."""
-    assert home.daemon is not None
     job, box = f"job-{number:04}", home.daemon.outbox
     wish = (job, f"/v/{job}.mp4", "/v/voice.wav", f"/v/{job}.out.mp4", 1, 1, 1, 1, "x", 0, 1000.0 + number)
     outbox.DECIDER.evolve(box.state, f.JobAccepted(*wish))
@@ -324,7 +320,6 @@ async def test_all_jobs_are_cancelled_before_their_gpu_is_turned_off_also_those_
 
 
 async def test_of_thousands_of_jobs_the_running_ones_are_shown(home: House, visitor: Visitor) -> None:
-    assert home.daemon is not None
     box = home.daemon.outbox
 
     def begins(number: int) -> None:
@@ -358,7 +353,6 @@ async def test_of_thousands_of_jobs_the_running_ones_are_shown(home: House, visi
 async def test_late_news_do_not_change_the_form(
     home: House, visitor: Visitor, files: Media, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert home.daemon is not None
     await home.monitor()
     console, used = home.daemon.console, 10_000
     tell = type(console._live).tell
@@ -391,7 +385,6 @@ async def test_late_news_do_not_change_the_form(
 async def test_a_file_that_was_replaced_or_removed_does_not_come_back(
     home: House, visitor: Visitor, files: Media, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert home.daemon is not None
     disk, write = threading.Event(), uploads.write_all
 
     def slow(file: Any, block: bytearray) -> None:
@@ -457,7 +450,6 @@ async def test_each_end_is_announced_to_screen_readers(home: House, visitor: Vis
 
 
 async def test_after_midnight_today_becomes_yesterday(home: House, visitor: Visitor) -> None:
-    assert home.daemon is not None
     noon = datetime.datetime(2026, 1, 10, 12).astimezone()
     of_yesterday(home, "old", time.time() - noon.timestamp())
     async with visitor.page() as page:
@@ -472,7 +464,6 @@ async def test_after_midnight_today_becomes_yesterday(home: House, visitor: Visi
 async def test_a_paused_timeline_stays_unchanged_as_text(
     home: House, visitor: Visitor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert home.daemon is not None
     monkeypatch.setattr(timelines, "LEAP", math.inf)
     timeline = home.daemon.console._timeline
     async with visitor.page() as page:
@@ -495,7 +486,6 @@ async def test_a_paused_timeline_stays_unchanged_as_text(
 
 
 async def test_a_job_that_is_over_before_the_page_hears_of_it_is_shown_and_told(home: House, visitor: Visitor) -> None:
-    assert home.daemon is not None
     box = home.daemon.outbox
     async with visitor.page() as page:
         of_yesterday(home, "quick", 0)
@@ -513,7 +503,6 @@ async def test_a_browser_that_knows_no_segments_of_text_shows_the_page(home: Hou
 
 
 async def test_ends_during_an_outage_are_announced_after_it(home: House, visitor: Visitor) -> None:
-    assert home.daemon is not None
     box, now = home.daemon.outbox, time.time()
     async with visitor.page() as page:
         for job in ("one", "two"):
@@ -553,7 +542,6 @@ async def test_the_history_search_finds_outcomes_in_the_pages_language(
 
 
 async def test_a_stream_that_is_there_again_at_once_is_no_news(home: House, visitor: Visitor) -> None:
-    assert home.daemon is not None
     seen = "() => { window.seen = []; const link = document.querySelector('#link');"
     seen += " new MutationObserver(() => window.seen.push(link.textContent))"
     seen += ".observe(link, { childList: true, characterData: true, subtree: true }); }"

@@ -39,7 +39,6 @@ def box(page: Page, number: int) -> Locator:
 
 async def test_a_cancel_can_be_taken_back_and_happens_when_the_page_closes(home: House, visitor: Visitor) -> None:
     await home.monitor()
-    assert home.daemon is not None
     jobs = home.daemon.outbox.state.jobs
     async with visitor.page() as page:
         await start(page, 2)
@@ -108,7 +107,6 @@ async def test_a_retry_that_is_refused_does_not_stop_the_others(home: House, vis
 
 async def test_all_results_are_removed_and_all_jobs_cancelled(home: House, visitor: Visitor) -> None:
     await home.gpu_on(Studio())
-    assert home.daemon is not None
     results = home.daemon.console.holdings.results
     async with visitor.page() as page:
         await start(page, 3)

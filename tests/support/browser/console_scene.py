@@ -58,19 +58,19 @@ class Paced(PairEngine):
 class House:
     """Hub and daemon run from the beginning; the GPU when it is switched on."""
 
-    def __init__(self, place: Place, stack: AsyncExitStack) -> None:
+    daemon: RunningDaemon
+    _running: AsyncExitStack
+    _worker: AsyncExitStack
+
+    def __init__(self, place: Place, stack: AsyncExitStack, hub_server: HubServer, hub_stack: AsyncExitStack) -> None:
         self.place, self._stack = place, stack
+        self.hub_server, self.hub_stack = hub_server, hub_stack
         self.engine = Paced()
-        self.daemon: RunningDaemon | None = None
-        self._running: AsyncExitStack | None = None
-        self._worker: AsyncExitStack | None = None
         self.asked_to_boot = asyncio.Event()
         self.released = asyncio.Event()
         self.quota = 50_000_000
         self.probe = False  # most files of the tests only look like media
         self.port = 0
-        self.hub_server: HubServer | None = None
-        self.hub_stack = AsyncExitStack()
 
     @property
     def state(self) -> Path:
@@ -80,7 +80,6 @@ class House:
     @property
     def url(self) -> str:
         """Where the console is."""
-        assert self.daemon is not None
         return self.daemon.url
 
     @property
@@ -92,7 +91,6 @@ class House:
 
     def link(self) -> str:
         """A link that opens the console."""
-        assert self.daemon is not None
         return address(self.daemon.url, self.daemon.console.sessions.new_link())
 
     async def start_daemon(self) -> None:
@@ -108,7 +106,6 @@ class House:
 
     async def stop_daemon(self) -> None:
         """The daemon stops, its jobs stay."""
-        assert self._running is not None
         await self._running.aclose()
 
     async def gpu_on(self, whole: Engine | None = None) -> None:
@@ -116,13 +113,12 @@ class House:
         self._worker = AsyncExitStack()
         await self._worker.enter_async_context(self.place.worker(whole or self.engine))
         self._stack.push_async_callback(self._worker.aclose)
-        if self.daemon is not None and whole is not None:
+        if whole is not None:
             kinds, wanted = self.daemon.console.kinds, {kind.name for kind in getattr(whole, "kinds", ())}
             await until(lambda: wanted <= {known.kind.name for known in kinds.known.kinds})
 
     async def gpu_off(self) -> None:
         """The GPU's worker goes."""
-        assert self._worker is not None
         await self._worker.aclose()
 
     async def hub_off(self) -> None:
@@ -163,8 +159,7 @@ async def house(folder: Path, *, price: float | None = 1.2, **limits: Any) -> As
         config = HubConfig(LicenseBook(place.folder / "hub"), limits=replace(hub.Limits(), price=price, **limits))
         server = await of_hub.enter_async_context(open_hub(config, FakeJournal[f.Fact]()))
         place.hub_url = server.url
-        home = House(place, stack)
-        home.hub_server, home.hub_stack = server, of_hub
+        home = House(place, stack, server, of_hub)
         await home.start_daemon()
         yield home
 

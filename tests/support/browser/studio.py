@@ -122,5 +122,4 @@ def offer_plain(home: House, kinds: Sequence[Mapping[str, Any]], known: bool = T
     async def told() -> KnownKinds:
         return found
 
-    assert home.daemon is not None
     home.daemon.console.kinds.present = told  # type: ignore[method-assign]
