@@ -377,6 +377,20 @@ def test_a_job_on_one_of_two_slots_uses_half_of_the_gpu() -> None:
     assert asked(net, ann)["unused"]["used_s"] == 0
 
 
+def test_a_job_of_a_worker_that_is_lost_worked_until_its_connection_ended() -> None:
+    net = hub()
+    worker, ann = working(net), client(net)
+    net.submit(ann, "a")
+    net.say(worker, m.JobWork(request_id="a"))
+    net.pass_time(45)
+    net.leave(ann)
+    net.leave(worker)
+    net.pass_time(601)
+    net.pass_time(1)
+    assert net.state.jobs["a"].gpu is None
+    assert asked(net, client(net))["jobs"][0]["used_s"] == 45.0
+
+
 @pytest.mark.parametrize("compacted", [True, False])
 def test_the_work_of_a_job_goes_on_over_a_restart_of_the_hub(*, compacted: bool) -> None:
     net = hub()
