@@ -82,10 +82,10 @@ def manifest(tmp_path: Path) -> Path:
     return folder / "kinds.toml"
 
 
-async def done(
-    engine: Command, given: Path, mode: str, *, kind: str = "run", outputs: tuple[str, ...] = ("result",), **params: Any
-) -> list[Frame | Line | Made]:
-    """What the engine says of one work."""
+async def done(engine: Command, given: Path, mode: str, *outputs: str, **params: Any) -> list[Frame | Line | Made]:
+    """What the engine says of one work: of this kind, or of the kind `run` in this mode."""
+    kind = mode if mode in ("report", "search") else "run"
+    outputs = outputs or ("text" if kind == "search" else "result",)
     folder = given.parent / "work"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
@@ -93,6 +93,19 @@ async def done(
         params["mode"] = mode
     async with aclosing(engine.render(Work("w", kind, {"file": given}, params, outputs, folder))) as items:
         return [item async for item in items]
+
+
+async def made(engine: Command, given: Path, mode: str, *outputs: str, **params: Any) -> Path:
+    """Its first file."""
+    return next(item.path for item in await done(engine, given, mode, *outputs, **params) if isinstance(item, Made))
+
+
+def changed(manifest: Path, old: str, new: str) -> Command:
+    """An engine of the manifest with one text instead of another."""
+    text = manifest.read_text(encoding="utf-8")
+    assert old in text
+    manifest.write_text(text.replace(old, new, 1), encoding="utf-8")
+    return Command(programs_of(manifest), limit=40)
 
 
 @pytest.fixture
@@ -108,23 +121,23 @@ def given(tmp_path: Path) -> Path:
 
 
 async def test_progress_by_a_pattern_and_log_lines_and_the_output_arrive(engine: Command, given: Path) -> None:
-    *items, made = await done(engine, given, "reverse")
+    *items, last = await done(engine, given, "reverse")
     assert items == [*(Frame(n, 4, 25.0 * n) for n in range(1, 5)), Line("done, 4 steps")]
-    assert isinstance(made, Made)
-    assert (made.name, made.path.name, made.path.read_bytes()) == ("result", "result.bin", b"cba")
+    assert isinstance(last, Made)
+    assert (last.name, last.path.name, last.path.read_bytes()) == ("result", "result.bin", b"cba")
 
 
 async def test_progress_as_json_lines(engine: Command, given: Path) -> None:
-    frame, line, made = await done(engine, given, "", kind="report")
+    frame, line, last = await done(engine, given, "report")
     assert (frame, line) == (Frame(1, 2, 50.0), Line("half of it"))
-    assert isinstance(made, Made)
-    assert made.path.name == "result"
+    assert isinstance(last, Made)
+    assert last.path.name == "result"
 
 
 async def test_a_program_names_the_input_that_is_to_blame_and_is_ended(engine: Command, given: Path) -> None:
     given.write_bytes(b"no face")
     with pytest.raises(WrongInput, match=r"^input file: there is no face in it$") as refused:
-        await done(engine, given, "", kind="report")
+        await done(engine, given, "report")
     assert refused.value.field == "inputs.file"
 
 
@@ -150,9 +163,7 @@ NAMES = [
 
 @pytest.mark.parametrize("value", VALUES)
 async def test_a_value_reaches_the_program_as_one_argument(engine: Command, given: Path, value: str) -> None:
-    made = (await done(engine, given, "echo", word=value))[-1]
-    assert isinstance(made, Made)
-    assert json.loads(made.path.read_text())[2:] == [value]
+    assert json.loads((await made(engine, given, "echo", word=value)).read_text())[2:] == [value]
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such names")
@@ -160,46 +171,33 @@ async def test_a_value_reaches_the_program_as_one_argument(engine: Command, give
 async def test_a_file_name_reaches_the_program_as_one_argument(engine: Command, tmp_path: Path, name: str) -> None:
     given = tmp_path / name
     given.write_bytes(b"x")
-    made = (await done(engine, given, "echo", outputs=("result", "log"), fast=True))[-2]
-    assert isinstance(made, Made)
-    assert json.loads(made.path.read_text()) == [
-        str(given), str(made.path), "--fast", "--log", str(made.path.with_name("log.txt")),
-    ]  # fmt: skip
+    path = await made(engine, given, "echo", "result", "log", fast=True)
+    assert json.loads(path.read_text()) == [str(given), str(path), "--fast", "--log", str(path.with_name("log.txt"))]
 
 
-async def test_a_program_runs_in_the_folder_of_its_manifest(engine: Command, given: Path, manifest: Path) -> None:
-    made = (await done(engine, given, "where"))[-1]
-    assert isinstance(made, Made)
-    assert made.path.read_text() == str(manifest.parent.resolve())
-
-
-async def test_a_program_runs_in_the_folder_that_its_manifest_names(given: Path, manifest: Path) -> None:
-    (manifest.parent / "deep").mkdir()
-    shutil.move(manifest.parent / "tool.py", manifest.parent / "deep")
-    text = manifest.read_text(encoding="utf-8").replace("[kinds.run]", '[kinds.run]\ncwd = "deep"', 1)
-    manifest.write_text(text, encoding="utf-8")
-    made = (await done(Command(programs_of(manifest), limit=40), given, "where"))[-1]
-    assert isinstance(made, Made)
-    assert made.path.read_text() == str((manifest.parent / "deep").resolve())
+async def test_a_program_runs_in_the_folder_of_its_manifest_or_the_one_that_it_names(
+    engine: Command, given: Path, manifest: Path
+) -> None:
+    assert (await made(engine, given, "where")).read_text() == str(manifest.parent.resolve())
+    deep = manifest.parent / "deep"
+    deep.mkdir()
+    shutil.move(manifest.parent / "tool.py", deep)
+    engine = changed(manifest, "[kinds.run]", '[kinds.run]\ncwd = "deep"')
+    assert (await made(engine, given, "where")).read_text() == str(deep.resolve())
 
 
 async def test_an_output_is_searched_in_the_works_folder(engine: Command, given: Path) -> None:
-    *_, made = await done(engine, given, "", kind="search", outputs=("text",), first="deep/a.srt", second="a.vtt")
-    assert isinstance(made, Made)
-    assert made.path == given.parent / "work" / "deep" / "a.srt"
+    path = await made(engine, given, "search", first="deep/a.srt", second="a.vtt")
+    assert path == given.parent / "work" / "deep" / "a.srt"
     with pytest.raises(TaskFailed, match=r"wrote 2 files that fit the output 'text' \(\*\*/\*.srt\): a.srt, b.srt"):
-        await done(engine, given, "", kind="search", outputs=("text",), first="a.srt", second="b.srt")
+        await done(engine, given, "search", first="a.srt", second="b.srt")
     with pytest.raises(TaskFailed, match="wrote no file that fits the output 'text'"):
-        await done(engine, given, "", kind="search", outputs=("text",), first="a.vtt")
+        await done(engine, given, "search", first="a.vtt")
 
 
-async def test_a_preview_is_no_output(engine: Command, given: Path, manifest: Path) -> None:
-    text = manifest.read_text(encoding="utf-8").replace('search = "**/*.srt"', 'search = "*.*"')
-    manifest.write_text(text, encoding="utf-8")
-    engine = Command(programs_of(manifest), limit=40)
-    *_, made = await done(engine, given, "", kind="search", outputs=("text",), first="a.jpg", second=PREVIEW_FILE)
-    assert isinstance(made, Made)
-    assert made.path.name == "a.jpg"
+async def test_a_preview_is_no_output(given: Path, manifest: Path) -> None:
+    engine = changed(manifest, 'search = "**/*.srt"', 'search = "*.*"')
+    assert (await made(engine, given, "search", first="a.jpg", second=PREVIEW_FILE)).name == "a.jpg"
 
 
 async def test_a_failed_program_is_quoted_and_a_killed_one_is_explained(engine: Command, given: Path) -> None:
@@ -261,11 +259,8 @@ async def test_a_missing_program_is_the_reason_why_the_engine_is_not_ready(tmp_p
 def test_a_wrong_manifest_is_refused_at_the_start_with_the_place(
     manifest: Path, change: tuple[str, str], words: str
 ) -> None:
-    text = manifest.read_text(encoding="utf-8")
-    assert change[0] in text
-    manifest.write_text(text.replace(*change, 1), encoding="utf-8")
     with pytest.raises(SettingsError) as refused:
-        make_engine("command", EngineConfig({"manifest": str(manifest)}))
+        changed(manifest, *change)
     assert words in str(refused.value)
     assert str(manifest) in str(refused.value)
 

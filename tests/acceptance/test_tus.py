@@ -157,15 +157,6 @@ async def test_bytes_at_a_wrong_offset_are_refused(caller: Tus) -> None:
     assert await caller.has(CONTENT)
 
 
-async def test_the_metadata_of_an_upload_is_returned(tmp_path: Path) -> None:
-    said = metadata(CONTENT) + ",private"
-    async with at_work(tmp_path) as (_, caller):
-        path = await caller.created(CONTENT, Upload_Metadata=said)
-        assert (await caller.ask("HEAD", path)).headers["Upload-Metadata"] == said
-    async with at_work(tmp_path) as (_, caller):
-        assert (await caller.ask("HEAD", path)).headers["Upload-Metadata"] == said
-
-
 INVALID: list[tuple[str, str, int, dict[str, str]]] = [
     ("PATCH", "new", 415, {"Content_Type": "video/mp4", "Upload_Offset": "0"}),
     ("PATCH", "new", 400, {"Content_Type": BODY}),
@@ -216,33 +207,28 @@ async def test_a_second_connection_replaces_a_stalled_one(caller: Tus, monkeypat
     assert await caller.has(CONTENT)
 
 
-async def test_a_lost_connection_keeps_received_bytes(caller: Tus) -> None:
-    path, over = await caller.created(CONTENT), asyncio.Event()
-    sending = asyncio.create_task(caller.patch(path, 0, then_silent([CONTENT[:HALF]], over)))
-    while (await caller.patch(path, 1, b"x")).status == 409:
-        pass  # until it is being sent
-    sending.cancel()
-    with contextlib.suppress(asyncio.CancelledError):
-        await sending
-    await caller.until_at(path, HALF)
-    while (last := await caller.patch(path, HALF, CONTENT[HALF:])).status == 423:
+async def being_sent(
+    caller: Tus, path: str, content: bytes, at: int = 0, **headers: str
+) -> asyncio.Task[aiohttp.ClientResponse]:
+    """A request that has brought this content, and does not end."""
+    sending = asyncio.create_task(caller.patch(path, at, then_silent([content], asyncio.Event()), **headers))
+    while (await caller.patch(path, at + 1, b"x")).status == 409:
         pass
-    assert last.status == 204
-    assert await caller.has(CONTENT)
+    return sending
 
 
-async def test_a_lost_connection_drops_unchecked_bytes(caller: Tus) -> None:
-    path, over = await caller.created(CONTENT), asyncio.Event()
+@pytest.mark.parametrize("checked", [False, True])
+async def test_a_lost_connection_keeps_received_bytes_unless_they_are_unchecked(caller: Tus, checked: bool) -> None:
+    path = await caller.created(CONTENT)
     await caller.patch(path, 0, CONTENT[:100])
     digest = base64.b64encode(hashlib.sha1(CONTENT[100:]).digest()).decode()  # noqa: S324 - what tus asks for
-    body = then_silent([CONTENT[100:HALF]], over)
-    sending = asyncio.create_task(caller.patch(path, 100, body, Upload_Checksum=f"sha1 {digest}"))
-    while (await caller.patch(path, 1, b"x")).status == 409:
-        pass
+    headers = {"Upload_Checksum": f"sha1 {digest}"} if checked else {}
+    sending = await being_sent(caller, path, CONTENT[100:HALF], 100, **headers)
     sending.cancel()
-    with contextlib.suppress(asyncio.CancelledError):
-        await sending
-    while (last := await caller.patch(path, 100, CONTENT[100:], Upload_Checksum=f"sha1 {digest}")).status == 423:
+    await asyncio.gather(sending, return_exceptions=True)
+    at = 100 if checked else HALF
+    await caller.until_at(path, at)
+    while (last := await caller.patch(path, at, CONTENT[at:], **headers)).status == 423:
         pass
     assert last.status == 204
     assert await caller.has(CONTENT)
@@ -250,9 +236,7 @@ async def test_a_lost_connection_drops_unchecked_bytes(caller: Tus) -> None:
 
 async def test_an_upload_that_is_given_up_is_removed_and_its_sender_cut_off(caller: Tus, worker: RunningWorker) -> None:
     path = await caller.created(CONTENT)
-    sending = asyncio.create_task(caller.patch(path, 0, then_silent([CONTENT[:HALF]], asyncio.Event())))
-    while (await caller.patch(path, 1, b"x")).status == 409:
-        pass
+    sending = await being_sent(caller, path, CONTENT[:HALF])
     assert (await caller.ask("DELETE", path)).status == 204
     assert (await sending).status == 423
     assert (await caller.ask("HEAD", path)).status == 404
@@ -428,8 +412,9 @@ async def test_the_last_byte_counts_only_when_its_sender_is_done(caller: Tus, mo
 
 
 async def test_a_restart_finds_the_uploads_where_they_were(tmp_path: Path) -> None:
+    said = {"Upload_Metadata": metadata(CONTENT) + ",private"}
     async with at_work(tmp_path) as (_, caller):
-        path = await caller.created(CONTENT)
+        path = await caller.created(CONTENT, **said)
         await caller.patch(path, 0, CONTENT[:HALF])
         done = await caller.created(b"done")
         await caller.patch(done, 0, b"done")
@@ -437,7 +422,8 @@ async def test_a_restart_finds_the_uploads_where_they_were(tmp_path: Path) -> No
     async with at_work(tmp_path) as (_, caller):
         assert await caller.offset(done) == 4
         assert await caller.created(CONTENT) == path
-        assert await caller.offset(path) == HALF
+        looked = (await caller.ask("HEAD", path)).headers
+        assert (looked["Upload-Offset"], looked["Upload-Metadata"]) == (str(HALF), said["Upload_Metadata"])
         assert (await caller.patch(path, HALF, CONTENT[HALF:])).status == 204
         assert await caller.has(CONTENT)
         assert not (tmp_path / "uploads" / "rubbish.json").exists()

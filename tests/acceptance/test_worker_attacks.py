@@ -3,7 +3,7 @@
 import asyncio
 import base64
 import os
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, AsyncIterator
 from typing import Any
 
 import orjson
@@ -20,6 +20,22 @@ from wakestream.streams.worker import shares
 
 TUS = {"Tus-Resumable": "1.0.0"}
 FILM = VIDEO * 2000
+
+
+@pytest.fixture
+async def here(place: Place) -> AsyncIterator[Scene]:
+    async with scene(place) as here:
+        yield here
+
+
+@pytest.fixture
+def victim(here: Scene) -> Caller:
+    return here.job("mine", "victim")
+
+
+@pytest.fixture
+def attacker(here: Scene) -> Caller:
+    return here.job("theirs", "attacker")
 
 
 def announced(content: bytes, length: int | None = None) -> dict[str, str]:
@@ -49,51 +65,50 @@ async def finished(here: Scene, caller: Caller, video: bytes = VIDEO, audio: byt
     return task
 
 
-async def test_uploads_do_not_evict_results_of_another_license(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_uploads_do_not_evict_results_of_another_license(
+    here: Scene, victim: Caller, attacker: Caller, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(shares, "MAX_FINISHED", 5)
-    async with scene(place) as here:
-        victim, attacker = here.job("mine", "victim"), here.job("theirs", "attacker")
-        task = await finished(here, victim)
-        for number in range(12):
-            await finished(here, attacker, b"v%d" % number, b"a")
-        here.worker.queue._engine.go_on.clear()  # type: ignore[attr-defined]
-        for number in range(24):
-            await attacker.upload(b"w%d" % number, b"a")
-            queued = await attacker.submit(**pair(b"w%d" % number, b"a"))
-            await attacker.data("POST", "cancel", json={"task_id": queued})
-        assert (await victim("GET", f"download?task_id={task}"))[1]["bytes"] == VIDEO + AUDIO
-        assert here.worker.store.result(task).is_file()
+    task = await finished(here, victim)
+    for number in range(12):
+        await finished(here, attacker, b"v%d" % number, b"a")
+    here.worker.queue._engine.go_on.clear()  # type: ignore[attr-defined]
+    for number in range(24):
+        await attacker.upload(b"w%d" % number, b"a")
+        queued = await attacker.submit(**pair(b"w%d" % number, b"a"))
+        await attacker.data("POST", "cancel", json={"task_id": queued})
+    assert (await victim("GET", f"download?task_id={task}"))[1]["bytes"] == VIDEO + AUDIO
+    assert here.worker.store.result(task).is_file()
 
 
-async def test_unfinished_uploads_take_no_space_from_others(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_unfinished_uploads_take_no_space_from_others(
+    here: Scene, victim: Caller, attacker: Caller, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(uploads, "MAX_OF_LICENSE", 8)
     monkeypatch.setattr(uploads, "MAX_UPLOADS", 8)
     disk = 64 * 1024 * 1024
     monkeypatch.setattr(FileStore, "free", lambda _: disk)
-    async with scene(place) as here:
-        victim, attacker = here.job("mine", "victim"), here.job("theirs", "attacker")
-        begun = [await create(attacker, b"%d" % number, disk) for number in range(12)]
-        assert [status for status, _, _ in begun] == [201] * 8 + [503] * 4
-        for caller, film in ((victim, FILM), (here.bearer(SECRET), FILM[:-1])):
-            status, path, _ = await create(caller, film)
-            assert status == 201
-            assert await send(caller, path, film) == 204
+    begun = [await create(attacker, b"%d" % number, disk) for number in range(12)]
+    assert [status for status, _, _ in begun] == [201] * 8 + [503] * 4
+    for caller, film in ((victim, FILM), (here.bearer(SECRET), FILM[:-1])):
+        status, path, _ = await create(caller, film)
+        assert status == 201
+        assert await send(caller, path, film) == 204
 
 
-async def test_an_upload_reserves_only_received_bytes(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_upload_reserves_only_received_bytes(here: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     content = os.urandom(1024 * 1024)
-    async with scene(place) as here:
-        caller = here.job("mine", "victim")
-        _, path, _ = await create(caller, content)
-        assert await send(caller, path, content[:300_000]) == 204
-        calls = here.worker.server.calls.uploads
-        monkeypatch.setattr(FileStore, "free", lambda _: 400_000)
-        assert calls.room() == 100_000
-        assert await send(caller, path, content[300_000:], 300_000) == 507
-        monkeypatch.undo()
-        (upload,) = calls._unfinished()
-        assert upload.offset >= 300_000
-        assert await send(caller, path, content[upload.offset :], upload.offset) == 204
+    caller = here.job("mine", "victim")
+    _, path, _ = await create(caller, content)
+    assert await send(caller, path, content[:300_000]) == 204
+    calls = here.worker.server.calls.uploads
+    monkeypatch.setattr(FileStore, "free", lambda _: 400_000)
+    assert calls.room() == 100_000
+    assert await send(caller, path, content[300_000:], 300_000) == 507
+    monkeypatch.undo()
+    (upload,) = calls._unfinished()
+    assert upload.offset >= 300_000
+    assert await send(caller, path, content[upload.offset :], upload.offset) == 204
 
 
 async def test_a_queue_full_of_one_license_accepts_others(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -115,18 +130,18 @@ async def test_a_queue_full_of_one_license_accepts_others(place: Place, monkeypa
         await until(lambda: not here.worker.queue.state.line)
 
 
-async def test_endless_calls_of_one_license_do_not_block_others(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_endless_calls_of_one_license_do_not_block_others(
+    here: Scene, victim: Caller, attacker: Caller, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(callers, "MAX_CALLS", 3)
-    async with scene(place) as here:
-        victim, attacker = here.job("mine", "victim"), here.job("theirs", "attacker")
-        hanging = [asyncio.create_task(attacker("POST", "check_files", data=endless())) for _ in range(3)]
-        await until(lambda: len(here.worker.server.callers._inside.get("attacker", ())) == 3)
-        status, body = await attacker("GET", "queue")
-        assert (status, body["error"]) == (429, "too_many")
-        assert (await victim("GET", "queue"))[0] == 200
-        for one in hanging:
-            one.cancel()
-        await asyncio.gather(*hanging, return_exceptions=True)
+    hanging = [asyncio.create_task(attacker("POST", "check_files", data=endless())) for _ in range(3)]
+    await until(lambda: len(here.worker.server.callers._inside.get("attacker", ())) == 3)
+    status, body = await attacker("GET", "queue")
+    assert (status, body["error"]) == (429, "too_many")
+    assert (await victim("GET", "queue"))[0] == 200
+    for one in hanging:
+        one.cancel()
+    await asyncio.gather(*hanging, return_exceptions=True)
 
 
 async def endless() -> AsyncGenerator[bytes, None]:
@@ -159,41 +174,29 @@ async def takes_nothing(here: Scene, task: str) -> None:
     assert (await attacker("POST", "submit", json=PAIR))[0] == 404
 
 
-async def test_the_same_job_id_of_two_licenses_is_two_holders(place: Place) -> None:
-    async with scene(place, held=True) as here:
-        one, two = here.job("job-A", "one"), here.job("job-A", "two")
-        await one.upload()
-        await two.upload()
-        task = await one.submit()
-        assert await two.submit() == task
-        gone = await two.data("POST", "cancel", json={"task_id": task})
-        assert gone["stopped"] is False
-        assert (await one("GET", f"progress?task_id={task}"))[0] == 200
-        assert (await two("GET", f"progress?task_id={task}"))[0] == 404
-        here.engine.go_on.set()
+async def test_a_hash_gives_access_to_file_and_result_only_with_the_secret(
+    here: Scene, victim: Caller, attacker: Caller
+) -> None:
+    task, everyone = await finished(here, victim), here.bearer(SECRET)
+    asked = {"files": [{"hash": PAIR["video_hash"], "ext": ".mp4"}]}
+    assert await attacker.data("POST", "check_files", json=asked) == {PAIR["video_hash"]: False}
+    for caller in (victim, everyone):
+        assert await caller.data("POST", "check_files", json=asked) == {PAIR["video_hash"]: True}
+    assert (await attacker("POST", "submit", json=PAIR))[0] == 404
+    await attacker.upload(b"own", AUDIO)
+    assert (await attacker("POST", "submit", json=PAIR))[0] == 404  # one of the two is not theirs
+    mixed = {**pair(b"own", AUDIO), "video_hash": PAIR["video_hash"]}
+    assert (await attacker("POST", "submit", json=mixed))[0] == 404
+    assert await everyone.submit() == task
+    assert (await everyone("GET", f"download?task_id={task}"))[0] == 200
 
 
-async def test_a_hash_alone_gives_no_access_to_file_or_result(place: Place) -> None:
-    async with scene(place) as here:
-        victim, attacker = here.job("mine", "victim"), here.job("theirs", "attacker")
-        await finished(here, victim)
-        asked = {"files": [{"hash": PAIR["video_hash"], "ext": ".mp4"}]}
-        assert await attacker.data("POST", "check_files", json=asked) == {PAIR["video_hash"]: False}
-        assert await victim.data("POST", "check_files", json=asked) == {PAIR["video_hash"]: True}
-        assert (await attacker("POST", "submit", json=PAIR))[0] == 404
-        await attacker.upload(b"own", AUDIO)
-        assert (await attacker("POST", "submit", json=PAIR))[0] == 404  # one of the two is not theirs
-        mixed = {**pair(b"own", AUDIO), "video_hash": PAIR["video_hash"]}
-        assert (await attacker("POST", "submit", json=mixed))[0] == 404
-
-
-async def test_the_progress_socket_opens_to_no_capability(place: Place) -> None:
-    async with scene(place) as here:
-        task = await finished(here, here.job("mine", "victim"))
-        for owner in ("victim", "attacker"):  # our clients poll; the others have the secret
-            address = f"{here.worker.address}/ws/progress/{task}?token={here.token('mine', owner)}"
-            async with here.session.ws_connect(address) as socket:
-                assert (await socket.receive_json())["code"] == 401
+async def test_the_progress_socket_opens_to_no_capability(here: Scene) -> None:
+    task = await finished(here, here.job("mine", "victim"))
+    for owner in ("victim", "attacker"):  # our clients poll; the others have the secret
+        address = f"{here.worker.address}/ws/progress/{task}?token={here.token('mine', owner)}"
+        async with here.session.ws_connect(address) as socket:
+            assert (await socket.receive_json())["code"] == 401
 
 
 async def test_a_job_with_hashes_of_another_license_gets_its_end_and_no_result(place: Place) -> None:
@@ -206,20 +209,20 @@ async def test_a_job_with_hashes_of_another_license_gets_its_end_and_no_result(p
         assert (await attacker.data("GET", "queue"))["tasks"] == []
 
 
-async def test_a_hash_and_a_length_do_not_join_another_licenses_upload(place: Place) -> None:
-    async with scene(place) as here:
-        victim, attacker = here.job("mine", "victim"), here.job("theirs", "attacker")
-        _, path, _ = await create(victim, FILM)
-        assert await send(victim, path, FILM[:1000]) == 204
-        status, other, offset = await create(attacker, FILM)
-        assert (status, offset) == (201, 0)
-        assert other != path
-        assert await send(attacker, path, b"x" * 10, 1000) == 404
-        assert (await attacker("HEAD", path, headers=TUS))[0] == 404
-        assert await send(attacker, other, b"x" * len(FILM)) == 460
-        assert await send(victim, path, FILM[1000:], 1000) == 204
-        assert (await create(victim, FILM))[2] == len(FILM)
-        assert (await create(attacker, FILM))[2] == 0  # it is here, and still not theirs
+async def test_a_hash_and_a_length_do_not_join_another_licenses_upload(
+    here: Scene, victim: Caller, attacker: Caller
+) -> None:
+    _, path, _ = await create(victim, FILM)
+    assert await send(victim, path, FILM[:1000]) == 204
+    status, other, offset = await create(attacker, FILM)
+    assert (status, offset) == (201, 0)
+    assert other != path
+    assert await send(attacker, path, b"x" * 10, 1000) == 404
+    assert (await attacker("HEAD", path, headers=TUS))[0] == 404
+    assert await send(attacker, other, b"x" * len(FILM)) == 460
+    assert await send(victim, path, FILM[1000:], 1000) == 204
+    assert (await create(victim, FILM))[2] == len(FILM)
+    assert (await create(attacker, FILM))[2] == 0  # it is here, and still not theirs
 
 
 async def test_a_file_is_proved_by_the_hash_of_its_content_under_a_key_of_the_license_s_own(place: Place) -> None:
@@ -245,48 +248,28 @@ async def test_a_file_is_proved_by_the_hash_of_its_content_under_a_key_of_the_li
         assert await here.job("j", "other").data("POST", "check_files", json=asked) == {named["hash"]: True}
 
 
-async def test_wrong_proofs_are_limited_per_license(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_wrong_proofs_are_limited_per_license(here: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     named = {"hash": blake3(FILM).hexdigest(), "ext": ".mp4"}
-    async with scene(place) as here:
-        victim, other, attacker = (here.job("j", name) for name in ("victim", "other", "attacker"))
-        _, path, _ = await create(victim, FILM)
-        await send(victim, path, FILM)
-        proofs = here.worker.server.calls.proofs
-        reads, read = [], proofs._hash
+    victim, other, attacker = (here.job("j", name) for name in ("victim", "other", "attacker"))
+    _, path, _ = await create(victim, FILM)
+    await send(victim, path, FILM)
+    proofs = here.worker.server.calls.proofs
+    reads, read = [], proofs._hash
 
-        def counted(*of: Any) -> str:
-            reads.append(of)
-            return read(*of)
+    def counted(*of: Any) -> str:
+        reads.append(of)
+        return read(*of)
 
-        monkeypatch.setattr(proofs, "_hash", counted)
-        wrong = {**named, "proof": "0" * 64}
-        tries = await asyncio.gather(*(attacker("POST", "prove", json=wrong) for _ in range(50)))
-        assert {(status, body["error"]) for status, body in tries} == {(422, "not_proved")}
-        assert len(reads) == possession.WRONG
-        key = (await other.data("POST", "prove", json=named))["challenge"]
-        proof = blake3(FILM, key=bytes.fromhex(key)).hexdigest()
-        right = await asyncio.gather(*(other("POST", "prove", json={**named, "proof": proof}) for _ in range(5)))
-        assert [status for status, _ in right] == [200] * 5
-        assert len(reads) == possession.WRONG + 1
-
-
-async def test_a_capability_without_license_or_job_is_refused(place: Place) -> None:
-    async with scene(place) as here:
-        task = await finished(here, here.job("mine", "victim"))
-        for job, owner in (("mine", ""), ("", "attacker"), ("", "")):
-            caller = here.job(job, owner)
-            for call in ("queue", f"download?task_id={task}", "download?task_id=mine"):
-                assert (await caller("GET", call))[0] == 403
-
-
-async def test_the_secret_allows_the_use_of_existing_files(place: Place) -> None:
-    async with scene(place) as here:
-        task = await finished(here, here.job("mine", "victim"))
-        everyone = here.bearer(SECRET)
-        asked = {"files": [{"hash": PAIR["video_hash"], "ext": ".mp4"}]}
-        assert await everyone.data("POST", "check_files", json=asked) == {PAIR["video_hash"]: True}
-        assert await everyone.submit() == task
-        assert (await everyone("GET", f"download?task_id={task}"))[0] == 200
+    monkeypatch.setattr(proofs, "_hash", counted)
+    wrong = {**named, "proof": "0" * 64}
+    tries = await asyncio.gather(*(attacker("POST", "prove", json=wrong) for _ in range(50)))
+    assert {(status, body["error"]) for status, body in tries} == {(422, "not_proved")}
+    assert len(reads) == possession.WRONG
+    key = (await other.data("POST", "prove", json=named))["challenge"]
+    proof = blake3(FILM, key=bytes.fromhex(key)).hexdigest()
+    right = await asyncio.gather(*(other("POST", "prove", json={**named, "proof": proof}) for _ in range(5)))
+    assert [status for status, _ in right] == [200] * 5
+    assert len(reads) == possession.WRONG + 1
 
 
 def ended(here: Scene) -> list[str]:

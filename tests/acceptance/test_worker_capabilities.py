@@ -29,19 +29,6 @@ async def test_a_worker_announces_capabilities_also_before_it_has_met_its_hub(pl
         assert "capability" in health["features"]
 
 
-async def test_one_job_goes_from_check_to_download_with_a_capability_alone(place: Place) -> None:
-    async with scene(place) as here:
-        job = here.job("j1")
-        asked = {"files": [{"hash": PAIR["video_hash"], "ext": ".mp4"}]}
-        assert await job.data("POST", "check_files", json=asked) == {PAIR["video_hash"]: False}
-        await job.upload()
-        assert await job.data("POST", "check_files", json=asked) == {PAIR["video_hash"]: True}
-        task = await job.submit(job_id="j1")
-        await until(lambda: here.worker.queue.state.tasks[task].status == "done")
-        assert (await job.data("GET", f"progress?task_id={task}"))["status"] == "done"
-        assert (await job("GET", f"download?task_id={task}"))[1]["bytes"] == VIDEO + AUDIO
-
-
 async def test_each_call_about_another_job_s_task_is_refused(place: Place) -> None:
     async with scene(place, held=True) as here:
         mine, other = here.job("mine"), here.job("other")
@@ -83,16 +70,19 @@ async def test_an_existing_result_is_shared_with_a_job_for_the_same_files(place:
         assert (await here.job("third", "two")("GET", f"download?task_id={task}"))[0] == 403
 
 
-async def test_a_job_that_gives_a_shared_task_up_stops_it_for_itself_alone(place: Place) -> None:
+@pytest.mark.parametrize(("jobs", "gone"), [(("first", "second"), 403), (("job-A", "job-A"), 404)])
+async def test_a_job_that_gives_a_shared_task_up_stops_it_for_itself_alone(
+    place: Place, jobs: tuple[str, str], gone: int
+) -> None:
     async with scene(place, held=True) as here:
-        first, second = here.job("first", "one"), here.job("second", "two")
+        first, second = (here.job(job, owner) for job, owner in zip(jobs, ("one", "two"), strict=True))
         await first.upload()
         await second.upload()
         task = await first.submit()
         assert await second.submit() == task
-        gone = await first.data("POST", "cancel", json={"task_id": task})
-        assert (gone["stopped"], gone["holders"]) == (False, 1)
-        assert (await first("GET", f"progress?task_id={task}"))[0] == 403
+        left = await first.data("POST", "cancel", json={"task_id": task})
+        assert (left["stopped"], left["holders"]) == (False, 1)
+        assert (await first("GET", f"progress?task_id={task}"))[0] == gone
         assert (await second("GET", f"progress?task_id={task}"))[0] == 200
         here.engine.go_on.set()
 
@@ -102,13 +92,16 @@ async def test_a_job_that_gives_a_shared_task_up_stops_it_for_itself_alone(place
     [
         ({"gpu": "another"}, (403, "forbidden")),
         ({"now": 1000.0, "expires": 1900.0}, (401, "expired")),
+        ({"owner": ""}, (403, "forbidden")),
+        ({"job": ""}, (403, "forbidden")),
+        ({"job": "", "owner": ""}, (403, "forbidden")),
     ],
 )
-async def test_a_capability_for_another_worker_or_time_is_refused(
+async def test_a_capability_for_another_worker_or_time_or_for_nobody_is_refused(
     place: Place, wrong: dict[str, Any], expected: tuple[int, str]
 ) -> None:
     async with scene(place) as here:
-        caller = here.bearer(here.token("j1", **wrong))
+        caller = here.bearer(here.token(**{"job": "j1", **wrong}))
         for method, path in (("POST", "submit"), ("GET", "queue"), ("POST", "/files/"), ("GET", "nothing-here")):
             status, body = await caller(method, path)
             assert (status, body["error"]) == expected

@@ -96,6 +96,15 @@ class Desk(HubBench):
         self.given[job] = replace(said, **changes)
         self.say(self.given[job])
 
+    async def rendering(self, job: str = "r1") -> None:
+        """The hub gives the worker this job, and its engine is at work."""
+        self.fetch(job)
+        await self.until(lambda: self.statuses() == ["running"])
+
+    async def forgotten(self) -> None:
+        """The hub's part of the worker knows nothing of the license's jobs any more."""
+        await self.until(lambda: not self.hub.depot.of(LICENSE))
+
     def steps(self) -> list[str]:
         """The steps that the hub was told, in order."""
         return list(dict.fromkeys(said.step for said in self.link.of(d.DepotProgress)))
@@ -175,12 +184,11 @@ async def test_a_job_is_fetched_rendered_and_delivered_without_its_client(gated:
     assert offer.files == (d.DepotFile(name="video", blake3=FILM, ext=".mp4", size=4),)
     assert gated.transfers.moved == {"fetched": sum(map(len, CONTENT.values())), "delivered": 4}
     assert (await gated.ended()).task_id == task.id
-    await gated.until(lambda: not gated.hub.depot.of(LICENSE))
+    await gated.forgotten()
 
 
 async def test_four_files_are_fetched_at_once_while_another_task_renders(gated: Desk, bucket: NastyBucket) -> None:
-    gated.fetch("first")
-    await gated.until(lambda: gated.statuses() == ["running"])
+    await gated.rendering("first")
     bucket.gate.clear()
     bucket.most = 0
     for job in "abc":  # of three licenses: each shows its own files
@@ -225,28 +233,25 @@ async def test_a_file_of_another_license_is_fetched_for_this_one_too(here: Desk,
     assert len(here.asked("GET")) == 5
 
 
-@pytest.mark.parametrize("expires", [False, True])
-async def test_a_fetch_that_was_cut_goes_on_behind_the_last_byte_also_if_its_link_expired(
-    here: Desk, bucket: NastyBucket, expires: bool
+@pytest.mark.parametrize(
+    ("faults", "links", "asks"),
+    [
+        ("cut cut", None, 0),
+        ("cut cut", 2, 1),
+        ("cut cut ignores_ranges ignores_ranges", None, 0),
+        ("slow_down " * 5, None, 1),
+    ],
+    ids=["cut", "expired", "from the start", "overloaded"],
+)
+async def test_a_fetch_that_a_depot_breaks_off_goes_on_with_fresh_links_behind_the_last_byte(
+    here: Desk, bucket: NastyBucket, faults: str, links: int | None, asks: int
 ) -> None:
-    bucket.faults += [bucket.cut, bucket.cut]
-    bucket.first = 2 if expires else bucket.first
+    bucket.faults += [getattr(bucket, name) for name in faults.split()]
+    bucket.first = links or bucket.first
     here.fetch()
     await here.delivered()
-    assert any(ranged for ranged in here.asked("GET", FILES["video"].hash))
-
-
-async def test_a_depot_that_ignores_ranges_sends_the_file_once_more(here: Desk, bucket: NastyBucket) -> None:
-    bucket.faults += [bucket.cut, bucket.cut, bucket.ignores_ranges, bucket.ignores_ranges]
-    here.fetch()
-    await here.delivered()
-
-
-async def test_an_overloaded_depot_is_asked_again_with_fresh_links(here: Desk, bucket: NastyBucket) -> None:
-    bucket.faults += [bucket.slow_down] * 5
-    here.fetch()
-    await here.delivered()
-    assert here.version > 1
+    assert any(here.asked("GET", FILES["video"].hash)) is ("cut" in faults), "ranges"
+    assert here.version > asks
 
 
 async def test_other_bytes_than_named_are_fetched_once_more_and_then_the_file_is_lost(
@@ -345,7 +350,7 @@ async def test_a_file_that_no_disk_of_this_size_can_hold_ends_the_job(
 async def test_files_that_nothing_needs_make_room_before_a_fetch(here: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     here.fetch()
     await here.delivered()
-    await here.until(lambda: not here.hub.depot.of(LICENSE))
+    await here.forgotten()
     now = time.time()
     # The depot has them, so they may be removed at once: an hour is promised only to those who use them.
     assert await removable(here.store, here.queue, now) >= sum(map(len, CONTENT.values()))
@@ -376,22 +381,20 @@ async def test_a_job_of_which_the_hub_knows_nothing_any_more_ends(here: Desk) ->
     here.fetch()
     await here.delivered()
     here.say(m.Error(request_id="r1", code="forbidden", msg="this job is not this worker's"))
-    await here.until(lambda: not here.hub.depot.of(LICENSE))
+    await here.forgotten()
 
 
 @pytest.mark.parametrize("by", ENDS)
 async def test_a_render_ends_with_its_job(gated: Desk, by: m.Message) -> None:
-    gated.fetch()
-    await gated.until(lambda: gated.statuses() == ["running"])
+    await gated.rendering()
     gated.say(by)
     await gated.until(lambda: gated.statuses() == ["cancelled"])
-    await gated.until(lambda: not gated.hub.depot.of(LICENSE))
+    await gated.forgotten()
     assert not gated.link.of(d.DepotDelivered)
 
 
 async def test_a_hub_that_is_lost_during_the_render_gets_the_results_when_it_is_back(gated: Desk) -> None:
-    gated.fetch()
-    await gated.until(lambda: gated.statuses() == ["running"])
+    await gated.rendering()
     gated.link.disconnect()
     gated.engine.gate.set()
     await gated.until(lambda: gated.statuses() == ["done"])
@@ -411,7 +414,7 @@ async def test_delivered_is_repeated_at_each_connection_until_it_is_on_record(he
     here.fetch()  # also when the hub asks
     await here.until(lambda: len(here.link.of(d.DepotDelivered)) == 4)
     here.say(d.DepotStored(request_id="r1"))
-    await here.until(lambda: not here.hub.depot.of(LICENSE))
+    await here.forgotten()
     assert here.engine.runs == 1
 
 
@@ -423,15 +426,14 @@ async def test_results_that_the_hub_does_not_find_in_the_depot_are_put_again(her
     del bucket.kept[FILM]
     here.holds = False
     here.answer(here.link.of(d.DepotOffer)[-1])
-    await here.until(lambda: not here.hub.depot.of(LICENSE))
+    await here.forgotten()
     assert bucket.kept[FILM] == b"film"
 
 
 async def test_a_result_is_offered_again_when_its_link_expires_or_the_depot_is_overloaded(
     gated: Desk, bucket: NastyBucket
 ) -> None:
-    gated.fetch()
-    await gated.until(lambda: gated.statuses() == ["running"])
+    await gated.rendering()
     bucket.faults += [bucket.slow_down] * 7
     bucket.first = 2
     gated.engine.gate.set()
@@ -453,8 +455,7 @@ async def test_a_depot_that_goes_on_refusing_the_results_ends_the_job(
 
 
 async def test_a_job_that_its_client_submits_too_is_one_task(gated: Desk) -> None:
-    gated.fetch()
-    await gated.until(lambda: gated.statuses() == ["running"])
+    await gated.rendering()
     wish = gated.calls.fitting(w.pair(*FILES.values()), "r1")
     task = await gated.queue.ask(wish, "r1", LICENSE)
     gated.engine.gate.set()
