@@ -19,7 +19,7 @@ from tests.support.programs.any_kind_scene import KINDS, Scene
 from tests.support.programs.client_scene import User
 from tests.support.programs.daemon_scene import daemon, state_of
 from tests.support.programs.here import Here
-from tests.support.programs.our_peers import Place, gpu_online, until
+from tests.support.programs.our_peers import Place, until
 from tests.support.programs.replicate_scene import Programs, asleep, programs
 from tests.support.programs.webhook_scene import Shop
 from wakestream.adapters.config import settings
@@ -49,10 +49,8 @@ def scene(tmp_path: Path, user: User) -> Scene:
 async def api(scene: Scene) -> AsyncIterator[Programs]:
     """The API of a daemon whose GPU is on."""
     scene.engine.kinds = [*KINDS, SECRET]
-    async with scene.place.hub() as hub, scene.worker():
-        await gpu_online(hub)
-        async with programs(scene) as found:
-            yield found
+    async with scene.gpu(), programs(scene) as found:
+        yield found
 
 
 WRONG: list[tuple[dict[str, Any], str]] = [
@@ -132,15 +130,18 @@ async def test_a_file_that_does_not_come_is_a_failure_with_a_webhook(scene: Scen
     async def answer(_: web.Request) -> web.Response:
         return web.Response(status=404)
 
-    async with scene.place.hub() as hub, scene.worker(), Shop().open() as shop, served(answer) as url:
-        await gpu_online(hub)
-        async with programs(scene, webhook_hosts=("127.0.0.1",)) as api:
-            made = await api.create(input={"first": f"{url}/a.txt"}, webhook=shop.url)
-            ended, told = await api.ended(made["id"]), await shop.hears()
-            assert (ended["status"], ended["error"], ended["started_at"]) == ("failed", told.news["error"], None)
-            assert "404" in ended["error"]
-            assert api.daemon.console.calls.waiting.jobs == {}
-            assert PUBLIC in url
+    async with (
+        scene.gpu(),
+        Shop().open() as shop,
+        served(answer) as url,
+        programs(scene, webhook_hosts=("127.0.0.1",)) as api,
+    ):
+        made = await api.create(input={"first": f"{url}/a.txt"}, webhook=shop.url)
+        ended, told = await api.ended(made["id"]), await shop.hears()
+        assert (ended["status"], ended["error"], ended["started_at"]) == ("failed", told.news["error"], None)
+        assert "404" in ended["error"]
+        assert api.daemon.console.calls.waiting.jobs == {}
+        assert PUBLIC in url
 
 
 async def test_a_token_opens_only_what_is_its_own(api: Programs) -> None:
@@ -334,15 +335,13 @@ async def test_a_prediction_says_its_time_and_then_its_cost(scene: Scene) -> Non
 
 
 async def test_webhooks_tell_the_start_the_log_and_the_end(scene: Scene) -> None:
-    async with scene.place.hub() as hub, scene.worker(), Shop().open() as shop:
-        await gpu_online(hub)
-        async with programs(scene, webhook_hosts=("127.0.0.1",)) as api:
-            every = ["start", "logs", "output", "completed"]
-            await api.create(input=ABC, webhook=shop.url, webhook_events_filter=every)
-            async with asyncio.timeout(100):
-                while not any(call.news["status"] == "succeeded" and call.news["output"] for call in shop.calls):
-                    await shop.hears(len(shop.calls) + 1)
-            said = [call.news for call in shop.calls]
+    async with scene.gpu(), Shop().open() as shop, programs(scene, webhook_hosts=("127.0.0.1",)) as api:
+        every = ["start", "logs", "output", "completed"]
+        await api.create(input=ABC, webhook=shop.url, webhook_events_filter=every)
+        async with asyncio.timeout(100):
+            while not any(call.news["status"] == "succeeded" and call.news["output"] for call in shop.calls):
+                await shop.hears(len(shop.calls) + 1)
+        said = [call.news for call in shop.calls]
     assert {each["status"] for each in said} >= {"starting", "succeeded"}
     assert any(each["logs"] for each in said)
 
@@ -351,8 +350,7 @@ async def test_webhooks_tell_the_start_the_log_and_the_end(scene: Scene) -> None
 async def owed(scene: Scene) -> AsyncIterator[tuple[Shop, str, dict[str, Any]]]:
     """A receiver that was down when a prediction ended, the program's token, and the prediction."""
     shop = Shop()
-    async with scene.place.hub() as hub, scene.worker():
-        await gpu_online(hub)
+    async with scene.gpu():
         async with shop.open():
             url = shop.url
         async with programs(scene, webhook_hosts=("127.0.0.1",)) as api:

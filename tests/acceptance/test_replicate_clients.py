@@ -11,7 +11,7 @@ from aiohttp import web
 from tests.support.programs.any_kind_scene import CUT, KINDS, Scene
 from tests.support.programs.certificates import Authority
 from tests.support.programs.client_scene import User
-from tests.support.programs.our_peers import Place, gpu_online
+from tests.support.programs.our_peers import Place
 from tests.support.programs.replicate_scene import Programs, asleep, no_node, no_python, programs
 from tests.support.programs.webhook_scene import Shop
 from wakestream.adapters.daemon.replicate import api as replicate
@@ -31,10 +31,8 @@ def scene(tmp_path: Path, user: User) -> Scene:
 @pytest.fixture
 async def api(scene: Scene) -> AsyncIterator[Programs]:
     """The API of a daemon whose GPU is on."""
-    async with scene.place.hub() as hub, scene.worker():
-        await gpu_online(hub)
-        async with programs(scene) as found:
-            yield found
+    async with scene.gpu(), programs(scene) as found:
+        yield found
 
 
 RUN = {
@@ -80,10 +78,8 @@ async def test_run_goes_on_when_its_wait_has_run_out(
 
     monkeypatch.setattr(Api, "get", look)
     scene.engine.go_on.clear()
-    async with scene.place.hub() as hub, scene.worker():
-        await gpu_online(hub)
-        async with programs(scene) as api:
-            assert await getattr(api, client)(RUN_LONGER[client]) == "join of first"
+    async with scene.gpu(), programs(scene) as api:
+        assert await getattr(api, client)(RUN_LONGER[client]) == "join of first"
 
 
 FOLLOW = {
@@ -236,11 +232,9 @@ async def test_a_large_output_comes_by_https_with_an_address_of_its_own(
     both.write_bytes(cert.read_bytes() + key.read_bytes())
     path = tmp_path / "large.bin"
     path.write_bytes(bytes(LARGE))
-    async with scene.place.hub() as hub, scene.worker():
-        await gpu_online(hub)
-        async with programs(scene, tls=both) as api:
-            api.environment = {"SSL_CERT_FILE": str(authority.path), "NODE_EXTRA_CA_CERTS": str(authority.path)}
-            said = await getattr(api, client)(LARGE_FILE[client], path=str(path), size=LARGE)
+    async with scene.gpu(), programs(scene, tls=both) as api:
+        api.environment = {"SSL_CERT_FILE": str(authority.path), "NODE_EXTRA_CA_CERTS": str(authority.path)}
+        said = await getattr(api, client)(LARGE_FILE[client], path=str(path), size=LARGE)
     assert said == ["https", LARGE, LARGE]
 
 
@@ -260,10 +254,8 @@ say(await Promise.all(output.parts.map(async (part) => (await bytes(part)).toStr
 @pytest.mark.parametrize("client", CLIENTS)
 async def test_lists_of_files_go_in_and_come_out(scene: Scene, client: str) -> None:
     scene.engine.kinds = [*KINDS, CUT]
-    async with scene.place.hub() as hub, scene.worker():
-        await gpu_online(hub)
-        async with programs(scene) as api:
-            said = await getattr(api, client)(LIST[client])
+    async with scene.gpu(), programs(scene) as api:
+        said = await getattr(api, client)(LIST[client])
     assert said == ["1 of 2 files", "2 of 2 files", "3 of 2 files"]
 
 
@@ -323,14 +315,12 @@ say(valid ? JSON.parse(told.body).status : 'not valid')
 
 @pytest.mark.parametrize("client", CLIENTS)
 async def test_a_webhook_is_signed_as_the_client_checks_it(scene: Scene, client: str) -> None:
-    async with scene.place.hub() as hub, scene.worker(), Shop().open() as shop:
-        await gpu_online(hub)
-        async with programs(scene, webhook_hosts=("127.0.0.1",)) as api:
-            await api.create(input={"first": "data:,abc"}, webhook=shop.url, webhook_events_filter=["completed"])
-            call = await shop.hears()
-            headers = {name.lower(): value for name, value in call.headers.items()}
-            parts = {name: headers[f"webhook-{name}"] for name in ("id", "timestamp", "signature")}
-            said = await getattr(api, client)(WEBHOOK[client], headers=headers, parts=parts, body=call.body.decode())
+    async with scene.gpu(), Shop().open() as shop, programs(scene, webhook_hosts=("127.0.0.1",)) as api:
+        await api.create(input={"first": "data:,abc"}, webhook=shop.url, webhook_events_filter=["completed"])
+        call = await shop.hears()
+        headers = {name.lower(): value for name, value in call.headers.items()}
+        parts = {name: headers[f"webhook-{name}"] for name in ("id", "timestamp", "signature")}
+        said = await getattr(api, client)(WEBHOOK[client], headers=headers, parts=parts, body=call.body.decode())
     assert said == "succeeded"
 
 

@@ -20,7 +20,7 @@ from tests.acceptance.test_replicate_api import ABC, PARTS
 from tests.acceptance.test_replicate_api import api as api
 from tests.acceptance.test_replicate_api import scene as scene
 from tests.support.programs.any_kind_scene import Scene
-from tests.support.programs.our_peers import gpu_online, until
+from tests.support.programs.our_peers import until
 from tests.support.programs.replicate_scene import Programs, programs
 from tests.support.programs.webhook_scene import Shop
 from wakestream.adapters.daemon import program
@@ -189,8 +189,7 @@ async def test_a_form_that_comes_a_byte_at_a_time_is_refused(
 async def test_streams_take_no_place_of_calls_with_a_token(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(silent_callers, "PER_ADDRESS", 64)
     scene.engine.go_on.clear()
-    async with scene.place.hub() as hub, scene.worker(), AsyncExitStack() as stack:
-        await gpu_online(hub)
+    async with scene.gpu(), AsyncExitStack() as stack:
         api = await stack.enter_async_context(programs(scene))
         made = await api.create(input=ABC)
         for _ in range(LEAST + 1):
@@ -269,8 +268,7 @@ async def test_many_calls_that_begin_at_once_are_all_answered(scene: Scene, monk
 
 async def test_a_daemon_that_stops_ends_the_streams(scene: Scene) -> None:
     scene.engine.go_on.clear()
-    async with scene.place.hub() as hub, scene.worker(), aiohttp.ClientSession() as session:
-        await gpu_online(hub)
+    async with scene.gpu(), aiohttp.ClientSession() as session:
         async with programs(scene) as api:
             made = await api.create(input=ABC)
             stream = await session.get(made["urls"]["stream"])
@@ -303,13 +301,16 @@ async def test_a_receiver_that_does_not_answer_delays_no_webhook_of_others(
     scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(webhooks, "ANSWER_WITHIN", 600.0)
-    async with scene.place.hub() as hub, scene.worker(), Shop().open() as shop, Shop(None).open() as silent:
-        await gpu_online(hub)
-        async with programs(scene, webhook_hosts=("127.0.0.1",)) as api:
-            for _ in range(webhooks.AT_ONCE + 1):
-                await api.create(input=ABC, webhook=silent.url)
-            await silent.hears(webhooks.AT_ONCE)
-            api.token = api.tokens.add("other")
-            made = await api.create(input=ABC, webhook=shop.url)
-            assert (await shop.hears()).news["id"] == made["id"]
-            assert len(silent.calls) == webhooks.AT_ONCE
+    async with (
+        scene.gpu(),
+        Shop().open() as shop,
+        Shop(None).open() as silent,
+        programs(scene, webhook_hosts=("127.0.0.1",)) as api,
+    ):
+        for _ in range(webhooks.AT_ONCE + 1):
+            await api.create(input=ABC, webhook=silent.url)
+        await silent.hears(webhooks.AT_ONCE)
+        api.token = api.tokens.add("other")
+        made = await api.create(input=ABC, webhook=shop.url)
+        assert (await shop.hears()).news["id"] == made["id"]
+        assert len(silent.calls) == webhooks.AT_ONCE

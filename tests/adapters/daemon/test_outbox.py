@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, cast
 
@@ -10,6 +11,7 @@ from loguru import logger
 from msgspec.structs import replace
 
 from tests.support.log_lines import logged
+from tests.support.programs.our_peers import until
 from tests.support.streams.submitting import submitting
 from wakestream.adapters.client.client import Client
 from wakestream.adapters.daemon.event_feed import EventFeed
@@ -110,14 +112,15 @@ class Desk:
 
     async def begun(self, *jobs: str) -> None:
         """Returns when these jobs have been started."""
-        while not self.jobs.shown.keys() >= {*jobs}:  # noqa: ASYNC110 - no event announces it
-            await asyncio.sleep(0)
+        await until(lambda: self.jobs.shown.keys() >= {*jobs})
 
-    async def hears(self, kind: str) -> None:
+    @asynccontextmanager
+    async def hears(self, kind: str) -> AsyncIterator[None]:
+        """After the block, returns when the pages have been told this."""
         with self.feed.follow(None, lambda: None) as listener:
-            while (item := await listener.next()) is not None:
-                if item.kind == kind:
-                    return
+            yield
+            while (item := await listener.next()) is not None and item.kind != kind:
+                pass
 
 
 @pytest.fixture
@@ -130,11 +133,9 @@ async def desk() -> AsyncIterator[Desk]:
 async def test_a_job_is_stored_before_the_reply_and_its_end_before_it_is_sent(desk: Desk) -> None:
     assert (await desk.submit()).status == 201
     assert [type(fact) for fact in desk.journal.read()] == [f.JobAccepted]
-    hearing = asyncio.create_task(desk.hears("failed"))
-    await asyncio.sleep(0)
-    desk.jobs.shown["a"](e.Failed("no"))
-    assert desk.ended == []
-    await hearing
+    async with desk.hears("failed"):
+        desk.jobs.shown["a"](e.Failed("no"))
+        assert desk.ended == []
     assert isinstance(desk.journal.read()[-1], f.JobEnded)
     assert desk.ended == ["a"]
 
@@ -185,15 +186,14 @@ async def test_an_end_is_sent_once_the_full_disk_has_space(desk: Desk, monkeypat
     await desk.submit()
     desk.journal.mood = NoSpace("the disk is full")
     desk.jobs.shown["a"](e.Done(Path("/out/a.mp4"), 3))
-    hearing = asyncio.create_task(desk.hears("done"))
-    assert (await desk.outbox.cancel("a")).status in (202, 409)
-    assert (desk.ended, hearing.done()) == ([], False)
-    for _ in range(3):
-        assert (await desk.submit("b")).status == 507
-    logger.remove(listening)
-    assert len(complaints) == 1
-    desk.journal.mood = None
-    await hearing
+    async with desk.hears("done"):
+        assert (await desk.outbox.cancel("a")).status in (202, 409)
+        assert (desk.ended, "done" in {item.kind for item in desk.feed._recent}) == ([], False)
+        for _ in range(3):
+            assert (await desk.submit("b")).status == 507
+        logger.remove(listening)
+        assert len(complaints) == 1
+        desk.journal.mood = None
     assert outbox.DECIDER.recover(desk.journal.read()) == desk.state
     assert desk.state.jobs["a"].state == "done"
 
@@ -210,10 +210,8 @@ async def test_the_log_tells_of_each_job_that_it_was_taken_and_how_it_ended() ->
         async with desk.serving():
             for job, end in ends.items():
                 await desk.submit(job)
-                hearing = asyncio.create_task(desk.hears(kind(end)))
-                await asyncio.sleep(0)
-                desk.jobs.shown[job](end)
-                await hearing
+                async with desk.hears(kind(end)):
+                    desk.jobs.shown[job](end)
     assert lines == [
         "INFO a accepted, for /out/a.mp4",
         "INFO a done: /out/a.mp4 (3 bytes)",
@@ -260,10 +258,8 @@ async def test_a_job_that_fails_to_start_fails_alone(desk: Desk) -> None:
         return start(job, show) if job.id != "a" else cast("asyncio.Future[Any]", 1 // 0)
 
     desk.jobs.start = breaks  # type: ignore[method-assign]
-    hearing = asyncio.create_task(desk.hears("failed"))
-    await asyncio.sleep(0)
-    await desk.outbox.submit(submitting(0, "a", {"video": LOOK, "audio": LOOK}, {"video": "/out/a.mp4"}))
-    await hearing
+    async with desk.hears("failed"):
+        await desk.outbox.submit(submitting(0, "a", {"video": LOOK, "audio": LOOK}, {"video": "/out/a.mp4"}))
     ended = desk.state.jobs["a"].ended
     assert ended is not None
     assert ended.code == "internal"
@@ -281,10 +277,8 @@ async def test_requests_during_the_stop_are_answered() -> None:
 
 async def test_an_exception_in_a_pipeline_fails_the_job(desk: Desk) -> None:
     await desk.submit()
-    hearing = asyncio.create_task(desk.hears("failed"))
-    await asyncio.sleep(0)
-    desk.jobs.futures["a"].set_exception(ValueError("oops"))
-    await hearing
+    async with desk.hears("failed"):
+        desk.jobs.futures["a"].set_exception(ValueError("oops"))
     ended = desk.state.jobs["a"].ended
     assert ended is not None
     assert (ended.code, "oops" in ended.why) == ("internal", True)
@@ -314,26 +308,20 @@ BEFORE = (
 async def test_cancelling_a_job_of_an_earlier_run_releases_it_at_its_worker() -> None:
     desk = Desk(*BEFORE)
     async with desk.serving():
-        while "a" not in desk.jobs.shown:  # noqa: ASYNC110 - no event announces it
-            await asyncio.sleep(0)
+        await desk.begun("a")
         assert [(job, task) for job, _, task in desk.jobs.resumed] == [("a", "task-1")]
-        hearing = asyncio.create_task(desk.hears("cancelled"))
-        assert (await desk.outbox.cancel("a")).status == 202
-        assert desk.jobs.cancelled == ["a"]
-        desk.jobs.shown["a"](e.Cancelled())
-        await hearing
+        async with desk.hears("cancelled"):
+            assert (await desk.outbox.cancel("a")).status == 202
+            assert desk.jobs.cancelled == ["a"]
+            desk.jobs.shown["a"](e.Cancelled())
         assert desk.jobs.farewells == []  # its pipeline tells the hub
-        while not desk.jobs.worker.said("cancel"):  # noqa: ASYNC110 - as above
-            await asyncio.sleep(0)
-        assert desk.jobs.worker.said("cancel") == ["task-1"]
+        await until(lambda: desk.jobs.worker.said("cancel") == ["task-1"])
 
 
 async def test_a_job_in_cancellation_is_not_run_again() -> None:
     desk = Desk(*BEFORE, f.JobCancelling("a", 3.0))
-    hearing = asyncio.create_task(desk.hears("cancelled"))
-    await asyncio.sleep(0)
-    async with desk.serving():
-        await hearing
+    async with desk.serving(), desk.hears("cancelled"):
+        pass
     assert desk.jobs.shown == {}
     assert (desk.jobs.farewells, desk.jobs.worker.said("cancel")) == ([("a", True)], ["task-1"])
 
@@ -349,28 +337,22 @@ async def test_partial_downloads_of_an_earlier_run_are_removed_on_cancel(tmp_pat
     taken = f.JobAccepted("a", "", "", named["video"], 0, 0, 0, 0, "join", 0, 1.0, inputs=inputs, outputs=named)
     before = [f.JobCancelling("a", 3.0)] if when == "before the restart" else []
     desk = Desk(taken, BEFORE[1], *before)
-    hearing = asyncio.create_task(desk.hears("cancelled"))
-    await asyncio.sleep(0)
     async with desk.serving():
-        if not before:
-            while "a" not in desk.jobs.shown:  # noqa: ASYNC110 - no event announces it
-                await asyncio.sleep(0)
-            await desk.outbox.cancel("a")
-            desk.jobs.shown["a"](e.Cancelled())
-        await hearing
-        while not desk.jobs.worker.said("cancel"):  # noqa: ASYNC110 - as above
-            await asyncio.sleep(0)
+        async with desk.hears("cancelled"):
+            if not before:
+                await desk.begun("a")
+                await desk.outbox.cancel("a")
+                desk.jobs.shown["a"](e.Cancelled())
+        await until(lambda: desk.jobs.worker.said("cancel"))
     assert list(tmp_path.iterdir()) == [other]
 
 
 async def test_a_confirmed_end_is_not_sent_again_after_a_restart() -> None:
     desk = Desk(*BEFORE, f.JobEnded("a", "done", 3.0))
     async with desk.serving():
-        while not desk.jobs.farewells:  # noqa: ASYNC110 - no event announces it
-            await asyncio.sleep(0)
+        await until(lambda: desk.jobs.farewells)
         desk.jobs.on_released("a")
-        while not desk.journal.read():  # noqa: ASYNC110 - as above
-            await asyncio.sleep(0)
+        await until(desk.journal.read)
     assert list(desk.journal.read()) == [f.ReleaseConfirmed("a", 5.0)]
     again = Desk(*BEFORE, f.JobEnded("a", "done", 3.0), *desk.journal.read())
     async with again.serving():
@@ -380,10 +362,8 @@ async def test_a_confirmed_end_is_not_sent_again_after_a_restart() -> None:
 
 async def test_a_waiting_job_is_cancelled_before_its_start() -> None:
     desk = Desk(*BEFORE)
-    async with desk.serving():
-        hearing = asyncio.create_task(desk.hears("cancelled"))
+    async with desk.serving(), desk.hears("cancelled"):
         assert (await desk.outbox.cancel("a")).status == 202
-        await hearing
     assert desk.state.jobs["a"].state == "cancelled"
     assert ("a", True) in desk.jobs.farewells
 
@@ -396,16 +376,14 @@ async def test_a_webhook_is_sent_after_its_fact_is_stored(desk: Desk, monkeypatc
     await desk.submit()
     desk.journal.mood = NoSpace("the disk is full")
     desk.jobs.shown["a"](e.Failed("no"))
-    hearing = asyncio.create_task(desk.hears("failed"))
-    assert (await desk.outbox.cancel("a")).status in (202, 409)
-    assert told == []
-    desk.journal.mood = None
-    await hearing
+    async with desk.hears("failed"):
+        assert (await desk.outbox.cancel("a")).status in (202, 409)
+        assert told == []
+        desk.journal.mood = None
     (owed,) = told
     assert list(outbox.DECIDER.recover(desk.journal.read()).pending.values()) == [owed]
     desk.outbox.settle(WebhookSettled(owed.delivery))
-    while desk.state.pending:  # noqa: ASYNC110 - no event announces it
-        await asyncio.sleep(0)
+    await until(lambda: not desk.state.pending)
 
 
 async def test_a_move_is_stored_before_the_answer_and_told_to_the_pipelines_and_the_pages(desk: Desk) -> None:
