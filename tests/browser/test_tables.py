@@ -16,6 +16,8 @@ from tests.support.browser.console_scene import House, Media
 from tests.support.browser.studio import PAINT, REMIX, Studio, offer, png
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from conftest import Visitor
     from playwright.async_api import Route
 
@@ -40,6 +42,27 @@ async def test_the_rows_of_a_table_are_checked_shown_and_started(home: House, vi
         await page.locator(".batch-line").get_by_role("button", name="rows.csv", exact=True).click()
         await expect(page.locator("#past > li")).to_have_count(2)
         assert [(work.params["prompt"], work.params["steps"]) for work in studio.works] == [("a cat", 3), ("a dog", 9)]
+
+
+async def test_more_results_than_the_page_keeps_need_a_folder(home: House, visitor: Visitor, tmp_path: Path) -> None:
+    studio = Studio()
+    await home.gpu_on(studio)
+    offer(home, PAINT, REMIX)
+    async with visitor.page() as page:
+        await page.locator("#kind").select_option(label="Paint a picture")
+        await drop(page, ("rows.csv", b"prompt\n" + b"a cat\n" * 1001))
+        start = page.locator("#start")
+        await expect(start).to_have_text("Start 1,001 jobs")
+        await start.click()
+        await expect(page.locator("#toasts")).to_contain_text("keeps the results of the last 1,000 jobs only")
+        await expect(start).to_have_text("Start 1,001 jobs")
+        assert not studio.works
+        await page.locator("#settings-open").click()
+        await page.locator("#set-output_folder").fill(str(tmp_path))
+        await page.locator("#settings-form button[type=submit]").click()
+        await expect(page.locator("#settings")).to_be_hidden()
+        await start.click()
+        await expect(page.locator("#new-hint")).to_contain_text("Starting ")
 
 
 async def test_it_is_said_how_many_rows_are_started(home: House, visitor: Visitor) -> None:

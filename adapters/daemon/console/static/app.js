@@ -175,6 +175,7 @@ const hear = {
   rest(plain) {
     parts.compose.settle(plain.uploads);
     parts.settings(plain.settings);
+    known.folder = plain.settings.output_folder;
     say(by("foot"), `${t("foot.local")}  ·  ${t("foot.room", { used: bytes(plain.used), quota: bytes(plain.quota) })}`);
   },
 };
@@ -275,7 +276,7 @@ function open() {
     past: past(acts, known),
     costs: costs({ filesOf: namesOf, changed: showCosts }),
     compose: composer({
-      toast, started: (id) => setTimeout(() => goTo(id), 300),
+      toast, started: (id) => setTimeout(() => goTo(id), 300), hasFolder: () => Boolean(known.folder),
       reclaim: (files) => reclaim([...known.jobs.values()].filter((job) => job.copying), files, (error) => toast(refused(error), true)),
     }),
   };

@@ -12,14 +12,15 @@ import { isCopying, newId, startJob } from "/transfer.js";
 import { lang, number, t } from "/words.js";
 
 const LAST = "wakestream.kind";
+const KEPT = 1000; // jobs that the daemon remembers with their results when they have ended
 const TABLE = /\.(?:csv|tsv|jsonl|ndjson)$/i;
 const SOURCE = /^(?:https?:\/\/|file:\/\/|\/|~\/|[a-z]:[\\/]|\\\\)\S/i;
 
 /**
- * Connects the form. `toast(text)` shows a message, `started(job id)` is called for a new job, and `reclaim(files)` takes
- * the files that jobs wait for, and returns the others.
+ * Connects the form. `toast(text)` shows a message, `started(job id)` is called for a new job, `reclaim(files)` takes the
+ * files that jobs wait for and returns the others, and `hasFolder()` says whether results are saved in a folder too.
  */
-export function composer({ toast, started, reclaim }) {
+export function composer({ toast, started, reclaim, hasFolder }) {
   const start = by("start");
   const select = by("kind");
   let known = { kinds: [], known: false, media: {} };
@@ -143,6 +144,7 @@ export function composer({ toast, started, reclaim }) {
 
   start.addEventListener("click", async () => {
     if (!batch?.table && !form.check()) return;
+    if (batch?.ready.length > KEPT && !hasFolder()) return void toast(t("batch.folder", { count: number(KEPT) }), true);
     starting = t("new.hint.starting");
     changed();
     form.remember();
