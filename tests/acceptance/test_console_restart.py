@@ -7,8 +7,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
-import msgspec
-import orjson
 import pytest
 from aiohttp import web
 
@@ -53,15 +51,6 @@ class Page:
         return str(plain["id"])
 
 
-async def started(page: Page, user: User, job: str = "ws-1") -> str:
-    """A job of the user's two files, started on the page."""
-    video = await page.upload("video", user.video.name, user.video.read_bytes())
-    audio = await page.upload("audio", user.audio.name, user.audio.read_bytes())
-    status, plain = await page.ask("POST", "/console/jobs", {"id": job, "video": video, "audio": audio})
-    assert status == 201, plain
-    return job
-
-
 async def test_a_result_whose_copy_a_stop_interrupts_is_copied_once_at_the_next_start(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -95,47 +84,22 @@ async def test_a_result_whose_copy_a_stop_interrupts_is_copied_once_at_the_next_
         assert [path.name for path in mine.iterdir()] == ["interview - narration.mp4"]
 
 
-async def test_after_a_kill_a_result_that_could_not_be_copied_is_copied_once(
-    user: User, place: Place, tmp_path: Path
-) -> None:
-    mine, state = tmp_path / "mine", tmp_path / "state"
-    state.mkdir()
-    user.environment["WAKESTREAM_DAEMON"] = str(state)
-    (state / "preferences.json").write_bytes(orjson.dumps({"output_folder": str(mine)}))  # a disk that is not there
-    results, failed = state / "console" / "results", msgspec.json.encode(delivery._Plan())
-    async with place.hub(), place.worker(Joining()):
-        async with daemon(user) as first:
-            job = await started(await Page(first).enter(), user)
-            assert (await first.outcome(job))["event"] == "done"
-            await until(lambda: [mark.read_bytes() for mark in results.glob(MARKS)] == [failed])
-            await first.kill()
-        mine.mkdir()
-        for _ in range(2):
-            async with daemon(user) as again:
-                await until(lambda: not list(results.glob(MARKS)))
-                await again.kill()
-        assert [path.name for path in mine.iterdir()] == ["clip - speech.mp4"]
-
-
-async def test_a_result_is_copied_also_if_a_power_cut_took_the_mark_of_its_job(
-    user: User, place: Place, tmp_path: Path
-) -> None:
-    mine, state = tmp_path / "mine", tmp_path / "state"
-    for folder in (mine, state):
-        folder.mkdir()
-    user.environment["WAKESTREAM_DAEMON"] = str(state)
-    (state / "preferences.json").write_bytes(orjson.dumps({"output_folder": str(mine)}))
-    results = state / "console" / "results"
-    async with place.hub():
-        async with daemon(user) as first:
-            job = await started(await Page(first).enter(), user)
-            await first.kill()
+async def test_a_result_is_copied_also_if_a_power_cut_took_the_mark_of_its_job(tmp_path: Path) -> None:
+    video, audio = await samples(tmp_path)
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    async with calling(tmp_path) as caller:
+        results = caller.home.state / "console" / "results"
+        assert (await caller.ask("PUT", "/console/settings", {"output_folder": str(mine)}))[0] == 200
+        await caller.start(await caller.upload("video", video), await caller.upload("audio", audio))
+        await caller.home.stop_daemon()
         for mark in results.glob(MARKS):
             mark.unlink()
-        async with place.worker(Joining()), daemon(user) as again:
-            assert (await again.outcome(job))["event"] == "done"
-            await until(lambda: not list(results.glob(MARKS)))
-        assert [path.name for path in mine.iterdir()] == ["clip - speech.mp4"]
+        caller.home.engine.go_on.set()
+        await caller.home.start_daemon()
+        await caller.home.gpu_on()
+        await until(lambda: not list(results.glob(MARKS)))
+        assert [path.name for path in mine.iterdir()] == ["interview - narration.mp4"]
 
 
 async def restarted(caller: Caller) -> None:
