@@ -16,7 +16,7 @@ from wakestream.adapters.daemon.console import uploads as of_uploads
 from wakestream.adapters.daemon.console.job_view import NOW_MOST, JobView
 from wakestream.adapters.daemon.console.storage import COMPARED, Storage, mark_of
 from wakestream.adapters.daemon.console.upload_validation import Announced
-from wakestream.adapters.daemon.console.uploads import Uploads
+from wakestream.adapters.daemon.console.uploads import Upload, Uploads
 from wakestream.adapters.daemon.event_feed import QUEUED, EventFeed
 from wakestream.adapters.daemon.outbox import Outbox
 from wakestream.streams.outbox import facts as f
@@ -27,6 +27,15 @@ from wakestream.streams.outbox.state import Entry, OutboxState
 def video(name: str, size: int) -> Announced:
     """The announcement of a video."""
     return Announced("video", name, size, ("video",), "lipsync.video")
+
+
+async def received(uploads: Uploads, size: int = 1) -> Upload:
+    """A file that was uploaded."""
+
+    async def chunks() -> AsyncIterator[bytes]:
+        yield b"1" * size
+
+    return await uploads.receive(uploads.announce(video("a.mp4", size), ()).id, chunks())
 
 
 class Jobs:
@@ -60,11 +69,7 @@ class House:
         await cleaning
 
     async def given(self) -> Path:
-        async def chunks() -> AsyncIterator[bytes]:
-            yield b"1"
-
-        upload = self.holdings.uploads.announce(video("a.mp4", 1), ())
-        return (await self.holdings.uploads.receive(upload.id, chunks())).path
+        return (await received(self.holdings.uploads)).path
 
     def result(self, job: str) -> Path:
         return self.holdings.results / f"{job}.mp4"
@@ -228,12 +233,8 @@ def test_of_many_jobs_the_page_gets_running_then_urgent_then_first(tmp_path: Pat
 
 async def test_space_is_freed_with_one_listing_of_the_results(tmp_path: Path) -> None:
     looks: list[int] = []
-
-    async def chunks() -> AsyncIterator[bytes]:
-        yield b"1" * 10
-
     found = Uploads(tmp_path / "uploads", lambda: (), lambda: looks.append(1) or 500, quota=1000)
-    given = [await found.receive(found.announce(video("a.mp4", 10), ()).id, chunks()) for _ in range(20)]
+    given = [await received(found, 10) for _ in range(20)]
     looks.clear()
     found.announce(video("b.mp4", 400), [str(upload.path) for upload in given])
     assert [upload.path.exists() for upload in given] == [False] * 10 + [True] * 10
@@ -241,11 +242,8 @@ async def test_space_is_freed_with_one_listing_of_the_results(tmp_path: Path) ->
 
 
 async def test_nothing_is_removed_for_a_file_that_is_too_large(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    async def chunks() -> AsyncIterator[bytes]:
-        yield b"1" * 10
-
     found = Uploads(tmp_path / "uploads", lambda: (), lambda: 500, quota=1000)
-    given = [await found.receive(found.announce(video("a.mp4", 10), ()).id, chunks()) for _ in range(20)]
+    given = [await received(found, 10) for _ in range(20)]
     paths = [str(upload.path) for upload in given]
     with pytest.raises(ApiError) as refused:
         found.announce(video("b.mp4", 501), paths)
@@ -258,13 +256,10 @@ async def test_nothing_is_removed_for_a_file_that_is_too_large(tmp_path: Path, m
 
 
 async def test_the_file_limit_removes_the_oldest_unused_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    async def chunks() -> AsyncIterator[bytes]:
-        yield b"1"
-
     monkeypatch.setattr(of_uploads, "FILES_MOST", 4)
     needed: list[str] = []
     found = Uploads(tmp_path / "uploads", lambda: needed, lambda: 0, quota=1000)
-    given = [await found.receive(found.announce(video("a.mp4", 1), ()).id, chunks()) for _ in range(4)]
+    given = [await received(found) for _ in range(4)]
     paths = [str(upload.path) for upload in given]
     needed.append(paths[0])
     found.announce(video("b.mp4", 1), paths)
@@ -283,16 +278,14 @@ class Closed(dict[str, Any]):
 
 
 async def test_which_files_jobs_need_is_known_without_a_look_at_all_jobs(tmp_path: Path) -> None:
-    house, folder = House(tmp_path), str(tmp_path)
+    house = House(tmp_path)
     for job in ("a", "b", "c"):
-        accepted = f.JobAccepted(job, f"{folder}/{job}.mp4", f"{folder}/a.wav", f"/{job}.out", 1, 1, 1, 1, "x", 0, 1.0)
-        outbox.DECIDER.evolve(house.jobs.state, accepted)
+        house.jobs.accept(job, tmp_path / f"{job}.mp4", Path(f"/{job}.out"))
     house.jobs.state.jobs = Closed(house.jobs.state.jobs)
     outbox.DECIDER.evolve(house.jobs.state, f.JobEnded("a", "cancelled", 2.0))
     outbox.DECIDER.evolve(house.jobs.state, f.JobForgotten("c", 2.0))
-    names = {name: f"{folder}/{name}" for name in ("a.mp4", "b.mp4", "a.wav")}
-    assert house.holdings.needed() == {names["b.mp4"], names["a.wav"]}
-    assert house.holdings.referred() == {*names.values()}
+    assert house.holdings.needed() == {str(tmp_path / "b.mp4"), "/a.wav"}
+    assert house.holdings.referred() == {str(tmp_path / "a.mp4"), str(tmp_path / "b.mp4"), "/a.wav"}
     assert house.holdings.plain()["uploads"] == []
 
 
@@ -301,8 +294,7 @@ async def test_a_search_in_many_jobs_stops_no_other_work_and_a_second_one_reads_
 ) -> None:
     house = House(tmp_path)
     for number in range(6000):
-        accepted = f.JobAccepted(f"job-{number}", "/a.mp4", "/a.wav", f"/{number}.mp4", 1, 1, 1, 1, "x", 0, 1.0)
-        outbox.DECIDER.evolve(house.jobs.state, accepted)
+        house.jobs.accept(f"job-{number}", Path("/a.mp4"), Path(f"/{number}.mp4"))
     view = JobView(cast("Outbox", house.jobs), house.holdings.uploads, house.holdings.results)
     searching = asyncio.create_task(view.history("a.mp4", "", 1, 0))
     turns = 0
