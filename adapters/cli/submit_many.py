@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from wakestream.adapters.cli import exit_codes
+from wakestream.adapters.cli.at_daemon import refused
 from wakestream.adapters.cli.i18n import t
 from wakestream.adapters.cli.live_jobs import Listed, daemon_for, follow, follow_jobs
 from wakestream.adapters.cli.render import cost_text
@@ -151,15 +152,6 @@ async def _to_daemon(client: DaemonClient, several: Sequence[Submission], *, wai
 def _print(held: list[Callable[[], None]]) -> None:
     while held:
         held.pop(0)()
-
-
-def refused(job: str, error: WakestreamError, *, as_json: bool) -> int:
-    """Say why a job was not accepted; returns the exit code for that."""
-    if as_json:
-        say_json({"job": job, "error": str(error), "code": error.code})
-    else:
-        say(f"wakestream: {words.reason(error.code, str(error))}", error=True)
-    return exit_codes.of_word(error.code)
 
 
 def _line(job: Job) -> str:

@@ -7,10 +7,11 @@ import asyncio
 import sys
 
 from wakestream.adapters.cli import exit_codes, flags
+from wakestream.adapters.cli.at_daemon import run_at_daemon
 from wakestream.adapters.cli.i18n import t
-from wakestream.adapters.cli.service import begin, run_program
+from wakestream.adapters.cli.service import begin
 from wakestream.adapters.cli.setup.service import opens_console
-from wakestream.adapters.daemon.api_client import open_daemon_client
+from wakestream.adapters.daemon.api_client import DaemonClient
 from wakestream.adapters.daemon.console.sessions import address, in_browser
 from wakestream.adapters.runtime.desktop import notify
 from wakestream.adapters.runtime.printing import say
@@ -28,22 +29,21 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Ask for a link; show it, or open it."""
+    if not args.install:
+        return run_at_daemon(args, _link)
     begin(args)
-    if args.install:
-        say(t("console.installed", path=opens_console(args.state)))
-        return exit_codes.DONE
-    return run_program(lambda _: _link(args))
+    say(t("console.installed", path=opens_console(args.state)))
+    return exit_codes.DONE
 
 
-async def _link(args: argparse.Namespace) -> int:
-    async with open_daemon_client(args.state) as client:
-        try:
-            code = (await client.call("POST", "/console/links"))["code"]
-        except WakestreamError as error:
-            if args.open and not sys.stderr.isatty():  # opened from the start menu, where nobody reads what it prints
-                await asyncio.to_thread(notify, "wakestream", str(error))
-            raise
-        link = address(client.url, code)
+async def _link(client: DaemonClient, args: argparse.Namespace) -> int:
+    try:
+        code = (await client.call("POST", "/console/links"))["code"]
+    except WakestreamError as error:
+        if args.open and not sys.stderr.isatty():  # opened from the start menu, where nobody reads what it prints
+            await asyncio.to_thread(notify, "wakestream", str(error))
+        raise
+    link = address(client.url, code)
     if not args.open or not in_browser(client.state, link):
         say(link)
     return exit_codes.DONE

@@ -6,6 +6,7 @@ import argparse
 import time
 
 from wakestream.adapters.cli import exit_codes, flags
+from wakestream.adapters.cli.at_daemon import run_at_daemon
 from wakestream.adapters.cli.i18n import t
 from wakestream.adapters.cli.live_jobs import live_jobs
 from wakestream.adapters.cli.render.display import is_terminal
@@ -13,7 +14,7 @@ from wakestream.adapters.cli.render.jobs_table import Costs, JobProgress, jobs_t
 from wakestream.adapters.cli.render.table import terminal_columns
 from wakestream.adapters.cli.service import begin, run_program, unless_stopped
 from wakestream.adapters.config.settings import SettingsError
-from wakestream.adapters.daemon.api_client import LIST_MOST, open_daemon_client
+from wakestream.adapters.daemon.api_client import LIST_MOST, DaemonClient
 from wakestream.adapters.runtime.printing import say, say_json
 
 EXAMPLES = ("jobs", "jobs --live", "jobs --all --json | jq -r .id")
@@ -30,18 +31,17 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """List them, the newest first."""
-    begin(args)
     if not args.live:
-        return run_program(lambda _: _list(args))
+        return run_at_daemon(args, _list)
+    begin(args)
     if not is_terminal():
         raise SettingsError("--live needs a terminal; `wakestream watch` writes a line for each event instead")
     return run_program(lambda stop: unless_stopped(stop, live_jobs(args.state, ended=args.all)))
 
 
-async def _list(args: argparse.Namespace) -> int:
-    async with open_daemon_client(args.state) as client:
-        found, older = await client.jobs("all" if args.all else "open", LIST_MOST)
-        costs = Costs({}) if args.json or not found else Costs(*await client.costs())
+async def _list(client: DaemonClient, args: argparse.Namespace) -> int:
+    found, older = await client.jobs("all" if args.all else "open", LIST_MOST)
+    costs = Costs({}) if args.json or not found else Costs(*await client.costs())
     if args.json:
         for job in found:
             job.pop("first", None)  # it is only for the rate

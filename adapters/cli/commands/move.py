@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 
 from wakestream.adapters.cli import exit_codes, flags
+from wakestream.adapters.cli.at_daemon import run_at_daemon
 from wakestream.adapters.cli.i18n import t
-from wakestream.adapters.cli.service import begin, run_program
-from wakestream.adapters.daemon.api_client import open_daemon_client
+from wakestream.adapters.daemon.api_client import DaemonClient
 from wakestream.adapters.runtime.printing import answer
 
 EXAMPLES = ("move ws-0123456789abcdef --first", "move ws-0123456789abcdef --before ws-fedcba9876543210")
@@ -27,13 +27,11 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Move the job."""
-    begin(args)
-    return run_program(lambda _: _move(args))
+    return run_at_daemon(args, _move)
 
 
-async def _move(args: argparse.Namespace) -> int:
-    async with open_daemon_client(args.state) as client:
-        moved = await client.move(args.job, args.before, after=args.after, first=args.first)
+async def _move(client: DaemonClient, args: argparse.Namespace) -> int:
+    moved = await client.move(args.job, args.before, after=args.after, first=args.first)
     where = next((name for name in ("before", "after", "first") if getattr(args, name)), "last")
     said = t(f"move.{where}", job=moved["id"], other=args.before or args.after or "")
     answer({"job": moved["id"], "priority": moved["priority"]}, said, as_json=args.json)

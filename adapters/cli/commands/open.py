@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from wakestream.adapters.cli import exit_codes, flags
+from wakestream.adapters.cli.at_daemon import run_at_daemon
 from wakestream.adapters.cli.i18n import t
-from wakestream.adapters.cli.service import begin, run_program
-from wakestream.adapters.daemon.api_client import DaemonClient, open_daemon_client
+from wakestream.adapters.daemon.api_client import DaemonClient
 from wakestream.adapters.disk.media_types import TYPES, media_type
 from wakestream.adapters.runtime.desktop import open_file
 from wakestream.adapters.runtime.printing import say, say_json
@@ -36,27 +36,25 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Show the result, or print its path."""
-    begin(args)
-    return run_program(lambda _: _open(args))
+    return run_at_daemon(args, _open)
 
 
-async def _open(args: argparse.Namespace) -> int:
-    async with open_daemon_client(args.state) as client:
-        if args.json:
-            await client.costs()  # the daemon asks the hub for them
-        # The path of a result that is there. Raises `NoResult`.
-        job = await client.job(args.job or (await _last(client))["id"])
-        if job["state"] != "done":
-            how = f"; `wakestream why {job['id']}` says why" if job["outcome"] is None else ""
-            raise NoResult(f"job {job['id']} has no result: it is {job['state']}{how}")
-        outcome = job["outcome"]
-        named = {each["name"]: each["path"] for each in outcome.get("files") or ()}
-        if args.result is not None and args.result not in (named or job.get("outputs") or {"video": ""}):
-            known = ", ".join(named or job.get("outputs") or ("video",))
-            raise NoResult(f"job {job['id']} has no result {args.result!r}; it has {known}")
-        path = Path(named.get(args.result or "", outcome["path"]))
-        if not path.is_file():
-            raise NoResult(f"{path}: the result was removed or moved")
+async def _open(client: DaemonClient, args: argparse.Namespace) -> int:
+    if args.json:
+        await client.costs()  # the daemon asks the hub for them
+    # The path of a result that is there. Raises `NoResult`.
+    job = await client.job(args.job or (await _last(client))["id"])
+    if job["state"] != "done":
+        how = f"; `wakestream why {job['id']}` says why" if job["outcome"] is None else ""
+        raise NoResult(f"job {job['id']} has no result: it is {job['state']}{how}")
+    outcome = job["outcome"]
+    named = {each["name"]: each["path"] for each in outcome.get("files") or ()}
+    if args.result is not None and args.result not in (named or job.get("outputs") or {"video": ""}):
+        known = ", ".join(named or job.get("outputs") or ("video",))
+        raise NoResult(f"job {job['id']} has no result {args.result!r}; it has {known}")
+    path = Path(named.get(args.result or "", outcome["path"]))
+    if not path.is_file():
+        raise NoResult(f"{path}: the result was removed or moved")
     if args.json:
         say_json(job.get("record") or {"job": job["id"], "params": job.get("params", {})})
         return exit_codes.DONE

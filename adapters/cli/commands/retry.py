@@ -7,10 +7,9 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from wakestream.adapters.cli import exit_codes, flags
-from wakestream.adapters.cli.commands.cancel import for_each, listed
+from wakestream.adapters.cli.at_daemon import for_each, listed, run_at_daemon
 from wakestream.adapters.cli.i18n import t
-from wakestream.adapters.cli.service import begin, run_program
-from wakestream.adapters.daemon.api_client import LIST_MOST, DaemonClient, open_daemon_client
+from wakestream.adapters.daemon.api_client import LIST_MOST, DaemonClient
 from wakestream.adapters.runtime.printing import answer, say
 
 EXAMPLES = ("retry ws-0123456789abcdef", "retry --all", "retry --failed")
@@ -31,26 +30,23 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Ask for each; 1 when one of them could not be tried."""
-    begin(args)
-    return run_program(lambda _: _retry(args))
+    return run_at_daemon(args, _retry)
 
 
-async def _retry(args: argparse.Namespace) -> int:
-    async with open_daemon_client(args.state) as client:
+async def _retry(client: DaemonClient, args: argparse.Namespace) -> int:
+    async def retry(job: str) -> None:
+        job = (await client.job(job))["id"]
+        _say(args.json, job, (await client.retry(job))["id"])
 
-        async def retry(job: str) -> None:
-            job = (await client.job(job))["id"]
-            _say(args.json, job, (await client.retry(job))["id"])
-
-        if args.all:
-            tried = await client.retry_all()
-            for job in tried:
-                _say(args.json, job, job)
-            if not tried and not args.json:
-                say(t("retry.none"))
-        if not args.failed:
-            return await for_each(args, retry)
-        return await _retry_failed(client, args, retry)
+    if args.all:
+        tried = await client.retry_all()
+        for job in tried:
+            _say(args.json, job, job)
+        if not tried and not args.json:
+            say(t("retry.none"))
+    if not args.failed:
+        return await for_each(args, retry)
+    return await _retry_failed(client, args, retry)
 
 
 async def _retry_failed(client: DaemonClient, args: argparse.Namespace, retry: Callable[[str], Awaitable[None]]) -> int:

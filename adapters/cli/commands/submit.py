@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from wakestream.adapters.cli import any_kind, exit_codes, flags
+from wakestream.adapters.cli.at_daemon import refused
 from wakestream.adapters.cli.batch import Batch
 from wakestream.adapters.cli.batch_plan import SHOWN_MOST, TableUnusable, names_of, planned
 from wakestream.adapters.cli.first_start import is_first_start, offer
@@ -20,7 +21,7 @@ from wakestream.adapters.cli.main import parser_of
 from wakestream.adapters.cli.many_jobs import Many, confirmed, many_jobs
 from wakestream.adapters.cli.service import Stop, begin, run_program
 from wakestream.adapters.cli.submission import Submission, check_chain, id_of, run_one, submission_of
-from wakestream.adapters.cli.submit_many import estimated, refused, submit_many
+from wakestream.adapters.cli.submit_many import estimated, submit_many
 from wakestream.adapters.config.settings import Settings, SettingsError
 from wakestream.adapters.daemon.api_client import open_daemon_client
 from wakestream.adapters.runtime.printing import say
