@@ -375,39 +375,28 @@ async def test_jobs_go_through_the_real_worker_also_when_the_app_is_killed_and_c
 async def test_an_app_that_says_that_it_stops_is_not_waited_for(tmp_path: Path) -> None:
     """What `queue_data_helper` in gradio/routes.py sends when the queue stops, or an exception ends the stream."""
 
-    async def info(_: web.Request) -> web.Response:
-        talk = {"parameters": [], "returns": [{"label": "Long", "component": "Textbox", "type": {"type": "string"}}]}
-        return web.json_response({"named_endpoints": {"/talk": talk}})
+    talk = {"parameters": [], "returns": [{"label": "Long", "component": "Textbox", "type": {"type": "string"}}]}
+    dependency = {"id": 0, "api_name": "talk", "inputs": [], "outputs": [1]}
+    event = {"msg": "unexpected_error", "event_id": None, "message": "Server stopped unexpectedly."}
+    answers: dict[str, Any] = {
+        "/gradio_api/info": {"named_endpoints": {"/talk": talk}},
+        "/config": {"app_id": 1, "components": [{"id": 1, "type": "textbox"}], "dependencies": [dependency]},
+        "/gradio_api/app_id": {"app_id": 1},
+        "/gradio_api/login_check": {"app_id": 1},
+        "/gradio_api/queue/join": {"event_id": "e"},
+    }
 
-    async def config(_: web.Request) -> web.Response:
-        dependency = {"id": 0, "api_name": "talk", "inputs": [], "outputs": [1]}
-        return web.json_response(
-            {"app_id": 1, "components": [{"id": 1, "type": "textbox"}], "dependencies": [dependency]}
-        )
-
-    async def events(request: web.Request) -> web.StreamResponse:
+    async def answer(request: web.Request) -> web.StreamResponse:
+        if request.path in answers:
+            return web.json_response(answers[request.path])
+        assert request.path == "/gradio_api/queue/data"
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
         await response.prepare(request)
-        event = {"msg": "unexpected_error", "event_id": None, "message": "Server stopped unexpectedly."}
         await response.write(b'data: {"msg":"heartbeat"}\n\ndata: ' + orjson.dumps(event) + b"\n\n")
         await asyncio.sleep(30)
         return response
 
-    async def app_id(_: web.Request) -> web.Response:
-        return web.json_response({"app_id": 1})
-
-    async def join(_: web.Request) -> web.Response:
-        return web.json_response({"event_id": "e"})
-
-    routes = [
-        web.get("/gradio_api/info", info),
-        web.get("/config", config),
-        web.get("/gradio_api/app_id", app_id),
-        web.get("/gradio_api/login_check", app_id),
-        web.post("/gradio_api/queue/join", join),
-        web.get("/gradio_api/queue/data", events),
-    ]
-    async with asyncio.timeout(10), plain_server.answering(routes) as url:
+    async with asyncio.timeout(10), plain_server.answering(answer) as url:
         place = Place(tmp_path, url)
         with pytest.raises(EngineUnreachable, match="broke the work off: Server stopped unexpectedly"):
             await done(place.engine, place.work("talk", ("long",)))

@@ -16,7 +16,6 @@ from wakestream.adapters.worker import resumable_uploads as uploads
 from wakestream.adapters.worker.file_store import FileStore
 from wakestream.adapters.worker.http import auth as callers
 from wakestream.adapters.worker.http import possession
-from wakestream.streams.worker import shares
 
 TUS = {"Tus-Resumable": "1.0.0"}
 FILM = VIDEO * 2000
@@ -65,22 +64,6 @@ async def finished(here: Scene, caller: Caller, video: bytes = VIDEO, audio: byt
     return task
 
 
-async def test_uploads_do_not_evict_results_of_another_license(
-    here: Scene, victim: Caller, attacker: Caller, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(shares, "MAX_FINISHED", 5)
-    task = await finished(here, victim)
-    for number in range(12):
-        await finished(here, attacker, b"v%d" % number, b"a")
-    here.worker.queue._engine.go_on.clear()  # type: ignore[attr-defined]
-    for number in range(24):
-        await attacker.upload(b"w%d" % number, b"a")
-        queued = await attacker.submit(**pair(b"w%d" % number, b"a"))
-        await attacker.data("POST", "cancel", json={"task_id": queued})
-    assert (await victim("GET", f"download?task_id={task}"))[1]["bytes"] == VIDEO + AUDIO
-    assert here.worker.store.result(task).is_file()
-
-
 async def test_unfinished_uploads_take_no_space_from_others(
     here: Scene, victim: Caller, attacker: Caller, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -109,25 +92,6 @@ async def test_an_upload_reserves_only_received_bytes(here: Scene, monkeypatch: 
     (upload,) = calls._unfinished()
     assert upload.offset >= 300_000
     assert await send(caller, path, content[upload.offset :], upload.offset) == 204
-
-
-async def test_a_queue_full_of_one_license_accepts_others(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(shares, "MAX_UNFINISHED", 5)
-    async with scene(place, held=True) as here:
-        victim, attacker = here.job("mine", "victim"), here.job("theirs", "attacker")
-        await attacker.upload(b"v0", b"a")
-        for number in range(5):
-            await attacker.upload(b"v%d" % number, b"a")
-            await attacker.submit(**pair(b"v%d" % number, b"a"))
-        await attacker.upload(b"v9", b"a")
-        status, body = await attacker("POST", "submit", json=pair(b"v9", b"a"))
-        assert (status, body["error"]) == (503, "queue_full")
-        await victim.upload()
-        answer = await victim.data("POST", "submit", json=PAIR)
-        assert answer["queue_position"] == 1
-        await here.bearer(SECRET).submit()  # finds it
-        here.engine.go_on.set()
-        await until(lambda: not here.worker.queue.state.line)
 
 
 async def test_endless_calls_of_one_license_do_not_block_others(

@@ -13,11 +13,10 @@ from wakestream.adapters.testing.memory_journal import FakeJournal
 from wakestream.adapters.worker import task_queue
 from wakestream.adapters.worker.http import replies
 from wakestream.operators.model.engine import Frame, Line, Waits
-from wakestream.operators.model.errors import JournalError, NoSpace, TaskFailed
+from wakestream.operators.model.errors import NoSpace, TaskFailed
 from wakestream.operators.model.events import FileRef
 from wakestream.streams.worker import shares
 from wakestream.streams.worker import state as w
-from wakestream.streams.worker.worker import DECIDER
 
 
 class HandEngine(PairEngine):
@@ -284,35 +283,3 @@ async def test_an_unstored_end_is_checked_by_the_next_run(tmp_path: Path, monkey
     assert (await after.status(task, "done", "failed")).status == "done"
     assert (before.engine.runs, after.engine.runs) == (1, 0)
     await after.close()
-
-
-async def test_the_journal_can_be_cut_down_to_what_is_true_now(bench: Bench) -> None:
-    bench.engine.go.set()
-    task = await bench.queue.ask(w.pair(*bench.put(1)), "a")
-    await bench.status(task, "done")
-    assert bench.journal.snapshot is not None
-    again = DECIDER.recover((), snapshot=bench.journal.snapshot())
-    assert again.tasks == bench.queue.state.tasks
-
-
-async def test_a_broken_journal_ends_the_program(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    async def broken(facts: object) -> None:
-        raise JournalError("the journal broke")
-
-    monkeypatch.setattr(bench.journal, "append", broken)
-    with pytest.raises(JournalError):
-        await bench.queue.ask(w.pair(*bench.put(1)))
-    assert bench.queue.state.tasks == {}
-    with pytest.raises(JournalError):
-        await bench.queue.runner.ended()
-
-
-async def test_an_internal_error_at_an_end_exits_the_program(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    async def faulty(facts: object) -> None:
-        raise ZeroDivisionError
-
-    await bench.queue.ask(w.pair(*bench.put(1)))
-    monkeypatch.setattr(bench.journal, "append", faulty)
-    bench.engine.go.set()
-    with pytest.raises(JournalError, match="ZeroDivisionError"):
-        await bench.queue.runner.ended()
