@@ -9,7 +9,6 @@ import tempfile
 import time
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
-from typing import Any
 
 from hub import memory as memory_of
 from timing import row
@@ -75,10 +74,10 @@ async def costs(daemon: RunningDaemon, folder: Path, begin: int) -> float:
     return statistics.median(taken)
 
 
-def waiting_daemon(folder: Path, **config: Any) -> AbstractAsyncContextManager[RunningDaemon]:
+def waiting_daemon(folder: Path) -> AbstractAsyncContextManager[RunningDaemon]:
     """A daemon whose jobs wait, since there is no hub."""
     settings = Settings(hub_url=HUB, key=Secret("x" * 40), api_secret=Secret("x" * 40))
-    return running_daemon(DaemonConfig(folder, **config), settings)
+    return running_daemon(DaemonConfig(folder), settings)
 
 
 async def main() -> bool:
@@ -86,7 +85,8 @@ async def main() -> bool:
     print(f"the daemon with {MANY} waiting jobs of the same size")
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
-        async with waiting_daemon(folder / "state", open_most=2 * MANY) as daemon:
+        async with waiting_daemon(folder / "state") as daemon:
+            daemon.outbox.state.open_most = 2 * MANY
             await more(daemon, folder, 0, FEW)
             few, before = await costs(daemon, folder, FEW), memory_of(os.getpid())
             await more(daemon, folder, FEW + SAMPLES, MANY)

@@ -50,7 +50,6 @@ from wakestream.adapters.net.tls import ServerTls, client_context
 from wakestream.adapters.net.webhooks import Webhooks, receiver, telling
 from wakestream.adapters.runtime.gc_tuning import MANY_JOBS, few_collections
 from wakestream.adapters.runtime.tasks import supervised
-from wakestream.operators.model.backoff import Backoff
 from wakestream.operators.model.events import JobEvent
 from wakestream.operators.model.policy import Policy
 from wakestream.streams.jobs.daemon_pipeline import DURABLE, LANES, OWN, durable_pipeline, own_pipeline
@@ -58,10 +57,10 @@ from wakestream.streams.jobs.turn_stages import LaneLimits, Lanes
 from wakestream.streams.jobs.world import Build
 from wakestream.streams.outbox import outbox
 from wakestream.streams.outbox.facts import OutboxFact
-from wakestream.streams.outbox.state import OPEN_MOST, OutboxState
+from wakestream.streams.outbox.state import OutboxState
 from wakestream.streams.recording.config_json import plain_config
 from wakestream.streams.recording.recording import Tap, TapPair, untapped
-from wakestream.streams.webhooks import AGAIN, WebhookOwed
+from wakestream.streams.webhooks import WebhookOwed
 
 JOURNAL = "outbox.sqlite3"
 
@@ -89,17 +88,15 @@ class ApiConfig:
 
 @dataclass(frozen=True, slots=True)
 class DaemonConfig:
-    """Settings of a daemon. `state` is its folder, `open_most` limits unfinished jobs, `quota` bytes of the console's
-    files. `own` replaces the standard pipeline. `watch` is a folder whose pairs become jobs. `api` is for programs.
-    `chinese` translates a sentence for the page, if it can."""
+    """Settings of a daemon. `state` is its folder, `quota` limits the bytes of the console's files. `own` replaces the
+    standard pipeline. `watch` is a folder whose pairs become jobs. `api` is for programs. `chinese` translates a
+    sentence for the page, if it can."""
 
     state: Path
     host: str = "127.0.0.1"
     port: int = 0
     limits: LaneLimits = field(default_factory=LaneLimits)
-    open_most: int = OPEN_MOST
     quota: int = QUOTA
-    webhook_again: Backoff = AGAIN
     own: OwnPipeline | None = None
     watch: Path | None = None
     api: ApiConfig | None = None
@@ -143,7 +140,7 @@ async def running_daemon(
     prepare_state(config.state)
     at_once_most, config = config.limits.running, _preferred(config)
     async with AsyncExitStack() as stack:
-        state = OutboxState(open_most=config.open_most, place=path_key)
+        state = OutboxState(place=path_key)
         journal: StoredJournal[OutboxFact] = await stack.enter_async_context(
             open_journal(config.state / JOURNAL, OutboxFact, program="daemon")
         )
@@ -210,7 +207,7 @@ async def running_daemon(
         webhooks = None
         if to is not None:
             state.webhook = True
-            webhooks = await stack.enter_async_context(telling(to, box.settle, config.webhook_again))
+            webhooks = await stack.enter_async_context(telling(to, box.settle))
             box.on_webhook = partial(_tell, webhooks)
         programs, api_url = None, ""
         if config.api is not None:

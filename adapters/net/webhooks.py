@@ -28,7 +28,6 @@ from wakestream.adapters.net.connect_errors import no_connection
 from wakestream.adapters.net.public_addresses import NotPublic, public_connector
 from wakestream.adapters.net.tls import client_context, explained
 from wakestream.adapters.runtime.known_secrets import redacted
-from wakestream.operators.model.backoff import Backoff
 from wakestream.operators.model.errors import WakestreamError
 from wakestream.operators.rx.core.scheduler import LoopScheduler
 from wakestream.operators.rx.limiter import Limiter
@@ -82,12 +81,11 @@ class Webhooks:
         post: f.Post,
         settle: Callable[[f.WebhookSettled], object],
         *,
-        backoff: Backoff = f.AGAIN,
         now: Callable[[], float] = time.time,
         whose: Callable[[f.WebhookOwed], str] = lambda _: "",
     ) -> None:
         self.counted: Counter[str] = Counter()
-        self._post, self._settle, self._now, self._backoff = post, settle, now, backoff
+        self._post, self._settle, self._now = post, settle, now
         self._random = Random()
         self._scheduler = LoopScheduler()
         self._whose = whose
@@ -100,7 +98,7 @@ class Webhooks:
             return
         if len(self._telling) >= f.MAX_PENDING:
             next(iter(self._telling.values())).cancel()
-        backoff = replace(self._backoff, on_retry=partial(self._again, owed.job))
+        backoff = replace(f.AGAIN, on_retry=partial(self._again, owed.job))
         told = f.delivery(self._attempt, owed, self._now(), self._random, self._turns[self._whose(owed)], backoff)
         telling = self._telling[owed.delivery] = told.pipe(to_future(self._scheduler))
         telling.add_done_callback(lambda ended: self._over(owed, ended))
@@ -142,11 +140,9 @@ class Webhooks:
 
 
 @asynccontextmanager
-async def telling(
-    to: Receiver, settle: Callable[[f.WebhookSettled], object], backoff: Backoff = f.AGAIN
-) -> AsyncIterator[Webhooks]:
+async def telling(to: Receiver, settle: Callable[[f.WebhookSettled], object]) -> AsyncIterator[Webhooks]:
     """Deliver webhooks while the block runs."""
-    async with contextlib.aclosing(Webhooks(to.post, settle, backoff=backoff)) as found:
+    async with contextlib.aclosing(Webhooks(to.post, settle)) as found:
         yield found
 
 

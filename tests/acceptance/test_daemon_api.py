@@ -156,18 +156,19 @@ async def test_the_end_of_a_job_from_an_earlier_run_is_sent(alone: User) -> None
 
 
 @asynccontextmanager
-async def in_this_process(user: User, **limits: int) -> AsyncIterator[tuple[RunningDaemon, Outbox]]:
+async def in_this_process(user: User) -> AsyncIterator[tuple[RunningDaemon, Outbox]]:
     """A daemon in the test's own loop, and its insides."""
     found = settings.load({}, environment=user.environment | {"HEYGEM_API_SECRET": "secret"}, folder=user.folder)
     state = user.folder.parent / "daemon"
-    async with running_daemon(DaemonConfig(state, **limits), found) as running, aiohttp.ClientSession() as session:
+    async with running_daemon(DaemonConfig(state), found) as running, aiohttp.ClientSession() as session:
         address = read(state)
         assert address is not None
         yield RunningDaemon(None, address, session), running.outbox  # type: ignore[arg-type]
 
 
 async def test_a_full_outbox_refuses_jobs(alone: User) -> None:
-    async with in_this_process(alone, open_most=1) as (api, _):
+    async with in_this_process(alone) as (api, outbox):
+        outbox.state.open_most = 1
         assert (await api.submit(alone))[0] == 201
         status, plain = await api.submit(alone, "job-2", output=str(alone.folder / "two.mp4"))
         assert (status, plain["code"]) == (429, "queue_full")

@@ -37,6 +37,7 @@ from wakestream.adapters.net.webhooks import (
     signed,
 )
 from wakestream.operators.model.backoff import Backoff
+from wakestream.streams import webhooks
 from wakestream.streams.outbox import facts as f
 from wakestream.streams.webhooks import WebhookOwed
 
@@ -95,7 +96,7 @@ async def here(user: User, place: Place) -> settings.Settings:
 
 
 def config(user: User) -> DaemonConfig:
-    return DaemonConfig(user.folder.parent / "daemon", webhook_again=SOON)
+    return DaemonConfig(user.folder.parent / "daemon")
 
 
 async def submit(made: RunningDaemon, user: User, *, gone: bool = False) -> None:
@@ -107,14 +108,17 @@ async def submit(made: RunningDaemon, user: User, *, gone: bool = False) -> None
     ).status == 201
 
 
-async def test_a_webhook_is_delivered_once_the_receiver_is_up_and_accepts_it(user: User, place: Place) -> None:
+async def test_a_webhook_is_delivered_once_the_receiver_is_up_and_accepts_it(
+    user: User, place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(webhooks, "AGAIN", SOON)
     shop = Shop()
     async with place.hub(), place.worker(Joining()):
         async with shop.open():
             told(user, shop)
         async with running_daemon(config(user), await here(user, place), QUICK) as made:
-            await submit(made, user)
             assert made.webhooks is not None
+            await submit(made, user)
             counted = made.webhooks.counted
             await until(lambda: counted["failed"] >= 3)
             assert shop.calls == []
