@@ -95,11 +95,6 @@ def test_a_client_is_registered_with_its_key_and_a_pc_by_default_and_a_monitor_w
         (m.Register(), None, None, "unauthorized", hub.UNAUTHORIZED),
         (m.Register(role="worker"), None, None, "unauthorized", hub.UNAUTHORIZED),
         (m.Register(key="k"), "k", f.License("i", "client", revoked=True), "unauthorized", hub.UNAUTHORIZED),
-        (m.Register(key="k", role="worker"), "k", f.License("i", "client"), "forbidden", hub.FORBIDDEN),
-        (m.Register(key="k", role="gpu_monitor"), "k", f.License("i", "worker"), "forbidden", hub.FORBIDDEN),
-        (m.Register(key="k"), "k", f.License("i", "monitor"), "forbidden", hub.FORBIDDEN),
-        (m.Register(key="k", role="worker"), "k", f.License("i", "admin"), "forbidden", hub.FORBIDDEN),
-        (m.Register(key="k", role="king"), "k", f.License("i", "admin"), "forbidden", hub.FORBIDDEN),
         (m.Register(role="worker", gpu="x" * 101), "k", f.License("i", "worker"), "bad_request", hub.FORBIDDEN),
         (m.Register(role="worker", gpu="x\x1b[m"), "k", f.License("i", "worker"), "bad_request", hub.FORBIDDEN),
         (m.Register(role="worker", gpu=""), "k", f.License("i", "worker"), "bad_request", hub.FORBIDDEN),
@@ -166,33 +161,6 @@ def test_a_late_register_is_reported_once_and_closed(net: Net) -> None:
     net.pass_time(1)
     assert net.take(fd) == []
     assert net.closed == {fd: hub.NOT_REGISTERED}
-
-
-@pytest.mark.parametrize(
-    ("role", "message"),
-    [
-        ("client", m.Online()),
-        ("client", m.Result(request_id="a")),
-        ("client", m.Booted()),
-        ("client", m.BootResult(request_id="a")),
-        ("client", m.TaskQuery(request_id="a", drain=True)),
-        ("client", m.PowerState(gpu="g", state="off")),
-        ("client", m.TaskActive(task_id="a")),
-        ("worker", m.Submit(request_id="a")),
-        ("worker", m.Booted()),
-        ("worker", m.Cancel(request_id="a")),
-        ("monitor", m.Submit(request_id="a")),
-        ("monitor", m.Online()),
-        ("monitor", m.Result(request_id="a")),
-        ("monitor", m.Boot()),
-    ],
-)
-def test_a_message_of_another_role_is_forbidden(net: Net, role: str, message: m.Message) -> None:
-    fd = net.join(role)
-    before = len(net.facts)
-    net.say(fd, message)
-    assert net.code(fd) == "forbidden"
-    assert net.facts[before:] == []
 
 
 def test_an_unknown_type_is_answered_with_its_name_and_id(net: Net) -> None:
