@@ -1,7 +1,5 @@
 """Where clients find a worker: its own word counts most, then its monitor's, which changes at each start."""
 
-import pytest
-
 from tests.support.streams.hub_net import Net
 from wakestream.streams.protocol import messages as m
 
@@ -79,12 +77,11 @@ def test_an_address_that_changes_while_it_is_online_is_told_to_all(net: Net) -> 
     assert net.submit(client).url == SECOND  # type: ignore[attr-defined]
 
 
-@pytest.mark.parametrize("compacted", [False, True])
-def test_after_a_restart_of_the_hub_the_monitor_says_the_address_again(net: Net, compacted: bool) -> None:
+def test_after_a_restart_of_the_hub_the_monitor_says_the_address_again(net: Net) -> None:
     monitor = net.monitor()
     says(net, monitor, "booted", FIRST)
     worker(net)
-    net.restart(compacted=compacted)
+    net.restart()
     client = net.join("client")
     net.submit(client)
     worker(net)  # before the monitor
@@ -93,10 +90,9 @@ def test_after_a_restart_of_the_hub_the_monitor_says_the_address_again(net: Net,
     assert urls(net, client) == [SECOND]
 
 
-@pytest.mark.parametrize("compacted", [False, True])
-def test_a_monitor_that_says_no_addresses_any_more_holds_up_nothing(net: Net, compacted: bool) -> None:
+def test_a_monitor_that_says_no_addresses_any_more_holds_up_nothing(net: Net) -> None:
     says(net, net.monitor(), "booted", FIRST)
-    net.restart(compacted=compacted)
+    net.restart()
     client = net.join("client")
     says(net, net.monitor(), "booted", None)
     net.submit(client)

@@ -70,21 +70,12 @@ def test_an_old_worker_without_a_name_is_named_as_the_part_to_update(net: Net, c
     assert given(net, old) == []
 
 
-@pytest.mark.parametrize("compacted", [False, True])
-def test_a_restarted_hub_remembers_that_a_sleeping_machine_has_an_old_worker(net: Net, compacted: bool) -> None:
+def test_a_restarted_hub_remembers_that_a_sleeping_machine_has_an_old_worker(net: Net) -> None:
     net.leave(net.worker("attic", features=OLD))
-    net.restart(compacted=compacted)
+    net.restart()
     refused = paint(net, net.join("client", features=("inputs",)))
     assert isinstance(refused, m.Error)
     assert refused.code == "unsupported"
-
-
-def test_an_updated_worker_is_given_the_job(net: Net, client: int) -> None:
-    net.leave(net.worker("attic", features=OLD))
-    assert isinstance(paint(net, client), m.Error)
-    new = net.worker("attic", features=NEW)
-    assert isinstance(paint(net, client), m.Ack)
-    assert given(net, new) == ["j1"]
 
 
 def test_a_worker_that_was_replaced_by_an_older_one_is_not_sent_the_jobs_it_held(net: Net, client: int) -> None:

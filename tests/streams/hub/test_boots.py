@@ -57,9 +57,8 @@ def test_a_wait_is_estimated_from_the_boots_of_the_gpu_that_is_coming() -> None:
 
 
 @pytest.mark.parametrize("features", [("done",), ("queue", "done", "power_state")])
-@pytest.mark.parametrize("compacted", [False, True])
 def test_a_gpu_whose_worker_comes_back_to_a_restarted_hub_has_not_booted_again(
-    features: tuple[str, ...], *, compacted: bool
+    features: tuple[str, ...],
 ) -> None:
     net = Net()
     monitor = net.monitor("studio", "release")
@@ -69,7 +68,7 @@ def test_a_gpu_whose_worker_comes_back_to_a_restarted_hub_has_not_booted_again(
     net.pass_time(4.0)
     net.worker()
     net.pass_time(20.0)
-    net.restart(compacted=compacted)
+    net.restart()
     monitor = net.monitor("studio", "release")
     net.submit(net.join("client", features=features), "j2")
     net.phase(monitor, "online")  # before its worker has connected again

@@ -120,18 +120,10 @@ def test_a_raised_budget_lets_the_jobs_go_on_after_the_restart() -> None:
     net, _, client = spent()
     net.submit(client)
     net.limits = hub(day=3.0).limits
-    net.restart(compacted=True)
+    net.restart()
     monitor = monitor_of(net)
     assert wakes(net, monitor) == 1
     assert net.reply(m.Offline, client_of(net)).phase == "booting"
-
-
-def test_a_restart_does_not_forget_what_is_spent() -> None:
-    net, _, _ = spent()
-    net.restart(compacted=True)
-    monitor = monitor_of(net)
-    assert net.reply(m.Offline, client_of(net)).phase == "budget"
-    assert wakes(net, monitor) == 0
 
 
 def test_a_machine_at_work_is_not_stopped_but_gets_no_new_work() -> None:
@@ -286,16 +278,6 @@ def test_a_boot_request_does_not_keep_a_machine_on_beyond_the_budget() -> None:
     assert wakes(net, monitor) == 0
 
 
-def test_a_monitor_that_comes_after_the_budget_was_spent_is_asked_for_the_stop_at_once() -> None:
-    net = hub(day=2.0)
-    net.worker()
-    net.pass_time(2 * HOUR)
-    net.pass_time(1)
-    monitor = monitor_of(net)
-    net.pass_time(1)
-    assert len(net.heard(monitor, m.Release)) == 1
-
-
 def test_the_budget_of_one_gpu_leaves_the_others_alone() -> None:
     net = hub(budgets={"studio": (2.0, None)})
     on(net, 2)
@@ -336,16 +318,15 @@ def test_eighty_percent_and_the_end_are_reported_once_each() -> None:
     on(net, 3)
     net.pass_time(HOUR)
     assert [percent for _, percent, _ in reports(net)] == [80, 100]
-    net.restart(compacted=True)
+    net.restart()
     net.pass_time(HOUR)
     assert len(reports(net)) == 2, "also after a restart"
 
 
-@pytest.mark.parametrize("compacted", [True, False])
-def test_a_raised_budget_is_reported_again(*, compacted: bool) -> None:
+def test_a_raised_budget_is_reported_again() -> None:
     net, _, _ = spent()
     net.limits = hub(day=2.2).limits
-    net.restart(compacted=compacted)
+    net.restart()
     net.pass_time(1)
     assert [percent for _, percent, _ in reports(net)] == [100, 80]
 
@@ -394,13 +375,13 @@ def test_a_price_that_the_monitor_reports_counts_where_the_settings_have_none() 
     net.pass_time(2 * HOUR)
     assert [purse.spent for purse in budget.purses(net.state, net.now)] == [1]
     assert (net.state.price_of("studio"), net.state.currency) == (Decimal("0.5"), "USD")
-    net.restart(compacted=True)
+    net.restart()
     assert net.state.price_of("studio") == Decimal("0.5")
     net.limits = hub(price=3.0).limits
-    net.restart(compacted=True)
+    net.restart()
     assert net.state.price_of("studio") == 3, "the settings count most"
     net.limits = hub(price=None, currency="EUR").limits
-    net.restart(compacted=False)
+    net.restart()
     assert net.state.price_of("studio") is None, "dollars are no euros"
 
 
@@ -439,7 +420,7 @@ def test_a_license_that_has_spent_its_budget_waits_until_the_next_day_and_others
     net.say(big, m.Boot(request_id="wake"))
     assert [error.code for error in net.heard(big, m.Error)] == ["budget"]
     assert wakes(net, monitor) == 0, "nor does the job that waits wake it"
-    net.restart(compacted=True)
+    net.restart()
     monitor, big = monitor_of(net), net.join("client", owner="big", features=features)
     told = net.reply(m.Offline, big, "b3")
     assert (told.phase, wakes(net, monitor)) == ("budget", 0), "the hub knows it after a restart"

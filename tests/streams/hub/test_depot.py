@@ -466,7 +466,7 @@ def test_a_worker_that_stays_away_loses_its_job_whatever_its_monitor_says_of_the
     net, _, one = fetching()
     net.leave(one)
     if restart:
-        net.restart(compacted=True)
+        net.restart()
     monitor = net.monitor("studio", "release")
     for _ in range(59):
         net.pass_time(10.0)
@@ -602,11 +602,10 @@ def test_another_workers_job_is_not_delivered_and_one_that_ended_is_no_concern_o
 # Faults
 
 
-@pytest.mark.parametrize("compacted", [True, False])
 @pytest.mark.parametrize("at", ["storing", "stored", "held", "delivered"])
-def test_a_hub_that_was_killed_goes_on_with_each_job_where_it_was(at: str, compacted: bool) -> None:
+def test_a_hub_that_was_killed_goes_on_with_each_job_where_it_was(at: str) -> None:
     net, _, _ = at_step(at)
-    net.restart(compacted=compacted)
+    net.restart()
     off(net)
     if at == "storing":
         ann = client(net)
@@ -630,7 +629,7 @@ def test_a_restarted_hub_whose_monitor_says_that_the_gpu_is_off_has_nothing_to_w
     net.phase(monitor, "starting")
     if at == "held":
         assert net.heard(worker(net), d.DepotFetch)
-    net.restart(compacted=True)
+    net.restart()
     monitor = net.monitor("studio", "release")
     net.phase(monitor, "unknown")
     net.phase(monitor, "off")
@@ -646,7 +645,7 @@ def test_a_question_that_the_killed_hub_had_open_is_asked_again_by_its_client() 
     net.put("ann", *FILES)
     net.slow = True
     net.say(ann, d.DepotStored(request_id="j1"))
-    net.restart(compacted=True)
+    net.restart()
     net.slow = False
     ann = client(net)
     net.submit(ann)
@@ -1039,7 +1038,7 @@ def test_after_a_restart_of_the_hub_uploads_wait_for_our_own_depot_for_a_while(b
     own(net)
     ann = client(net)
     offer(net, ann)
-    net.restart(compacted=True)
+    net.restart()
     monitor, ann = off(net)["studio"], client(net)
     net.submit(ann)
     net.say(ann, d.DepotOffer(request_id="j1", files=FILES))
@@ -1065,7 +1064,7 @@ def test_uploads_whose_depot_stays_away_go_the_direct_way_some_at_a_time(monkeyp
     net = Store(depot=False)
     off(net)
     own(net)
-    net.restart(compacted=True)
+    net.restart()
     off(net)
     ann = client(net)
     for number in range(3):
@@ -1098,7 +1097,7 @@ def test_a_hub_has_one_depot() -> None:
     assert first in net.closed
     assert net.state.depot == second
     net.leave(second)
-    net.restart(compacted=True)
+    net.restart()
     assert net.closed[own(net, "another")]
     net.happen(f.BookSeen(released=(("dep", net.now),)))
     assert own(net, "another") == net.state.depot

@@ -5,6 +5,7 @@ from collections import Counter
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.support.streams.hub_net import restarted
 from wakestream.streams.hub import events as f
 from wakestream.streams.hub import hub, placement
 from wakestream.streams.hub.state import Connection, HubJob
@@ -234,13 +235,6 @@ def placed(state: hub.HubState) -> bool:
     )
 
 
-def restarted(state: hub.HubState, now: float) -> hub.HubState:
-    """What a new process makes of a snapshot."""
-    again = hub.DECIDER.restore(hub.DECIDER.snapshot(state), hub.HubState(state.limits))
-    hub.DECIDER.evolve(again, f.HubStarted(now))
-    return again
-
-
 def answered_at_once(event: f.Event, connected: bool, commands: list[f.Command]) -> bool:
     """Whether a submit has one answer; one that the hub has stored is also told where it is."""
     if not (isinstance(event, f.Received) and isinstance(event.message, m.Submit) and connected):
@@ -268,11 +262,11 @@ def may_hear(peer: Connection, command: f.Send) -> bool:
 def test_no_sequence_of_events_fails_or_loses_a_job_or_tells_a_secret(sequence: list[tuple[f.Event, float]]) -> None:
     state = hub.HubState(hub.Limits(depot=True))
     now = 0.0
-    open_fds: set[int] = set()
+    rows, journal, open_fds = list[bytes](), list[f.Fact](), set[int]()
     for event, seconds in sequence:
         now += seconds
         if isinstance(event, f.ProcessStarted):
-            before, state = state, restarted(state, now)
+            before, (state, rows), journal = state, restarted(state, rows, journal, now), []
             assert (state.jobs.keys(), state.holders) == (before.jobs.keys(), before.holders)
             open_fds.clear()
         if isinstance(event, f.Opened) and event.fd in open_fds:
@@ -281,6 +275,7 @@ def test_no_sequence_of_events_fails_or_loses_a_job_or_tells_a_secret(sequence: 
         open_fds -= {event.fd} if isinstance(event, f.Closed) else set()
         jobs, connected = dict(state.jobs), isinstance(event, f.Received) and event.fd in state.connections
         facts, commands = hub.DECIDER.step(state, event, now)
+        journal += [fact for fact in facts if fact.DURABLE]
         kept = {fact.result.request_id for fact in facts if isinstance(fact, f.ResultKept)}
         for fact in facts:
             if isinstance(fact, f.JobRemoved):

@@ -35,5 +35,5 @@ def test_it_does_not_fill_the_journal(net: Net, message: m.Message, worker: int)
 def test_a_workers_new_address_passes_the_limit(net: Net, worker: int) -> None:
     net.say(worker, m.Online(url="http://elsewhere:2"))
     assert net.state.gpus["studio"].url == "http://elsewhere:2"
-    net.restart(compacted=False)
+    net.restart()
     assert net.state.gpus["studio"].url == "http://elsewhere:2"

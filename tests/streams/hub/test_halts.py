@@ -79,10 +79,9 @@ def test_a_machine_that_stopped_so_is_not_started_for_jobs_until_an_hour_has_pas
     assert [boot.request_id for boot in net.heard(net.watch, m.Boot)] == ["held"]
 
 
-@pytest.mark.parametrize("compacted", [False, True])
-def test_a_restarted_hub_knows_it(net: Scene, compacted: bool) -> None:
+def test_a_restarted_hub_knows_it(net: Scene) -> None:
     net.says(net.gpu, "paused", FULL)
-    net.restart(compacted=compacted)
+    net.restart()
     known = net.state.gpus["studio"]
     assert (known.halted, known.halt_cause) == ("paused", FULL)
 

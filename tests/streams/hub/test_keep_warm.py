@@ -141,7 +141,7 @@ def test_without_a_monitor_nothing_is_asked() -> None:
 def test_a_hub_that_restarts_in_the_hours_wakes_what_is_off() -> None:
     net = hub(NINE + HOUR)
     net.phase(net.monitor(), "off")
-    net.restart(compacted=True)
+    net.restart()
     monitor = net.monitor()
     net.pass_time(1)
     assert boots(net, monitor) == ["studio"]

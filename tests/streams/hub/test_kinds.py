@@ -119,11 +119,10 @@ def test_a_gpu_whose_kinds_are_not_known_may_have_any(net: Net, client: int) -> 
     assert asked(net, client) == ({"paint": [("one", True)]}, False)
 
 
-@pytest.mark.parametrize("compacted", [False, True])
-def test_the_kinds_of_a_sleeping_machine_are_known_after_a_restart(net: Net, compacted: bool) -> None:
+def test_the_kinds_of_a_sleeping_machine_are_known_after_a_restart(net: Net) -> None:
     whole = {"allOf": [{"$ref": "#"}], "properties": {"seed": {"type": "integer", "pattern": "^(a+)+$"}}}
     net.leave(worker(net, "studio", kind("paint", title="Paint", params=whole)))
-    net.restart(compacted=compacted)
+    net.restart()
     net.monitor("studio")
     client = net.join("client", features=NEW)
     assert asked(net, client) == ({"paint": [("studio", False)]}, True)

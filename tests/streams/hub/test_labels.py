@@ -137,10 +137,9 @@ def test_the_job_is_refused_when_the_worker_has_told_them_or_tells_none(net: Net
     assert refused(submit(net, client, "memory>=16"))[0] == "unmet"
 
 
-@pytest.mark.parametrize("compacted", [False, True])
-def test_labels_are_known_after_a_restart(net: Net, compacted: bool) -> None:
+def test_labels_are_known_after_a_restart(net: Net) -> None:
     net.leave(worker(net, labels={"memory": 8}, slots=2))
-    net.restart(compacted=compacted)
+    net.restart()
     net.monitor("studio")
     client = net.join("client", features=NEW)
     assert net.state.gpus["studio"].slots == 2

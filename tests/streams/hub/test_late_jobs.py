@@ -51,7 +51,7 @@ def test_one_job_wakes_the_cheapest_machine_and_no_other() -> None:
 def test_a_restarted_hub_gives_the_monitor_of_a_cheaper_machine_a_moment_to_come_back(*, back: bool) -> None:
     net = Net(prices={"a": 6.0, "b": 1.0})
     off(net, "a", "b")
-    net.restart(compacted=True)
+    net.restart()
     net.submit(client(net))
     monitors = off(net, "a")
     net.pass_time(1.0)
@@ -160,7 +160,7 @@ def test_a_license_of_twice_the_weight_gets_twice_the_work_also_while_its_client
     net = Net()
     net.happen(f.BookSeen(weights=(("ann", 2),)))
     if restart:
-        net.restart(compacted=True)
+        net.restart()
         net.happen(f.BookSeen(weights=(("ann", 2),)))
     clients = {"a": client(net), "b": client(net, "bob")}
     net.worker("a")
@@ -197,7 +197,7 @@ def test_a_restarted_hub_places_a_job_again_whose_worker_does_not_come_back(*, k
     ann = client(net)
     net.worker("a")
     net.submit(ann, "j1")
-    net.restart(compacted=True)
+    net.restart()
     monitors, ann = {"a": net.monitor("a", *MONITOR)}, client(net)
     assert isinstance(net.submit(ann, "j1"), m.Offline)
     assert leases(net, "a") == ["j1"]
@@ -308,9 +308,9 @@ def test_jobs_in_a_snapshot_of_before_there_were_places_have_those_of_their_arri
     for n in (9, 8, 7):
         net.submit(old, f"j{n}")
         net.pass_time(1.0)
-    net.restart(compacted=True)
+    net.restart()
     net.rows = [re.sub(rb',"late":[^}]*,"order":[0-9]+', b"", row) for row in net.rows]
-    net.restart(compacted=False)
+    net.restart()
     ann, bob = client(net), client(net, "bob")
     net.submit(bob, "b1")
     for n in (7, 8, 9):
@@ -377,7 +377,7 @@ def test_a_job_at_work_keeps_its_gpu_when_hub_and_client_are_back_before_the_wor
     for n in range(2):
         net.submit(ann, f"a{n}")
     net.submit(bob, "b0")
-    net.restart(compacted=True)
+    net.restart()
     ann, bob = client(net), client(net, "bob")
     assert isinstance(net.submit(bob, "b0"), m.Offline)
     assert isinstance(net.submit(ann, "a0"), m.Offline)

@@ -182,7 +182,7 @@ class DepotCrowd(Crowd):
 
     def dies(self, _: int, pick: int) -> None:
         """The hub is killed; all come back, but for workers."""
-        self.net.restart(compacted=pick % 2 == 0)
+        self.net.restart()
         self.workers.clear()
         self.monitors = {gpu: self.net.monitor(gpu, "release") for gpu in GPUS}
         self.clients = [self.client(number) for number in range(3)]

@@ -2,8 +2,6 @@
 
 from typing import Any
 
-import pytest
-
 from tests.support.streams.days import BERLIN, day_number
 from tests.support.streams.hub_net import Net
 from wakestream.streams.hub import events as f
@@ -73,7 +71,7 @@ def test_a_lost_worker_and_a_restart_of_the_hub_are_no_news_of_power() -> None:
     net.phase(monitor, "unknown")
     net.phase(monitor, "online")
     before = len(events(net))
-    net.restart(compacted=True)
+    net.restart()
     net.phase(net.monitor(), "online")
     net.worker()
     assert before <= 1
@@ -110,8 +108,7 @@ def test_without_a_webhook_nothing_is_owed() -> None:
     assert not net.state.news
 
 
-@pytest.mark.parametrize("compacted", [True, False])
-def test_what_is_owed_is_sent_again_after_a_restart_and_what_is_settled_is_not(*, compacted: bool) -> None:
+def test_what_is_owed_is_sent_again_after_a_restart_and_what_is_settled_is_not() -> None:
     net = hub()
     monitor = net.monitor()
     net.phase(monitor, "failed")
@@ -122,7 +119,7 @@ def test_what_is_owed_is_sent_again_after_a_restart_and_what_is_settled_is_not(*
     net.happen(f.NewsSettled(first.delivery))
     net.happen(f.NewsSettled("unknown"))
     net.commands.clear()
-    net.restart(compacted=compacted)
+    net.restart()
     assert [command.news for command in net.commands if isinstance(command, f.Notify)] == [second]
     assert second.news["id"] == second.delivery
 

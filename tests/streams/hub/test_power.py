@@ -209,7 +209,7 @@ def test_a_night_without_the_hub_in_which_the_machine_was_off_is_no_use(net: Net
     net.worker()
     net.pass_time(600)
     net.now += 36_000
-    net.restart(compacted=False)
+    net.restart()
     monitor = net.monitor("studio", "power_age")
     net.phase(monitor, "off", age=35_000.0)
     net.phase(monitor, "booted", age=300.0)
@@ -243,7 +243,7 @@ def test_a_gpu_of_which_nothing_is_heard_costs_until_the_last_sign_of_life(net: 
     net.leave(worker)
     net.pass_time(1)
     net.pass_time(3599)
-    net.restart(compacted=True)
+    net.restart()
     assert ran(net) == 3800, "they may come back"
     net.pass_time(1)
     assert (ran(net), phases(net)) == (201, {"studio": "unknown"})

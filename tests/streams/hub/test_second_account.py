@@ -117,7 +117,7 @@ class World:
                     each.worker, each.fd = None, -1
                 self.passes(0.0)
                 self.passes(seconds, up=False)
-                self.net.restart(compacted=one % 2 == 0)
+                self.net.restart()
             case "clock":
                 by = (-86_400.0, -600.0, 600.0, 7_000.0)[one % 4]
                 self.passes(0.0)

@@ -221,7 +221,7 @@ def test_a_worker_that_is_back_while_its_machine_may_be_stopped_gets_a_job_when_
         of_machine(net, "studio")
     assert asks(net, attic, "attic").active_count == 0
     if again:
-        net.restart(compacted=True)
+        net.restart()
     else:
         net.leave(worker)
     net.worker("attic")

@@ -1,7 +1,5 @@
 """A GPU that is on and whose monitor has gone: people and its worker learn that nothing switches it off."""
 
-import pytest
-
 from tests.support.streams.hub_net import Net
 from wakestream.streams.hub import events as f
 from wakestream.streams.hub.state import UNWATCHED
@@ -49,10 +47,9 @@ def test_a_worker_that_connects_meanwhile_is_told_too_and_an_old_one_is_not(net:
     assert net.heard(net.worker("studio"), m.MonitorState) == []
 
 
-@pytest.mark.parametrize("compacted", [False, True])
-def test_a_restarted_hub_knows_that_there_was_a_monitor(net: Net, *, compacted: bool) -> None:
+def test_a_restarted_hub_knows_that_there_was_a_monitor(net: Net) -> None:
     watched(net)
-    net.restart(compacted=compacted)
+    net.restart()
     worker = net.worker("studio", features=("monitor_state",))
     net.pass_time(60.0)
     assert (why(net), net.heard(worker, m.MonitorState)[-1].connected) == (UNWATCHED, False)

@@ -1,6 +1,7 @@
 """A hub in memory for tests: what was sent to each connection, and a clock to move."""
 
 from collections.abc import Mapping
+from dataclasses import fields
 from typing import Any, TypeVar
 
 from wakestream.streams.hub import events as f
@@ -12,8 +13,27 @@ ROLES = {"client": None, "admin": None, "worker": "worker", "monitor": "gpu_moni
 M = TypeVar("M", bound=m.Message)
 
 
+def restarted(
+    state: hub.HubState, rows: list[bytes], journal: list[f.Fact], now: float
+) -> tuple[hub.HubState, list[bytes]]:
+    """What a new process makes of a snapshot, and its rows; it makes the same of older rows and what was journaled."""
+    kept = list(hub.DECIDER.snapshot(state))
+    of_rows, of_facts = (
+        hub.DECIDER.recover(facts, hub.HubState(state.limits), known) for known, facts in ((kept, ()), (rows, journal))
+    )
+    for each in (of_rows, of_facts):
+        hub.DECIDER.evolve(each, f.HubStarted(now))
+    assert _comparable(of_rows) == _comparable(of_facts)
+    return of_rows, kept
+
+
+def _comparable(state: hub.HubState) -> dict[str, Any]:
+    lines = {shape: list(line) for shape, line in state.lines.items()}
+    return {field.name: getattr(state, field.name) for field in fields(state)} | {"lines": lines}
+
+
 class Net:
-    """`restart` is a new life of the hub on what the one before had journaled, cut down to a snapshot or not."""
+    """`restart` is a new life of the hub on a snapshot of the one before, which must say what its journal says."""
 
     def __init__(self, now: float = 1_000_000.0, **limits: Any) -> None:
         self.limits = hub.Limits(**limits)
@@ -29,11 +49,10 @@ class Net:
         self.asked: list[f.AskDepot] = []
         self.happen(f.ProcessStarted())
 
-    def restart(self, *, compacted: bool) -> None:
-        if compacted:
-            self.rows, self.journal = list(hub.DECIDER.snapshot(self.state)), []
-        self.state = hub.DECIDER.recover(self.journal, hub.HubState(self.limits), self.rows)
-        self.sent, self.fd, self.asked = {}, 0, []
+    def restart(self) -> None:
+        self.state.limits = self.limits
+        self.state, self.rows = restarted(self.state, self.rows, self.journal, self.now)
+        self.sent, self.fd, self.asked, self.journal = {}, 0, [], []
         self.happen(f.ProcessStarted())
 
     def happen(self, event: f.Event) -> None:
