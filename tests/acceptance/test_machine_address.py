@@ -3,11 +3,10 @@
 import asyncio
 from contextlib import AsyncExitStack
 from pathlib import Path
-from random import Random
 
 import pytest
 
-from tests.support.faults.programs_in_one_loop import POLICY, Machine, bounded, until, whole
+from tests.support.faults.programs_in_one_loop import POLICY, Machine, bounded, new_job, until, whole
 from tests.support.programs.our_peers import SECRET, Joining, Place
 from wakestream.adapters.client.client import open_client
 from wakestream.adapters.config.settings import Secret, Settings
@@ -15,7 +14,7 @@ from wakestream.adapters.monitor.program import MonitorConfig, open_monitor
 from wakestream.adapters.power.config import Provider
 from wakestream.adapters.worker import program as worker_program
 from wakestream.adapters.worker.config import WorkerConfig
-from wakestream.operators.model.events import Done, Job
+from wakestream.operators.model.events import Done
 from wakestream.operators.model.ports import Reading
 from wakestream.streams.monitor.power_machine import PowerPolicy
 
@@ -30,13 +29,6 @@ class Moving(Machine, Provider):
         if self.worker is None or reading.state != "running" or self.late:
             return reading
         return Reading("running", self.worker.address.removeprefix("http://"))
-
-
-def job_of(folder: Path, name: str) -> Job:
-    video, audio = folder / f"{name}.mp4", folder / f"{name}.wav"
-    video.write_bytes(Random(name).randbytes(3000))
-    audio.write_bytes(Random(name + "a").randbytes(500))
-    return Job.lipsync(name, video, audio, folder / f"{name}-out.mp4")
 
 
 @bounded
@@ -72,7 +64,7 @@ async def test_jobs_find_the_worker_after_each_start(tmp_path: Path, monkeypatch
         await until(lambda: "gpu" in hub.state.gpus and hub.state.gpus["gpu"].phase == "off")
         for number in (1, 2):
             machine.late = True  # the worker is online before the provider says where
-            job = job_of(tmp_path, f"job-{number}")
+            job = new_job(tmp_path, f"job-{number}")
             outcome = asyncio.create_task(client.run(job, lambda _: None))
             await until(lambda: hub.state.gpus["gpu"].unaddressed is not None)
             assert not outcome.done()

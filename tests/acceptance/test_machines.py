@@ -7,10 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.power.autodl_api import AutodlWorld
-from tests.support.power.compshare_api import CompshareWorld
 from tests.support.power.runpod_api import RunpodWorld
-from tests.support.power.vast_api import VastWorld
+from tests.support.power.worlds import WORLDS
 from wakestream.adapters.cli import main
 from wakestream.adapters.cli.doctor.local import power_answers
 from wakestream.adapters.cli.doctor.result import CheckResult
@@ -19,8 +17,6 @@ from wakestream.adapters.power.config import PowerConfig
 from wakestream.adapters.power.runpod import RunpodPower
 from wakestream.adapters.testing.http_stand_in import HttpStandIn, serving
 from wakestream.operators.model.errors import PowerError
-
-WORLDS = {"compshare": CompshareWorld, "runpod": RunpodWorld, "vast": VastWorld, "autodl": AutodlWorld}
 
 
 @pytest.fixture(params=WORLDS)

@@ -9,17 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.power.autodl_api import AutodlWorld
-from tests.support.power.compshare_api import CompshareWorld
-from tests.support.power.runpod_api import RunpodWorld
-from tests.support.power.vast_api import VastWorld
+from tests.support.power.worlds import WORLDS
 from tests.support.programs.our_peers import Place
 from wakestream.adapters.net.hub_link import Link
 from wakestream.adapters.testing.http_stand_in import HttpStandIn, serving
 from wakestream.streams.protocol import messages as m
 
 PAGES = Path(__file__).parents[2] / "docs" / "power"
-WORLDS = {"compshare": CompshareWorld, "runpod": RunpodWorld, "vast": VastWorld, "autodl": AutodlWorld}
 
 
 def commands(page: str, name: str) -> Iterator[list[str]]:

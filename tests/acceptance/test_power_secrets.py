@@ -6,14 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.power.autodl_api import AutodlWorld
-from tests.support.power.compshare_api import CompshareWorld
-from tests.support.power.runpod_api import RunpodWorld
-from tests.support.power.vast_api import VastWorld
+from tests.support.power.worlds import WORLDS
 from wakestream.adapters.testing.http_stand_in import HttpStandIn, serving
 from wakestream.adapters.testing.power_world import Fault
-
-WORLDS = {"compshare": CompshareWorld, "runpod": RunpodWorld, "vast": VastWorld, "autodl": AutodlWorld}
 
 
 @pytest.mark.parametrize("fault", ["denied", "garbage", None])

@@ -172,13 +172,13 @@ class KillRun:
             try:
                 async with asyncio.TaskGroup() as group:  # a submit that fails ends the run
                     group.create_task(self._submit(clients, maker, stop))
-                    await self._kill(house, clients)
+                    await self._kill(house)
                     stop.set()
                 await self._settle(house, maker.jobs)
             finally:
                 await clients.close()
             clients.read_ends(maker.jobs)
-            self._account(house, maker.jobs, clients)
+            self._account(house, maker.jobs)
         self.accounts.seconds = round(time.monotonic() - began, 1)
         return self.accounts
 
@@ -189,7 +189,7 @@ class KillRun:
             # Sometimes there is no job for long enough that the GPU is switched off.
             await _pause(6.0 if random.random() < 0.02 else random.uniform(0.0, 0.5), stop)
 
-    async def _kill(self, house: KillHouse, clients: DaemonClients) -> None:
+    async def _kill(self, house: KillHouse) -> None:
         await self.ears.moment("render")
         killed = 0
         while killed < self.kills:
@@ -200,7 +200,7 @@ class KillRun:
                 moment = "random"
             await _pause(self.random.choice((0.0, 0.0, self.random.uniform(0.0, 0.05))))
             spared = name == "worker" and self.ears.killed >= IN_A_ROW
-            if spared or not (clients.kill(name) if name in clients.names else house.kill(name)):
+            if spared or not house.kill(name):
                 await _pause(0.1)
                 continue
             killed += 1
@@ -230,14 +230,14 @@ class KillRun:
                 while house.worker_pids:
                     await _pause(0.2)
 
-    def _account(self, house: KillHouse, jobs: list[KillJob], clients: DaemonClients) -> None:
+    def _account(self, house: KillHouse, jobs: list[KillJob]) -> None:
         books = self.accounts
         books.kills, books.moments = dict(house.kills), dict(self.moments)
         books.count_jobs(jobs)
         if self.depot:
             books.count_stored(self.ears.stored)
         books.count_renders(house.counts.read_text().splitlines(), jobs)
-        books.fell = [*dict.fromkeys([*house.fell, *clients.fell])]
+        books.fell = [*dict.fromkeys(house.fell)]
         if house.worker_pids:
             books.left_on = ["the GPU is still on and no job holds it"]
 

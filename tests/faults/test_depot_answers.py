@@ -53,7 +53,7 @@ async def door_of(home: Home) -> AsyncIterator[Door]:
     """A proxy that reads the calls of the depot."""
     line = home.house.lines["depot"]
     async with aiohttp.ClientSession(auto_decompress=False) as session:
-        door = Door(line._target[1], session)
+        door = Door(line.target, session)
         async with answering(door.answer) as url:
             line.aim(int(url.rpartition(":")[2]))
             yield door
@@ -93,8 +93,7 @@ async def test_a_depot_that_is_overloaded_for_a_while_is_asked_again(home: Home,
         await pc.kill()
     await home.delivered()
     door.left += 3 * (moment == "result")
-    async with home.pc() as pc:
-        assert (await ended(pc, home))["event"] == "done"
+    await home.finishes()
     assert not door.left
     home.accounts()
 
@@ -107,10 +106,7 @@ async def test_an_input_that_the_depot_has_lost_or_spoiled_is_sent_again_by_its_
     home: Home, door: Door, how: str
 ) -> None:
     door.left = 10**6
-    async with home.pc() as pc:
-        await home.submit(pc)
-        await pc.until("stored", home.job.id)
-        await pc.kill()
+    await home.stores()
     [path] = kept(home, home.job.video)
     if how == "gone":
         path.unlink()
@@ -118,8 +114,7 @@ async def test_an_input_that_the_depot_has_lost_or_spoiled_is_sent_again_by_its_
         path.write_bytes(bytes(path.stat().st_size))
     door.left = 0
     door.seen.clear()
-    async with home.pc() as pc:
-        assert (await ended(pc, home))["event"] == "done"
+    await home.finishes()
     assert sum(call.startswith("POST /files/") for call in door.seen) == 2  # the video, and the result
     home.accounts()
 
@@ -127,10 +122,7 @@ async def test_an_input_that_the_depot_has_lost_or_spoiled_is_sent_again_by_its_
 async def test_a_result_that_the_depot_has_spoiled_never_becomes_a_file_and_the_job_says_so(
     home: Home, door: Door
 ) -> None:
-    async with home.pc() as pc:
-        await home.submit(pc)
-        await pc.until("stored", home.job.id)
-        await pc.kill()
+    await home.stores()
     await home.delivered()
     [path] = kept(home)
     path.write_bytes(bytes(path.stat().st_size))

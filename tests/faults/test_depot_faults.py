@@ -34,21 +34,16 @@ async def test_a_pc_that_is_killed_while_it_uploads_goes_on_with_the_upload_and_
         await line.until(lambda line: line.passed["up"] > 100_000)
         await pc.kill()
     line.set(up=Fault())
-    async with home.pc() as pc:
-        assert (await ended(pc, home))["event"] == "done"
+    await home.finishes()
     home.accounts()
 
 
 async def test_a_pc_that_is_off_from_stored_on_finds_its_result_when_it_is_back(home: Home) -> None:
-    async with home.pc() as pc:
-        await home.submit(pc)
-        await pc.until("stored", home.job.id)
-        await pc.kill()
+    await home.stores()
     await home.delivered()
     await home.off()
     assert not home.job.output.exists()
-    async with home.pc() as pc:
-        assert (await ended(pc, home))["event"] == "done"
+    await home.finishes()
     home.accounts()
     assert not home.house.worker_pids
 
@@ -65,8 +60,7 @@ async def test_a_pc_that_is_killed_while_it_fetches_the_result_goes_on_with_it(h
         await line.until(lambda line: line.passed["down"] > before + 20_000)
         await pc.kill()
     line.set(down=Fault())
-    async with home.pc() as pc:
-        assert (await ended(pc, home))["event"] == "done"
+    await home.finishes()
     home.accounts()
 
 
@@ -120,8 +114,7 @@ async def test_a_depot_that_is_unreachable_once_all_is_stored_is_waited_for(home
     await line.until(lambda line: line.accepted >= tried + 3)
     line.heal()
     await home.delivered()
-    async with home.pc() as pc:
-        assert (await ended(pc, home))["event"] == "done"
+    await home.finishes()
     home.accounts()
 
 
@@ -187,5 +180,4 @@ async def at(home: Home, name: str, moment: str) -> None:
         assert home.house.kill(name)
         line.set(up=Fault())
     await home.delivered()
-    async with home.pc() as pc:
-        assert (await ended(pc, home))["event"] == "done"
+    await home.finishes()

@@ -7,9 +7,8 @@ After each: every append that returned is there, whatever else is there is whole
 import asyncio
 import json
 from collections.abc import AsyncIterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from itertools import chain
 from pathlib import Path
 from random import Random
 from typing import Any, ClassVar
@@ -22,8 +21,6 @@ from wakestream.adapters.disk import sqlite_file
 from wakestream.adapters.disk.journal import StoredJournal, open_journal
 from wakestream.adapters.disk.journal_bound import bound_path
 from wakestream.operators.model.errors import JournalError, NoSpace
-from wakestream.streams.hub import events as f
-from wakestream.streams.hub import hub
 
 CHOSEN = 40
 """Steps of each kind of trouble that a short run takes."""
@@ -80,14 +77,14 @@ async def work(writer: Writer, journal: StoredJournal[Any], seed: int) -> None:
 
 
 @asynccontextmanager
-async def journal_on(disk: FrailDisk, path: Path, facts: Any, **options: Any) -> AsyncIterator[StoredJournal[Any]]:
+async def journal_on(disk: FrailDisk, path: Path, **options: Any) -> AsyncIterator[StoredJournal[Any]]:
     """A journal on this disk. Its bound is on the real disk, which loses no write: the bound must not be ahead."""
     beside = bound_path(path)
     before = beside.read_bytes() if disk.files and beside.exists() else None  # other files of the same run read it too
     if not disk.files:
         beside.unlink(missing_ok=True)
     try:
-        async with open_journal(path, facts, program="test", vfs=disk.name, **options) as journal:
+        async with open_journal(path, Noted, program="test", vfs=disk.name, **options) as journal:
             yield journal
     finally:
         if before is not None:
@@ -98,7 +95,7 @@ async def written(disk: FrailDisk, path: Path, limit: int, seed: int) -> Writer:
     """What a program appended to a journal on this disk before it could no more."""
     writer = Writer()
     try:
-        async with journal_on(disk, path, Noted, limit=limit) as journal:
+        async with journal_on(disk, path, limit=limit) as journal:
             journal.snapshot = writer.snapshot
             await work(writer, journal, seed)
     except (JournalError, NoSpace) as error:
@@ -109,7 +106,7 @@ async def written(disk: FrailDisk, path: Path, limit: int, seed: int) -> Writer:
 async def read(files: dict[str, bytearray], path: Path) -> tuple[list[tuple[int, int]], list[Noted]]:
     """What the next start finds: the facts, and the ledger."""
     disk = FrailDisk(files=files)
-    async with journal_on(disk, path, Noted) as journal:
+    async with journal_on(disk, path) as journal:
         facts = [(n, call) for row in journal.restore() for n, call in json.loads(row)]
         return [*facts, *((fact.n, fact.call) for fact in journal.read())], await journal.ledger()
 
@@ -166,24 +163,15 @@ def test_a_power_cut_at_any_step_loses_no_confirmed_fact(tmp_path: Path, limit: 
 
 @LIMITS
 @pytest.mark.timeout(600 if LONG else 60)
-def test_a_disk_error_at_any_step_loses_no_confirmed_fact(tmp_path: Path, limit: int) -> None:
+@pytest.mark.parametrize("only", [None, "sync"])
+def test_a_disk_error_at_any_step_loses_no_confirmed_fact(tmp_path: Path, limit: int, only: str | None) -> None:
     path = tmp_path / "j.sqlite"
-    for at in chosen(steps_of(limit, path)):
-        disk = FrailDisk(Trouble("error", at))
+    for at in chosen(steps_of(limit, path, only)):
+        disk = FrailDisk(Trouble("error", at, only=only))
         writer = asyncio.run(written(disk, path, limit, 0))
         assert writer.broke is None or str(path) in str(writer.broke), writer.broke
         for files in (disk.as_it_is(), disk.after_crash(), disk.after_crash(Random(at))):
             check(writer, *asyncio.run(read(files, path)))
-
-
-@LIMITS
-@pytest.mark.timeout(600 if LONG else 60)
-def test_a_failed_sync_confirms_nothing(tmp_path: Path, limit: int) -> None:
-    path = tmp_path / "j.sqlite"
-    for at in chosen(steps_of(limit, path, "sync")):
-        disk = FrailDisk(Trouble("error", at, only="sync"))
-        writer = asyncio.run(written(disk, path, limit, 0))
-        check(writer, *asyncio.run(read(disk.after_crash(), path)))
 
 
 @LIMITS
@@ -204,65 +192,3 @@ def test_the_journal_continues_after_a_full_disk(tmp_path: Path, limit: int) -> 
         for files in (disk.as_it_is(), disk.after_crash()):
             check(writer, *asyncio.run(read(files, path)))
     assert refusals > 3
-
-
-def hub_facts() -> list[Sequence[f.Fact]]:
-    """What a hub journals of some jobs' lives."""
-    facts: list[Sequence[f.Fact]] = [(f.GpuOnline("gpu", "http://w:1", 1.0),)]
-    for number in range(12):
-        id_, at = f"job-{number}", float(number)
-        facts.append((f.JobQueued(id_, "owner", number, "heygem_submit", {"video_ext": ".mp4", "n": number}, at),))
-        facts.append((f.JobGranted(id_, "gpu", at), f.JobClaimed(id_, number + 1, {"video_ext": ".mp4"}, at)))
-        if number % 3:
-            facts.append((f.JobRemoved(id_, "done", at),))
-    return facts
-
-
-async def hub_written(disk: FrailDisk, path: Path) -> int:
-    """How many of the hub's appends returned."""
-    kept = 0
-    try:
-        async with journal_on(disk, path, f.Fact) as journal:
-            for facts in hub_facts():
-                await journal.append(facts)
-                kept += 1
-    except JournalError:
-        pass
-    return kept
-
-
-async def hub_read(files: dict[str, bytearray], path: Path) -> list[f.Fact]:
-    disk = FrailDisk(files=files)
-    async with journal_on(disk, path, f.Fact) as journal:
-        return list(journal.read())
-
-
-@pytest.mark.timeout(600 if LONG else 60)
-def test_a_hub_has_every_confirmed_job_after_a_crash(tmp_path: Path) -> None:
-    path = tmp_path / "hub.sqlite"
-    disk = FrailDisk(Trouble("error", 10**9))
-    assert asyncio.run(hub_written(disk, path)) == len(hub_facts())
-    for at in chosen(disk.counted):
-        disk = FrailDisk(Trouble("crash", at))
-        kept = asyncio.run(hub_written(disk, path))
-        for random in (None, Random(at)):
-            found = asyncio.run(hub_read(disk.after_crash(random), path))
-            appended = [list(each) for each in hub_facts()]
-            wholes = [list(chain(*appended[:count])) for count in range(kept, len(appended) + 1)]
-            assert found in wholes
-            state = hub.DECIDER.recover(found)
-            owed = hub.DECIDER.recover(chain(*appended[:kept]))
-            assert set(owed.jobs) - set(state.jobs) <= {fact.id for fact in found if isinstance(fact, f.JobRemoved)}
-
-
-async def test_a_journal_whose_sync_failed_says_so_to_every_later_append(tmp_path: Path) -> None:
-    disk = FrailDisk()
-    async with AsyncExitStack() as stack:
-        journal = await stack.enter_async_context(
-            open_journal(tmp_path / "j.sqlite", Noted, program="test", vfs=disk.name)
-        )
-        await journal.append([Noted(0, 1, 1.0)])
-        disk.trouble = Trouble("error", disk.counted + 1, only="sync")
-        for n in (1, 2):
-            with pytest.raises(JournalError, match=r"j\.sqlite.*"):
-                await journal.append([Noted(n, n + 1, 1.0)])

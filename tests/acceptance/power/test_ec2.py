@@ -6,6 +6,7 @@ import sys
 import textwrap
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack
+from typing import Any
 from urllib.request import Request, urlopen
 from uuid import uuid4
 
@@ -15,7 +16,6 @@ import pytest
 from tests.support.engines.real_servers import ROOT
 from tests.support.power.ec2_proxy import Ec2Proxy, ec2_proxy
 from tests.support.power.ec2_world import REGION, instance
-from tests.support.power.ec2_world import account as ec2_account
 from tests.support.power.stand_ins import needs_clouds
 from wakestream.adapters.config.setting_files import SettingsError
 from wakestream.adapters.power import ec2
@@ -30,13 +30,6 @@ pytestmark = needs_clouds()
 async def cloud(moto_url: str) -> AsyncIterator[Ec2Proxy]:
     async with ec2_proxy(moto_url) as proxy:
         yield proxy
-
-
-@pytest.fixture(scope="module")
-def account(moto_url: str) -> Iterator["Account"]:
-    account = Account(moto_url)
-    yield account
-    account.client.close()
 
 
 Make = Callable[..., ec2.Ec2Power]
@@ -56,16 +49,6 @@ async def make(cloud: Ec2Proxy) -> AsyncIterator[Make]:
         yield made
 
 
-class Account:
-    """Makes instances in moto, without the proxy."""
-
-    def __init__(self, url: str) -> None:
-        self.client = ec2_account(url)
-
-    def create(self, name: str, *, stopped: bool = True) -> str:
-        return instance(self.client, name, stopped=stopped)
-
-
 async def until(power: ec2.Ec2Power, state: str) -> Reading:
     async with asyncio.timeout(100):
         while (reading := await power.inspect()).state != state:
@@ -73,10 +56,8 @@ async def until(power: ec2.Ec2Power, state: str) -> Reading:
     return reading
 
 
-async def test_an_instance_is_started_and_stopped_and_has_another_address_each_time(
-    make: Make, account: Account
-) -> None:
-    power = make(account.create("lips"))
+async def test_an_instance_is_started_and_stopped_and_has_another_address_each_time(make: Make, client: Any) -> None:
+    power = make(instance(client, "lips"))
     assert (await power.inspect()).state == "stopped"
     addresses = []
     for _ in range(2):
@@ -93,8 +74,8 @@ async def test_an_instance_is_started_and_stopped_and_has_another_address_each_t
     assert len(set(addresses)) == 2
 
 
-async def test_starting_what_runs_and_stopping_what_is_stopped_changes_nothing(make: Make, account: Account) -> None:
-    power = make(account.create("twice"))
+async def test_starting_what_runs_and_stopping_what_is_stopped_changes_nothing(make: Make, client: Any) -> None:
+    power = make(instance(client, "twice"))
     await power.stop()
     await until(power, "stopped")
     await power.start()
@@ -122,9 +103,9 @@ async def test_starting_what_runs_and_stopping_what_is_stopped_changes_nothing(m
     ],
 )
 async def test_each_code_means_what_the_monitor_is_to_do(
-    cloud: Ec2Proxy, make: Make, account: Account, code: str, kind: type[PowerError]
+    cloud: Ec2Proxy, make: Make, client: Any, code: str, kind: type[PowerError]
 ) -> None:
-    power = make(account.create(code))
+    power = make(instance(client, code))
     cloud.fail("StartInstances", code, "some reason Encoded authorization failure message: AAAA", 500)
     with pytest.raises(PowerError, match=f"{code}: some reason$|{code}: some reason; ") as caught:
         await power.start()
@@ -133,9 +114,9 @@ async def test_each_code_means_what_the_monitor_is_to_do(
 
 
 async def test_a_start_that_fails_later_for_want_of_capacity_is_no_capacity(
-    cloud: Ec2Proxy, make: Make, account: Account
+    cloud: Ec2Proxy, make: Make, client: Any
 ) -> None:
-    power = make(account.create("later"))
+    power = make(instance(client, "later"))
     cloud.no_room = True
     await power.start()
     assert (await power.inspect()).state == "starting"
@@ -145,8 +126,8 @@ async def test_a_start_that_fails_later_for_want_of_capacity_is_no_capacity(
     await until(power, "running")
 
 
-async def test_a_machine_that_is_still_stopping_is_started_a_little_later(make: Make, account: Account) -> None:
-    power = make(account.create("busy", stopped=False))
+async def test_a_machine_that_is_still_stopping_is_started_a_little_later(make: Make, client: Any) -> None:
+    power = make(instance(client, "busy", stopped=False))
     await power.stop()
     with pytest.raises(TryAgain, match="IncorrectInstanceState") as caught:
         await power.start()
@@ -156,20 +137,18 @@ async def test_a_machine_that_is_still_stopping_is_started_a_little_later(make: 
     await until(power, "running")
 
 
-async def test_a_deleted_instance_is_terminated_and_its_start_says_so(
-    cloud: Ec2Proxy, make: Make, account: Account
-) -> None:
-    name = account.create("deleted")
+async def test_a_deleted_instance_is_terminated_and_its_start_says_so(cloud: Ec2Proxy, make: Make, client: Any) -> None:
+    name = instance(client, "deleted")
     power = make(name)
-    account.client.terminate_instances(InstanceIds=[name])
+    client.terminate_instances(InstanceIds=[name])
     assert (await power.inspect()).state == "terminated"
     cloud.fail("StartInstances", "IncorrectInstanceState")
     with pytest.raises(Gone, match="terminated"):
         await power.start()
 
 
-async def test_machines_are_listed_with_their_names_and_types_and_found_by_name(make: Make, account: Account) -> None:
-    name = account.create("by-name")
+async def test_machines_are_listed_with_their_names_and_types_and_found_by_name(make: Make, client: Any) -> None:
+    name = instance(client, "by-name")
     lister = make(None)
     found = next(each for each in await lister.machines() if each.id == name)
     assert (found.name, found.state, found.gpu) == ("by-name", "stopped", "g5.xlarge")
@@ -181,9 +160,9 @@ async def test_machines_are_listed_with_their_names_and_types_and_found_by_name(
 
 
 async def test_missing_credentials_are_denied_with_a_page_to_read(
-    make: Make, account: Account, monkeypatch: pytest.MonkeyPatch
+    make: Make, client: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    name = account.create("locked")
+    name = instance(client, "locked")
     monkeypatch.delenv("AWS_ACCESS_KEY_ID")
     monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
     power = make(name)
@@ -255,13 +234,13 @@ def limited_key(moto_url: str, policy: str) -> dict[str, str]:
 
 @pytest.mark.parametrize("missing", ["", "ec2:StartInstances", "ec2:DescribeInstances"])
 async def test_the_rights_on_the_page_are_enough_and_all_are_needed(
-    account: Account, make: Make, monkeypatch: pytest.MonkeyPatch, moto_url: str, missing: str,
+    client: Any, make: Make, monkeypatch: pytest.MonkeyPatch, moto_url: str, missing: str,
     request: pytest.FixtureRequest,
 ) -> None:  # fmt: skip
     page = (ROOT / "docs" / "power" / "ec2.md").read_text()
     policy = textwrap.dedent(page.partition("```json\n")[2].partition("```")[0])
     policy = re.sub(r'"arn:aws:ec2:[^"]*"', '"*"', policy)
-    name = account.create("limited")
+    name = instance(client, "limited")
     for variable, value in limited_key(moto_url, policy.replace(missing or "none", "ec2:RebootInstances")).items():
         monkeypatch.setenv(variable, value)
     request.getfixturevalue("enforced")

@@ -309,6 +309,29 @@ async def test_after_a_failed_write_every_append_fails(tmp_path: Path) -> None:
             await first.append([Put("b", 1)])
 
 
+async def test_an_append_that_waits_while_another_one_breaks_the_journal_fails_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, go_on = threading.Event(), threading.Event()
+
+    def breaks(_: object) -> None:
+        begun.set()
+        go_on.wait()
+        raise OSError("the disk is gone")
+
+    async with journal(tmp_path / "j.sqlite3") as first:
+        with monkeypatch.context() as patched:
+            patched.setattr(first._file, "append", breaks)
+            appends = [asyncio.ensure_future(first.append([Put("a", 1)]))]
+            await asyncio.to_thread(begun.wait)
+            appends.append(asyncio.ensure_future(first.append([Put("b", 1)])))
+            await asyncio.sleep(0)
+        go_on.set()
+        for append in appends:
+            with pytest.raises(JournalError, match="the disk is gone"):
+                await append
+
+
 async def test_no_thread_is_left_when_it_is_closed(tmp_path: Path) -> None:
     before = {thread.name for thread in threading.enumerate()}
     async with journal(tmp_path / "j.sqlite3") as first:

@@ -4,16 +4,13 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from tests.support.power.autodl_api import AutodlWorld
-from tests.support.power.compshare_api import CompshareWorld
 from tests.support.power.docker_engine import DockerWorld
 from tests.support.power.redfish_bmc import RedfishWorld
-from tests.support.power.runpod_api import RunpodWorld
-from tests.support.power.vast_api import VastWorld
+from tests.support.power.worlds import WORLDS
 from wakestream.adapters.testing.http_stand_in import HttpStandIn, serving
 from wakestream.adapters.testing.power_suite import PowerConformance
 
-KINDS = (CompshareWorld, RunpodWorld, VastWorld, AutodlWorld, DockerWorld, RedfishWorld)
+KINDS = (*WORLDS.values(), DockerWorld, RedfishWorld)
 
 
 class TestHttpProviders(PowerConformance):

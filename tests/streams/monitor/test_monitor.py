@@ -101,23 +101,6 @@ def test_a_machine_that_never_comes_online_is_stopped_after_its_failure_was_repo
     assert len(desk.did(p.Stop)) == 1
 
 
-def test_a_failed_machine_is_stopped_only_when_the_hub_has_no_lease() -> None:
-    desk = Desk(boot_timeout=100.0, idle_after=500.0).online()
-    for _ in range(3):
-        desk.happens(p.HealthAnswer(False, "refused"))
-    desk.reads("running")
-    desk.passes(100.0)
-    assert desk.state == "failed"
-    assert desk.said(m.TaskQuery)[-1].drain is None
-    desk.answers(1)
-    desk.reads("running")
-    assert desk.state == "booted"
-    desk.passes(100.0)
-    assert desk.did(p.Stop) == []
-    desk.answers(0)
-    assert desk.states()[-2:] == ["failed", "stopping"]
-
-
 def failed_and_asking() -> Desk:
     """A monitor that gave up on a machine that had served, and has asked the hub who holds it."""
     desk = Desk(boot_timeout=100.0, idle_after=500.0).online()
@@ -126,6 +109,18 @@ def failed_and_asking() -> Desk:
     desk.passes(100.0)
     assert desk.state == "failed"
     return desk
+
+
+def test_a_failed_machine_is_stopped_only_when_the_hub_has_no_lease() -> None:
+    desk = failed_and_asking()
+    assert desk.said(m.TaskQuery)[-1].drain is None
+    desk.answers(1)
+    desk.reads("running")
+    assert desk.state == "booted"
+    desk.passes(100.0)
+    assert desk.did(p.Stop) == []
+    desk.answers(0)
+    assert desk.states()[-2:] == ["failed", "stopping"]
 
 
 @pytest.mark.parametrize(("active", "then"), [(0, "stopping"), (1, "booted")])
@@ -359,14 +354,10 @@ def test_a_status_query_is_answered_from_memory_and_after_an_inspect() -> None:
     assert desk.said(m.StatusResponse) == [first, m.StatusResponse(request_id="q-1", status="running", fresh=True)]
     desk.reads("running")
     assert len(desk.said(m.StatusResponse)) == 2
-
-
-def test_a_status_query_without_a_provider_is_answered_from_memory() -> None:
-    desk = Desk().off()
-    desk.passes(10.0)
-    desk.happens(m.StatusQuery(request_id="q-1"))
+    desk.passes(desk.policy.fresh_for + 1.0)
+    desk.happens(m.StatusQuery(request_id="q-2"))
     desk.fails("no answer")
-    assert desk.said(m.StatusResponse) == [m.StatusResponse(request_id="q-1", status="stopped")]
+    assert desk.said(m.StatusResponse)[2:] == [m.StatusResponse(request_id="q-2", status="running")]
 
 
 @pytest.mark.parametrize(
@@ -410,6 +401,7 @@ def test_a_hub_that_came_back_learns_the_present_state() -> None:
         (m.Boot(gpu="gpu-2"), None),
         (m.Submit(request_id="r"), p.Wake("r")),
         (m.Online(gpu="gpu-2"), None),
+        (m.Release(gpu="gpu-2"), None),
         (m.PowerState(gpu="gpu-1", state="online"), None),
         (m.Ping(), None),
     ],

@@ -5,7 +5,6 @@ import pytest
 from tests.support.streams.monitor_desk import Desk
 from wakestream.operators.model.ports import PowerState
 from wakestream.streams.monitor import power_machine as p
-from wakestream.streams.monitor.monitor import to_event
 from wakestream.streams.protocol import messages as m
 
 
@@ -142,8 +141,3 @@ def test_a_wake_alone_does_not_hurry_the_next_try() -> None:
     before = desk.machine.boot.retry_at
     desk.happens(p.Wake("job-2"))
     assert desk.machine.boot.retry_at == before
-
-
-@pytest.mark.parametrize(("gpu", "event"), [("gpu-1", m.Release(gpu="gpu-1")), ("gpu-2", None)])
-def test_it_is_for_the_gpu_that_it_names(gpu: str, event: m.Release | None) -> None:
-    assert to_event(m.Release(gpu=gpu), "gpu-1") == event

@@ -74,7 +74,7 @@ def _write(into: bytearray, data: bytes, offset: int) -> None:
 
 
 class FrailDisk(apsw.VFS):
-    """Register one, give its `name` to SQLite. `steps` counts what was done, by kind in `kinds`."""
+    """Register one, give its `name` to SQLite. `counted` is how many steps its trouble could have come at."""
 
     def __init__(self, trouble: Trouble | None = None, files: dict[str, bytearray] | None = None) -> None:
         self.name = f"frail-{next(_names)}"

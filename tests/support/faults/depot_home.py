@@ -50,6 +50,17 @@ class Home:
         status, answer = await pc.ask("POST", "/api/jobs", {"id": self.job.id, **files})
         assert status == 201, answer
 
+    async def stores(self) -> None:
+        """The PC takes the job, and is killed when the depot has its files."""
+        async with self.pc() as pc:
+            await self.submit(pc)
+            await pc.until("stored", self.job.id)
+
+    async def finishes(self) -> None:
+        """The PC is on until it has the result."""
+        async with self.pc() as pc:
+            assert (await ended(pc, self))["event"] == "done"
+
     async def notes(self, word: str, times: int = 1) -> None:
         """Returns when the engine has begun (`start`) or ended (`end`) a work so often."""
         await seen(lambda: len(self.noted(word)) >= times)

@@ -91,13 +91,16 @@ class _Pair:
 
 
 class FaultProxy:
-    """A running proxy: `port` is its own, `passed` counts the bytes of each direction, `accepted` the connections."""
+    """A running proxy on a `port` of its own, with the port `target` behind it.
 
-    def __init__(self, host: str, port: int, seed: int) -> None:
+    `passed` counts the bytes of each direction, `accepted` the connections.
+    """
+
+    def __init__(self, port: int, seed: int) -> None:
         self.port = 0
         self.passed: dict[Direction, int] = {"up": 0, "down": 0}
         self.accepted = 0
-        self._target = (host, port)
+        self.target = port
         self._random = Random(seed)
         self._sides: dict[Direction, _Side] = {"up": _Side(), "down": _Side()}
         self._pairs: set[_Pair] = set()
@@ -112,7 +115,7 @@ class FaultProxy:
 
     def aim(self, port: int) -> None:
         """New connections go to another port from now on."""
-        self._target = (self._target[0], port)
+        self.target = port
 
     def set(self, up: Fault | None = None, down: Fault | None = None) -> None:
         """Change what happens from now on, on open connections too; None leaves a direction as it is."""
@@ -129,11 +132,11 @@ class FaultProxy:
         """New connections are reset as they come; the open ones stay."""
         self._refusing = True
 
-    def break_all(self, *, reset: bool = True) -> int:
-        """End all open connections; how many there were."""
+    def break_all(self) -> int:
+        """Reset all open connections; how many there were."""
         pairs = tuple(self._pairs)
         for pair in pairs:
-            pair.end(reset=reset)
+            pair.end(reset=True)
         return len(pairs)
 
     @property
@@ -159,13 +162,10 @@ class FaultProxy:
 
     async def _connected(self, reader: StreamReader, writer: StreamWriter) -> None:
         self.accepted += 1
-        if self._refusing:
-            _linger_not(writer)
-            writer.transport.abort()
-            self._look()
-            return
         try:
-            far_reader, far_writer = await asyncio.open_connection(*self._target, limit=_BLOCK)
+            if self._refusing:
+                raise ConnectionRefusedError
+            far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self.target, limit=_BLOCK)
         except (OSError, asyncio.CancelledError):
             _linger_not(writer)
             writer.transport.abort()
@@ -277,12 +277,10 @@ def _linger_not(writer: StreamWriter) -> None:
 
 
 @asynccontextmanager
-async def fault_proxy(
-    port: int, *, host: str = "127.0.0.1", listen: int = 0, seed: int = 0
-) -> AsyncIterator[FaultProxy]:
-    """A proxy before `host:port` for as long as the block runs; `listen` 0 takes a free port."""
-    proxy = FaultProxy(host, port, seed)
-    server = await asyncio.start_server(proxy._took, "127.0.0.1", listen, limit=_BLOCK)
+async def fault_proxy(port: int, *, seed: int = 0) -> AsyncIterator[FaultProxy]:
+    """A proxy before a port of this machine, on a port of its own, for as long as the block runs."""
+    proxy = FaultProxy(port, seed)
+    server = await asyncio.start_server(proxy._took, "127.0.0.1", 0, limit=_BLOCK)
     proxy.port = server.sockets[0].getsockname()[1]
     try:
         yield proxy

@@ -17,16 +17,15 @@ Hear = Callable[[str, str], None]
 """Called with every event of a job: its id, the event's word."""
 
 LOOK_EVERY = 0.5
+MOST_OPEN = 12
 ENDS = ("done", "failed", "timed_out", "cancelled")
 
 
 class DaemonClients:
     """Hands jobs to the daemon; a job counts as acknowledged when the daemon has answered that it took it."""
 
-    names = ("daemon",)
-
-    def __init__(self, house: KillHouse, hear: Hear, *, most_open: int = 12) -> None:
-        self.house, self.hear, self.most_open = house, hear, most_open
+    def __init__(self, house: KillHouse, hear: Hear) -> None:
+        self.hear = hear
         folder = house.folder
         self.state = folder / "daemon"
         argv = (
@@ -50,7 +49,7 @@ class DaemonClients:
 
     async def submit(self, job: KillJob) -> None:
         """Returns when the daemon has taken the job, however often it has to be asked."""
-        while len(self._open) >= self.most_open:
+        while len(self._open) >= MOST_OPEN:
             self._room.clear()
             await self._room.wait()
         assert self._client is not None
@@ -86,15 +85,6 @@ class DaemonClients:
                         job.over.set()
                         self._room.set()
             await asyncio.sleep(LOOK_EVERY)
-
-    def kill(self, name: str) -> bool:
-        """SIGKILL to the daemon."""
-        return self.house.kill(name)
-
-    @property
-    def fell(self) -> list[str]:
-        """The daemon is one of the house's programs, which keeps account of it."""
-        return []
 
     async def close(self) -> None:
         """End the daemon and everything else."""

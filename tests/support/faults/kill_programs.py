@@ -46,15 +46,12 @@ class Program:
     fell: list[str] = field(default_factory=list)
     starts: int = 0
     killed: int = 0
-    ended: asyncio.Event = field(default_factory=asyncio.Event)
 
-    async def run(self, *, until: Callable[[int], bool] = lambda code: False) -> int:
-        """Keep it running until cancelled, or until it ends by itself with a code that `until` takes."""
+    async def run(self) -> None:
+        """Keep it running until cancelled."""
         while True:
             kills = self.killed
             code = await self._once()
-            if until(code):
-                return code
             if self.killed == kills:
                 self.fell.append(f"{self.name} ended by itself with code {code}: {last_words(self.log)}")
             await asyncio.sleep(self.again())
@@ -147,19 +144,12 @@ class KillHouse:
         return [line for program in self.programs.values() for line in program.fell]
 
 
-def issue_keys(folder: Path, roles: Sequence[str] = ("client", "worker", "monitor")) -> dict[str, str]:
-    """A key of each role."""
-    book = LicenseBook(folder / "hub")
-    return {role: book.issue(role, "kill run", time.time())[1] for role in roles}
-
-
 @asynccontextmanager
 async def kill_house(
     folder: Path,
     again: Callable[[], float],
     *,
     hub_delay: float = 0.0,
-    idle_after: float = 3.0,
     depot: str = "",
     more: Mapping[str, str] = MappingProxyType({}),
 ) -> AsyncIterator[KillHouse]:
@@ -169,11 +159,11 @@ async def kill_house(
     the environment of all.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    keys = issue_keys(folder, ("client", "worker", "monitor", *(["depot"] if depot else ())))
-    for role, key in keys.items():
+    book = LicenseBook(folder / "hub")
+    for role in ("client", "worker", "monitor", *(["depot"] if depot else ())):
         path = folder / f"{role}.key"
         path.touch(mode=0o600)
-        path.write_text(key)
+        path.write_text(book.issue(role, "kill run", time.time())[1])
     hub_port, worker_port, depot_port = free_port(), free_port(), free_port()
     counts = folder / "counts.txt"
     counts.touch()
@@ -185,7 +175,7 @@ async def kill_house(
         hub_url = line.url() if hub_delay else f"http://127.0.0.1:{hub_port}"
         arguments = {
             "hub": ("hub", "--listen", f"127.0.0.1:{hub_port}", "--state", str(folder / "hub")),
-            "monitor": _monitor(folder, hub_url, worker_port, proxy.url(), counts, idle_after),
+            "monitor": _monitor(folder, hub_url, worker_port, proxy.url(), counts),
         }
         if depot:
             arguments["depot"] = (
@@ -219,17 +209,8 @@ def environment(secret: str) -> dict[str, str]:
     )
 
 
-def _monitor(folder: Path, hub: str, port: int, public: str, counts: Path, idle_after: float) -> Sequence[str]:
-    engine = (
-        sys.executable,
-        "-S",
-        "-E",
-        str(ENGINE),
-        str(counts),
-        "{video}",
-        "{audio}",
-        "{output}",
-    )
+def _monitor(folder: Path, hub: str, port: int, public: str, counts: Path) -> Sequence[str]:
+    engine = (sys.executable, "-S", "-E", str(ENGINE), str(counts), "{video}", "{audio}", "{output}")
     worker = (
         *WAKESTREAM, "worker", "--listen", f"127.0.0.1:{port}", "--state", str(folder / "worker"), "--hub", hub,
         "--key-file", str(folder / "worker.key"), "--gpu", GPU, "--public-url", public, "--engine", "command",
@@ -237,7 +218,7 @@ def _monitor(folder: Path, hub: str, port: int, public: str, counts: Path, idle_
     )  # fmt: skip
     return (
         "monitor", "--hub", hub, "--key-file", str(folder / "monitor.key"), "--gpu", GPU, "--power", "process",
-        "--program", shlex.join(worker), "--worker-url", f"http://127.0.0.1:{port}", "--idle-after", f"{idle_after:g}",
+        "--program", shlex.join(worker), "--worker-url", f"http://127.0.0.1:{port}", "--idle-after", "3",
     )  # fmt: skip
 
 

@@ -82,10 +82,14 @@ class Peer:
     def cut(self) -> None:
         """The connection is gone, as this side sees it. The hub notices later."""
         if self.wire is not None:
+            self._drop()
+            self.feed(LinkDown("cut"))
+
+    def _drop(self) -> None:
+        if self.wire is not None:
             self.wire.cut = True
             self.wire.up.clear()
-            self.wire, self.registered = None, False
-            self.feed(LinkDown("cut"))
+        self.wire, self.registered = None, False
 
     def feed(self, event: m.Message | LinkUp | LinkDown) -> None:
         """One event of the link."""
@@ -98,7 +102,7 @@ class Daemon(Peer):
         super().__init__(world, f.License(name, "client"), m.Register(key=name, device_type="pc", features=FEATURES))
         self.name = name
         self.journal: list[o.OutboxFact] = []
-        self.promised: dict[str, str] = {}
+        self.promised: set[str] = set()
         self.ends: dict[str, str] = {}
         self._tickets = itertools.count(1)
         self._begin()
@@ -140,7 +144,7 @@ class Daemon(Peer):
         match command:
             case o.Answer(_, 201, job):
                 assert any(isinstance(fact, o.JobAccepted) and fact.job == job for fact in self.journal)
-                self.promised[job] = "open"
+                self.promised.add(job)
             case o.Start(job):
                 self.phase[job] = "waiting"
                 self.listening[job] = self.client.replies(self.job(job)).subscribe(
@@ -217,10 +221,7 @@ class Daemon(Peer):
 
     def kill(self) -> None:
         """kill -9, and a new start from the journal."""
-        if self.wire is not None:
-            self.wire.cut = True
-            self.wire.up.clear()
-        self.wire, self.registered = None, False
+        self._drop()
         self._begin()
         self.start()
 
@@ -258,7 +259,7 @@ class Provider:
     def _become(self, state: PowerState) -> None:
         self.state, self.since, self.hidden = state, self.world.mono, False
         for worker in self.world.workers if state != "running" else ():
-            worker.lose()
+            worker.cut()  # for the hub, the connection may outlive that for a while
 
     def passes(self) -> None:
         age = self.world.mono - self.since
@@ -339,10 +340,8 @@ class Watch(Peer):
 
     def kill(self) -> None:
         """kill -9, and a new start from the journal."""
-        if self.wire is not None:
-            self.wire.cut = True
-            self.wire.up.clear()
-        self.wire, self.registered, self.calls = None, False, []
+        self._drop()
+        self.calls = []
         known = persistence.ages(self.journal, self.unix)
         self.machine = persistence.restore(known, self.world.mono)
         self.kept = persistence.snapshot(self.machine, self.world.mono, self.unix)
@@ -371,10 +370,6 @@ class GpuWorker(Peer):
 
     def active(self) -> None:
         self.send(m.TaskActive(task_id="t"))
-
-    def lose(self) -> None:
-        """Its machine went off: a connection may outlive that for a while."""
-        self.cut()
 
 
 @dataclass

@@ -2,7 +2,7 @@
 
 import asyncio
 import functools
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -67,10 +67,13 @@ def hurry(monkeypatch: Any) -> None:
 
 
 class Machine:
-    """A GPU machine whose power is a worker in this loop. `starts` and `stops` count what was asked of it."""
+    """A GPU machine whose power is a worker in this loop. `starts` and `stops` count what was asked of it.
 
-    def __init__(self, config: WorkerConfig, hub_url: str) -> None:
-        self.config, self.hub_url = config, hub_url
+    Its worker takes a new port at each start, and the `proxies` before it follow.
+    """
+
+    def __init__(self, config: WorkerConfig, hub_url: str, proxies: Sequence[FaultProxy] = ()) -> None:
+        self.config, self.hub_url, self.proxies = config, hub_url, proxies
         self.starts = self.stops = 0
         self.worker: RunningWorker | None = None
         self._on = asyncio.Event()
@@ -83,6 +86,8 @@ class Machine:
 
     async def _run(self, on: asyncio.Event) -> None:
         async with running_worker(self.config, lambda register: Link(self.hub_url, register)) as self.worker:
+            for proxy in self.proxies:
+                proxy.aim(int(self.worker.address.rpartition(":")[2]))
             await on.wait()
 
     async def stop(self) -> None:
@@ -102,10 +107,9 @@ class Machine:
 
 @dataclass
 class Between:
-    """Everything that runs: `ways` are the proxies by name, `events` what each job went through."""
+    """Everything that runs: `ways` are the proxies by name, `events` what the jobs went through."""
 
     folder: Path
-    place: Place
     hub: HubServer
     client: Client
     machine: Machine
@@ -113,46 +117,42 @@ class Between:
     engine: Joining
     ways: dict[str, FaultProxy]
     jobs: dict[str, Job] = field(default_factory=dict)
-    events: dict[str, list[JobEvent]] = field(default_factory=dict)
+    events: list[JobEvent] = field(default_factory=list)
     changed: asyncio.Event = field(default_factory=asyncio.Event)
 
     def job(self, name: str = "job-1", size: int = 3000) -> Job:
         """A job with files of its own; the same name again is the same job."""
-        if name in self.jobs:
-            return self.jobs[name]
-        video, audio = self.folder / f"{name}.mp4", self.folder / f"{name}.wav"
-        video.write_bytes(Random(name).randbytes(size))
-        audio.write_bytes(Random(name + "a").randbytes(500))
-        self.jobs[name] = Job.lipsync(name, video, audio, self.folder / f"{name}-out.mp4")
+        if name not in self.jobs:
+            self.jobs[name] = new_job(self.folder, name, size)
         return self.jobs[name]
 
     async def run(self, job: Job) -> Outcome:
         """The job to its end."""
-        return await self.client.run(job, lambda event: self._note(job, event))
+        return await self.client.run(job, self._note)
 
-    def _note(self, job: Job, event: JobEvent) -> None:
-        self.events.setdefault(job.id, []).append(event)
+    def _note(self, event: JobEvent) -> None:
+        self.events.append(event)
         self.changed.set()
 
-    async def seen(self, kind: type[Any], job: str = "job-1", **wanted: Any) -> None:
-        """Returns when the job has gone through such an event."""
-        while not any(
-            isinstance(event, kind) and all(getattr(event, name) == value for name, value in wanted.items())
-            for event in self.events.get(job, ())
-        ):
+    async def seen(self, kind: type[Any]) -> None:
+        """Returns when a job has gone through such an event."""
+        while not any(isinstance(event, kind) for event in self.events):
             self.changed.clear()
             await self.changed.wait()
-
-    async def online(self) -> None:
-        """Wake the GPU without a job: returns when the hub has it."""
-        await self.machine.start()
-        await until(lambda: any(gpu.online for gpu in self.hub.state.gpus.values()))
 
     @property
     def settled(self) -> bool:
         """Whether no job waits at the hub or holds a GPU."""
         state = self.hub.state
         return not state.jobs and not any(gpu.leases for gpu in state.gpus.values())
+
+
+def new_job(folder: Path, name: str, size: int = 3000) -> Job:
+    """A job with files of its own."""
+    video, audio = folder / f"{name}.mp4", folder / f"{name}.wav"
+    video.write_bytes(Random(name).randbytes(size))
+    audio.write_bytes(Random(name + "a").randbytes(500))
+    return Job.lipsync(name, video, audio, folder / f"{name}-out.mp4")
 
 
 def whole(job: Job) -> bool:
@@ -171,30 +171,16 @@ async def between(folder: Path, *, held: bool = False, policy: Policy = POLICY, 
             folder / "worker", engine, SECRET, port=0, gpu="gpu", key=place.keys["worker"],
             public_url=ways["client-worker"].url(),
         )  # fmt: skip
-        machine = _Aiming(worker, ways["worker-hub"].url("ws", "/dsp"), (ways["client-worker"], ways["monitor-worker"]))
+        machine = Machine(worker, ways["worker-hub"].url("ws", "/dsp"), (ways["client-worker"], ways["monitor-worker"]))
         stack.push_async_callback(machine.close)
         monitor = await _monitor(stack, place, ways, machine, power)
         settings = Settings(
             hub_url=ways["client-hub"].url("ws", "/dsp"), api_secret=Secret(SECRET), key=Secret(place.keys["client"])
         )
         client = await stack.enter_async_context(open_client(settings, policy))
-        yield Between(folder, place, hub, client, machine, monitor, engine, ways)
+        yield Between(folder, hub, client, machine, monitor, engine, ways)
         for proxy in ways.values():
             proxy.set(CLEAR, CLEAR)
-
-
-class _Aiming(Machine):
-    """Its worker takes a new port at each start, and the proxies before it follow."""
-
-    def __init__(self, config: WorkerConfig, hub_url: str, proxies: tuple[FaultProxy, ...]) -> None:
-        super().__init__(config, hub_url)
-        self._proxies = proxies
-
-    async def _run(self, on: asyncio.Event) -> None:
-        async with running_worker(self.config, lambda register: Link(self.hub_url, register)) as self.worker:
-            for proxy in self._proxies:
-                proxy.aim(int(self.worker.address.rpartition(":")[2]))
-            await on.wait()
 
 
 async def _monitor(

@@ -284,14 +284,14 @@ class TextConnection:
             raise DesktopJobFailedError(str(frame.get("message")))  # not `msg`
         return str(frame.get("content"))
 
-    async def video_of(self, content: str, *, single: bool = True) -> str:
-        """The URL of a video made from `content`. A `single` request takes only a result that bears its id."""
+    async def video_of(self, content: str) -> str:
+        """The URL of a video made from `content`. A request takes only a result that bears its id."""
         request_id = uuid.uuid4().hex
         await _say(self._hub, {"type": "chatglm_video", "content": content, "request_id": request_id})
 
         def ends_it(one: Frame) -> bool:
             if one.get("type") == "chatglm_video_result":
-                return not single or one.get("request_id") == request_id
+                return one.get("request_id") == request_id
             return one.get("type") in ("error", "gpu.power.offline")
 
         frame = await self._first(ends_it, self._desktop.limits.video)

@@ -18,11 +18,10 @@ _IDS = itertools.count()
 
 
 class FieldPhone:
-    """One phone with a license key. `pause` is the first pause before it connects again, `poll` between two polls."""
+    """One phone with a license key; `poll` is the pause between two polls."""
 
-    def __init__(self, hub_url: str, key: str, *, pause: float = 2.0, poll: float = 8.0) -> None:
-        self.url, self.key = dsp(hub_url), key
-        self.pause, self.poll = pause, poll
+    def __init__(self, hub_url: str, key: str, *, poll: float = 8.0) -> None:
+        self.url, self.key, self.poll = dsp(hub_url), key, poll
         self.heard, self.said = Frames(), Frames()
         self._socket: ClientConnection | None = None
 
@@ -37,7 +36,7 @@ class FieldPhone:
                         frame = json.loads(text)
                         await self.heard.add(frame)
             self._socket = None
-            await asyncio.sleep(min(self.pause * 1.5**attempt, 30.0))
+            await asyncio.sleep(min(2.0 * 1.5**attempt, 30.0))
 
     async def say(self, **frame: Any) -> None:
         """One frame."""
@@ -51,10 +50,9 @@ class FieldPhone:
         await self.say(type="gpu.power.boot", request_id=request_id, msg="手机端请求开机")
         return request_id
 
-    async def mobile_task(self, task_type: str, payload: Frame, request_id: str | None = None) -> None:
-        """A task for the newest PC of the key; without an id the hub makes one."""
-        named = {"request_id": request_id} if request_id is not None else {}
-        await self.say(type="mobile_task", task_type=task_type, payload=payload, **named)
+    async def mobile_task(self, task_type: str, payload: Frame) -> None:
+        """A task for the newest PC of the key; the hub makes its id."""
+        await self.say(type="mobile_task", task_type=task_type, payload=payload)
 
     async def extract_text(self, url: str) -> str:
         """The text of a video's page; any `error` frame in between ends it."""
@@ -86,9 +84,9 @@ class FieldPhone:
 
 
 @asynccontextmanager
-async def field_phone(hub_url: str, key: str, *, pause: float = 2.0, poll: float = 8.0) -> AsyncIterator[FieldPhone]:
+async def field_phone(hub_url: str, key: str, *, poll: float = 8.0) -> AsyncIterator[FieldPhone]:
     """A phone that has registered, while the block lasts."""
-    phone = FieldPhone(hub_url, key, pause=pause, poll=poll)
+    phone = FieldPhone(hub_url, key, poll=poll)
     running = asyncio.create_task(phone.run())
     try:
         await phone.heard.wait("registered")

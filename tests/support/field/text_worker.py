@@ -18,29 +18,22 @@ async def _text(url: str) -> str:
     return f"text of {url}"
 
 
-async def _video(content: str) -> str:
-    return f"https://videos.invalid/{len(content)}.mp4"
-
-
 class FieldTextWorker:
-    """`line` is its connection. `extract` and `make` do its work; what they raise becomes its error."""
+    """`line` is its connection. `extract` does its work; what it raises becomes its error."""
 
-    def __init__(self, *, extract: Extract = _text, make: Extract = _video) -> None:
+    def __init__(self, extract: Extract) -> None:
         self.line: HubLine | None = None
-        self._extract, self._make = extract, make
+        self._extract = extract
         self._one, self._four = asyncio.Semaphore(1), asyncio.Semaphore(4)
         self._work: set[asyncio.Task[None]] = set()
 
     @asynccontextmanager
-    async def at_hub(
-        self, api_server_url: str, *, pause: float = 5.0, ping_every: float = 25.0
-    ) -> AsyncIterator[HubLine]:
+    async def at_hub(self, api_server_url: str) -> AsyncIterator[None]:
         """Hold a connection to this hub (the address before `/dsp`) within the block."""
-        line = HubLine(api_server_url, self._register, self._hear, pauses=(pause,), ping_every=ping_every)
-        self.line = line
+        self.line = HubLine(api_server_url, self._register, self._hear, pauses=(5.0,), ping_every=25.0)
         try:
-            async with line.kept():
-                yield line
+            async with self.line.kept():
+                yield
         finally:
             for task in self._work:
                 task.cancel()
@@ -68,7 +61,8 @@ class FieldTextWorker:
         about = {"type": "chatglm_video_result", "key": frame.get("key")}
         async with self._four:
             try:
-                await self._say({**about, "video_url": await self._make(frame["content"]), "cover_url": ""})
+                url = f"https://videos.invalid/{len(frame['content'])}.mp4"
+                await self._say({**about, "video_url": url, "cover_url": ""})
             except Exception as error:
                 await self._say({**about, "error": True, "error_msg": f"错误: {error}"})
 
@@ -78,10 +72,8 @@ class FieldTextWorker:
 
 
 @asynccontextmanager
-async def field_text_worker(
-    hub: str, *, extract: Extract = _text, make: Extract = _video, pause: float = 5.0
-) -> AsyncIterator[FieldTextWorker]:
+async def field_text_worker(hub: str, *, extract: Extract = _text) -> AsyncIterator[FieldTextWorker]:
     """A text worker at `hub` (the address before `/dsp`)."""
-    worker = FieldTextWorker(extract=extract, make=make)
-    async with worker.at_hub(hub, pause=pause):
+    worker = FieldTextWorker(extract)
+    async with worker.at_hub(hub):
         yield worker
