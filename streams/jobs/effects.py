@@ -8,10 +8,10 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
-from functools import cache
 from pathlib import Path
 from typing import Any, Final, NamedTuple, Protocol, TypeVar
 
+import msgspec
 import orjson
 
 from wakestream.operators.model import errors
@@ -299,26 +299,14 @@ def own(label: str) -> str:
     return f"own.{label}"
 
 
-def _fields(value: Any) -> dict[str, Any]:
-    kind: Any = type(value)  # mypy does not take a type for hashable
-    return {name: getattr(value, name) for name in _names(kind)}
-
-
-@cache
-def _names(kind: Any) -> tuple[str, ...]:
-    return tuple(field.name for field in dataclasses.fields(kind))
-
-
 def _plain_health(health: Health) -> dict[str, Any]:
     return {"initialized": health.initialized, "features": sorted(health.features)}
 
 
 def _plain_report(report: TaskReport) -> dict[str, Any]:
     """A report as an object; `outputs`, `waits` and `live` only where the worker named them."""
-    plain = _fields(report)
-    more = {"outputs": [_fields(each) for each in plain.pop("outputs")]}
-    more |= {name: plain.pop(name) for name in ("waits", "live")}
-    return plain | {name: value for name, value in more.items() if value}
+    plain = msgspec.to_builtins(report).items()
+    return {name: value for name, value in plain if value or name not in ("outputs", "waits", "live")}
 
 
 def _report_from(plain: Plain) -> TaskReport:
@@ -326,7 +314,8 @@ def _report_from(plain: Plain) -> TaskReport:
 
 
 def _plain_fingerprint(file: Fingerprint) -> dict[str, Any]:
-    return {**_fields(file), "path": plain_text(file.path), "digests": dict(file.digests)}
+    path, digests = plain_text(file.path), dict(file.digests)
+    return {"path": path, "size": file.size, "mtime_ns": file.mtime_ns, "digests": digests}
 
 
 def _plain_received(item: Downloading | Note | Done) -> dict[str, Any]:
@@ -350,7 +339,7 @@ _SENT = Form(
     lambda item: {"resumed": item.bytes} if isinstance(item, Resumed) else int(item),
     lambda plain: plain if isinstance(plain, int) else Resumed(plain["resumed"]),
 )
-_RECEIPT = Form(_fields, lambda plain: TaskReceipt(**plain))
+_RECEIPT = Form(msgspec.to_builtins, lambda plain: TaskReceipt(**plain))
 _REPORT = Form(_plain_report, _report_from)
 _RECEIVED = Form(_plain_received, _received_from)
 FINGERPRINT = Form(_plain_fingerprint, lambda plain: Fingerprint(**{**plain, "path": Path(plain["path"])}))
