@@ -9,7 +9,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
 from wakestream.adapters.net.acceptor import Acceptor
-from wakestream.adapters.net.connection_limits import FRESH, ConnectionLimits, Place, Proxies, Refusals, Room
+from wakestream.adapters.net.connection_limits import ConnectionLimits, Place, Proxies, Refusals, Room
 
 HEAD_WITHIN = 15.0
 """Seconds that a caller has for its first request's head."""
@@ -40,11 +40,10 @@ class SilentCallers:
         *,
         per_address: int | None = None,
         proxies: Proxies | None = None,
-        fresh: float = FRESH,
     ) -> None:
         self.refused = Refusals() if refused is None else refused
         self._limits = ConnectionLimits(
-            room or Room.of(MOST), per_address or PER_ADDRESS, self.refused, proxies or Proxies(), fresh
+            room or Room.of(MOST), per_address or PER_ADDRESS, self.refused, proxies or Proxies()
         )
         self.acceptor = Acceptor(self._limits)
         self._waiting: dict[web.RequestHandler, asyncio.TimerHandle] = {}
