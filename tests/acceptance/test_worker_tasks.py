@@ -8,7 +8,6 @@ from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
-import aiohttp
 import pytest
 
 from tests.support.engines.pair import lipsync, rendered
@@ -136,33 +135,6 @@ async def test_a_worker_that_is_killed_leaves_no_engine_behind() -> None:
     await died(pid)
 
 
-async def test_a_cancel_over_http_stops_the_program_only_for_the_last_holder(tmp_path: Path) -> None:
-    headers = {"Authorization": f"Bearer {SECRET}"}
-    async with at_work(tmp_path, STUBBORN) as worker, aiohttp.ClientSession(headers=headers) as session:
-        video, audio = put(worker, 1)
-        pair = {"video_hash": video.hash, "video_ext": ".mp4", "audio_hash": audio.hash, "audio_ext": ".wav"}
-
-        async def post(call: str, body: dict[str, str]) -> dict[str, object]:
-            async with session.post(f"{worker.address}/api/heygem/{call}", json=body) as response:
-                data: dict[str, object] = (await response.json())["data"]
-                return data
-
-        task_id = str((await post("submit", {**pair, "job_id": "a"}))["task_id"])
-        await post("submit", {**pair, "job_id": "b"})
-        pids_file = worker.store.path(video).with_suffix(".pids")
-        await until(lambda: pids_file.exists() and pids_file.read_text())
-        assert await post("cancel", {"task_id": task_id, "job_id": "a"}) == {
-            "task_id": task_id, "stopped": False, "holders": 1
-        }  # fmt: skip
-        assert (await post("cancel", {"task_id": task_id, "job_id": "b"}))["stopped"] is True
-        await until(lambda: not worker.queue.state.busy)
-        assert not alive(int(pids_file.read_text().split()[0]))
-        async with session.get(f"{worker.address}/api/heygem/progress?task_id={task_id}") as response:
-            report = (await response.json())["data"]
-        assert (report["status"], "cancelled" in report["error"]) == ("error", True)
-        assert not worker.store.result(task_id).exists()
-
-
 async def test_a_stop_during_a_task_is_quick_and_the_next_run_resumes(tmp_path: Path) -> None:
     async with AsyncExitStack() as life:
         worker = await life.enter_async_context(at_work(tmp_path, STUBBORN))
@@ -177,15 +149,3 @@ async def test_a_stop_during_a_task_is_quick_and_the_next_run_resumes(tmp_path: 
         await until(lambda: all(task.status == "done" for task in worker.queue.state.tasks.values()))
         assert set(worker.queue.state.tasks) == {first.id, second.id}
         assert worker.store.result(second.id).read_bytes() == b"x2x2"
-
-
-async def test_one_runs_and_the_others_have_positions(tmp_path: Path) -> None:
-    headers = {"Authorization": f"Bearer {SECRET}"}
-    async with at_work(tmp_path, STUBBORN) as worker, aiohttp.ClientSession(headers=headers) as session:
-        tasks = [await worker.queue.ask(w.pair(*put(worker, number))) for number in range(3)]
-        await until(lambda: worker.queue.state.tasks[tasks[0].id].progress.percent)
-        async with session.get(f"{worker.address}/api/heygem/queue") as response:
-            queue = (await response.json())["data"]
-    listed = [(one["task_id"], one["status"], one["queue_position"]) for one in queue["tasks"]]
-    assert listed == [(tasks[0].id, "synthesizing", 0), (tasks[1].id, "queued", 1), (tasks[2].id, "queued", 2)]
-    assert (queue["running"], queue["queued"]) == (tasks[0].id, 2)

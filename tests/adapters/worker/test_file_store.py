@@ -71,19 +71,6 @@ async def test_leftovers_of_an_earlier_run_are_swept_and_whole_files_stay(store:
     assert everything(tmp_path) == sorted([f"{ref.hash}.mp4", f"{'a' * 32}.mp4"])
 
 
-async def test_a_result_can_be_an_input_of_the_next_task_without_being_sent(tmp_path: Path) -> None:
-    store = FileStore(tmp_path / "store")
-    async with store.work_folder() as folder:
-        (folder / "a.png").write_bytes(b"picture")
-        (made,) = await store.take("ab" * 16, {"image": folder / "a.png"}, single=False)
-    ref = FileRef(made.blake3, ".png")
-    assert store.has(ref)
-    assert store.path(ref).read_bytes() == b"picture"
-    store.erase("ab" * 16)
-    assert store.has(ref)
-    store.close()
-
-
 def small(*contents: bytes) -> dict[FileRef, bytes]:
     return {FileRef(blake3(content).hexdigest(), ".png"): content for content in contents}
 

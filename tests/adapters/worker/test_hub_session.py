@@ -6,7 +6,6 @@ import asyncio
 import os
 from collections.abc import AsyncGenerator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from msgspec.structs import replace
@@ -96,15 +95,18 @@ async def test_online_is_sent_after_initialization_and_on_each_connection(bench:
     assert len(bench.link.of(m.Online)) == 3
 
 
-async def test_a_job_with_stored_files_starts_and_its_end_is_sent(bench: HubBench) -> None:
+@pytest.mark.parametrize("fails", [False, True])
+async def test_a_job_with_stored_files_starts_and_its_end_is_sent(bench: HubBench, fails: bool) -> None:
     bench.files()
+    bench.engine.fail = fails
     bench.link.connect()
     bench.link.events.feed(submit())
     bench.engine.gate.set()
     await bench.until(lambda: bench.link.of(m.Result))
     (result,) = bench.link.of(m.Result)
-    assert (result.request_id, result.key, result.sender_fd, result.error) == ("r1", "client-7", 7, None)
-    assert result.result == {"task_id": next(iter(bench.queue.state.tasks)), "status": "done"}
+    assert (result.request_id, result.key, result.sender_fd) == ("r1", "client-7", 7)
+    assert (result.error, result.error_msg) == ((True, "no sound") if fails else (None, None))
+    assert result.result == {"task_id": next(iter(bench.queue.state.tasks)), "status": "error" if fails else "done"}
 
 
 async def test_a_job_without_files_waits_for_its_client_and_its_end_is_sent(bench: HubBench) -> None:
@@ -131,17 +133,6 @@ async def test_the_end_of_a_job_is_sent_whose_secret_the_hub_does_not_have(bench
     assert [result.request_id for result in bench.link.of(m.Result)] == ["r1"]
 
 
-async def test_a_failed_task_is_told_with_its_reason(bench: HubBench) -> None:
-    bench.files()
-    bench.engine.fail = True
-    bench.link.connect()
-    bench.link.events.feed(submit())
-    bench.engine.gate.set()
-    await bench.until(lambda: bench.link.of(m.Result))
-    (result,) = bench.link.of(m.Result)
-    assert (result.error, result.error_msg) == (True, "no sound")
-
-
 async def test_a_batch_is_taken_job_by_job_and_a_broken_one_is_left_out(bench: HubBench) -> None:
     bench.files()
     bench.link.connect()
@@ -165,16 +156,6 @@ async def test_a_missed_end_is_sent_on_the_next_connection(bench: HubBench) -> N
     assert len(bench.link.of(m.Result)) == 1
 
 
-async def test_a_pair_that_is_done_already_is_answered_at_once(bench: HubBench) -> None:
-    bench.files()
-    bench.engine.gate.set()
-    await bench.queue.ask(w.pair(VIDEO, AUDIO))
-    await bench.until(lambda: bench.statuses() == ["done"])
-    bench.link.connect()
-    bench.link.events.feed(submit())
-    await bench.until(lambda: bench.link.of(m.Result))
-
-
 async def test_a_cancel_stops_the_job_and_sends_no_end(bench: HubBench) -> None:
     bench.files()
     bench.link.connect()
@@ -191,24 +172,21 @@ async def test_a_cancel_stops_the_job_and_sends_no_end(bench: HubBench) -> None:
     assert bench.link.of(m.Result) == []
 
 
-async def test_a_clients_own_submit_that_comes_after_the_hubs_cancel_is_not_carried_out(bench: HubBench) -> None:
+@pytest.mark.parametrize("granted_again", [False, True])
+async def test_a_job_that_comes_after_its_cancel_is_carried_out_only_if_the_hub_grants_it_again(
+    bench: HubBench, granted_again: bool
+) -> None:
     bench.files()
     bench.link.connect()
+    bench.engine.gate.set()
     bench.link.events.feed(m.Cancel(request_id="r1"))
     await asyncio.sleep(0)
-    await bench.queue.ask(w.pair(VIDEO, AUDIO), "r1")
+    if granted_again:
+        bench.link.events.feed(submit("r1"))
+    else:
+        await bench.queue.ask(w.pair(VIDEO, AUDIO), "r1")
+    await bench.until(lambda: bench.statuses() == ["done" if granted_again else "cancelled"])
     await bench.until(lambda: not bench.queue.state.busy)
-    assert bench.statuses() == ["cancelled"]
-
-
-async def test_a_job_that_the_hub_grants_again_after_its_cancel_is_carried_out(bench: HubBench) -> None:
-    bench.files()
-    bench.link.connect()
-    bench.link.events.feed(m.Cancel(request_id="r1"))
-    bench.link.events.feed(submit("r1"))
-    await bench.until(lambda: bench.statuses() == ["running"])
-    bench.engine.gate.set()
-    await bench.until(lambda: bench.statuses() == ["done"])
 
 
 async def test_activity_is_sent_at_the_start_and_every_30_s(bench: HubBench) -> None:
@@ -231,10 +209,6 @@ async def test_a_refused_registration_is_logged_once(bench: HubBench) -> None:
         bench.link.events.feed(LinkDown("hub: unknown key", "unauthorized"))
     assert len(lines) == 1
     assert "--role worker" in lines[0]
-    bench.files()
-    bench.engine.gate.set()
-    await bench.queue.ask(w.pair(VIDEO, AUDIO))
-    await bench.until(lambda: bench.statuses() == ["done"])
 
 
 async def answered(bench: HubBench, job: m.Submit) -> m.Result:
@@ -363,12 +337,9 @@ async def test_the_end_of_a_job_overtakes_queued_messages(bench: HubBench, monke
     await until(bench.hub._inbox.empty)
     assert [over(bench, f"j{number}") for number in (1, 2, 3)] == [True, True, False]
     assert not over(bench, "j1", "another")
-    bench.link.events.feed(wire_batch({"request_id": "j1", "license": "lic"}, {"request_id": 7}, {}))
+    jobs = ({"request_id": "j1", "license": "lic"}, {"request_id": 7}, {})
+    bench.link.events.feed(m.DispatchBatch(ts=1, batch_id="b", jobs=jobs))
     assert not over(bench, "j1")
-
-
-def wire_batch(*jobs: dict[str, Any]) -> m.DispatchBatch:
-    return m.DispatchBatch(ts=1, batch_id="b", jobs=jobs)
 
 
 async def test_an_ended_job_waits_for_no_result_and_takes_no_place(bench: HubBench) -> None:

@@ -152,6 +152,17 @@ async def test_a_cancel_right_after_the_start_is_not_lost(bench: Bench) -> None:
     assert bench.queue.state.tasks[task.id].status == "cancelled"
 
 
+async def test_what_runs_is_listed_first_then_what_waits_and_then_what_has_ended(bench: Bench) -> None:
+    tasks = [await bench.queue.ask(w.pair(*bench.put(number)), "job") for number in range(4)]
+    await bench.queue.drop(tasks[2].id, "job")
+    await bench.until(lambda: bench.queue.state.tasks[tasks[0].id].progress.percent)
+    queue = replies.queue_listing(bench.queue.state)
+    listed = [(one["task_id"], one["status"], one["queue_position"]) for one in queue["tasks"]]
+    said = [("synthesizing", 0), ("queued", 1), ("queued", 2), ("error", 0)]
+    assert listed == [(tasks[number].id, *told) for number, told in zip((0, 1, 3, 2), said, strict=True)]
+    assert (queue["running"], queue["queued"]) == (tasks[0].id, 2)
+
+
 async def test_a_missing_file_is_named(bench: Bench) -> None:
     video, audio = bench.put(1)
     bench.store.path(audio).unlink()
