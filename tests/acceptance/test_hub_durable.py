@@ -60,36 +60,6 @@ async def stack() -> AsyncIterator[contextlib.AsyncExitStack]:
         yield stack
 
 
-KIND = {
-    "name": "upscale", "inputs": [{"name": "image", "accepts": ["image"]}], "outputs": [{"name": "image"}],
-    "params": {"properties": {"scale": {"type": "integer", "enum": [2, 4]}}}, "title": "\u653e\u5927",
-}  # fmt: skip
-
-
-async def test_what_a_gpu_can_do_survives_a_kill(tmp_path: Path, stack: contextlib.AsyncExitStack) -> None:
-    place, program = Place(tmp_path / "state", stack), Program(tmp_path / "state", stack)
-    place.url = await program.start()
-    worker = await place.connect()
-    announced = {"gpu": "studio", "url": "http://w:1", "features": ["inputs", "kinds"]}
-    await worker.ask(type="register", role="worker", token=place.keys["worker"], **announced)
-    await worker.send(type="gpu.kinds", number=1, of=1, kind=KIND)
-    await worker.send(**ONLINE)
-    for killed in (False, True):
-        client = await place.connect()
-        await client.ask(type="register", key=place.keys["client"], features=["inputs", "kinds"])
-        query = {"type": "gpu.kinds.query", "request_id": "q"}
-        while not (answer := await client.ask(**query))["data"].get("kinds"):
-            assert not killed, "they are known from the start"
-        assert answer["data"]["kinds"] == [{"kind": KIND, "gpus": [{"gpu": "studio", "online": not killed}]}]
-        assert answer["data"]["complete"] is True
-        if not killed:
-            await program.kill()
-            place.url = await program.start()
-    job = {"type": "gpu.job.submit", "request_id": "j", "task_type": "fly"}
-    refused = await client.ask(**job, payload={"kind": "fly", "inputs": {}, "params": {}, "outputs": ["x"]})
-    assert (refused["code"], refused["msg"]) == ("unknown_kind", "no GPU has the kind fly; there are upscale")
-
-
 async def test_queued_jobs_and_leases_survive_a_kill(tmp_path: Path, stack: contextlib.AsyncExitStack) -> None:
     place, program = Place(tmp_path / "state", stack), Program(tmp_path / "state", stack)
     place.url = await program.start()

@@ -79,6 +79,7 @@ def test_a_client_that_asks_for_a_gpu_that_is_on_does_not_keep_it_on_beyond_the_
     net.pass_time(3 * HOUR)
     wakes(net, monitor)
     net.say(client, m.Boot(request_id="b", gpu="studio"))
+    assert [error.code for error in net.heard(client, m.Error)] == ["budget"]
     assert wakes(net, monitor) == 0
 
 
@@ -126,7 +127,7 @@ def test_a_raised_budget_lets_the_jobs_go_on_after_the_restart() -> None:
     assert net.reply(m.Offline, client_of(net)).phase == "booting"
 
 
-def test_a_machine_at_work_is_not_stopped_but_gets_no_new_work() -> None:
+def test_a_machine_at_work_gets_no_new_work_and_is_stopped_when_its_last_job_has_ended() -> None:
     net = hub(day=2.0)
     monitor, client = monitor_of(net), client_of(net)
     worker = net.worker()
@@ -138,6 +139,9 @@ def test_a_machine_at_work_is_not_stopped_but_gets_no_new_work() -> None:
     assert not net.heard(monitor, m.Release), "a job holds it"
     net.say(monitor, m.TaskQuery(request_id="q", gpu="studio"))
     assert [answer.active_count for answer in net.heard(monitor, m.TaskQueryResponse)] == [1]
+    net.say(client, m.JobDone(request_id="at-work"))
+    net.pass_time(1)
+    assert [told.gpu for told in net.heard(monitor, m.Release)] == ["studio"]
 
 
 def test_a_machine_that_waits_for_work_is_stopped_when_the_budget_is_spent() -> None:
@@ -152,18 +156,6 @@ def test_a_machine_that_waits_for_work_is_stopped_when_the_budget_is_spent() -> 
     answer = net.use(monitor, gpu="studio", drain=True)
     assert (answer.active_count, answer.has_recent_active) == (0, False), "the job that waits does not keep it on"
     assert net.state.gpus["studio"].phase == "draining"
-
-
-def test_a_machine_is_let_go_when_its_last_job_ends_after_the_budget_was_spent() -> None:
-    net = hub(day=2.0)
-    monitor, client = monitor_of(net), client_of(net)
-    worker = net.worker()
-    net.submit(client, "at-work")
-    net.say(worker, m.TaskActive(task_id="t"))
-    net.pass_time(2 * HOUR + 1)
-    net.say(client, m.JobDone(request_id="at-work"))
-    net.pass_time(1)
-    assert [told.gpu for told in net.heard(monitor, m.Release)] == ["studio"]
 
 
 def test_a_machine_that_comes_online_when_the_budget_is_spent_gets_no_jobs() -> None:
@@ -264,17 +256,6 @@ def test_a_boot_request_beyond_the_budget_is_refused_with_the_time() -> None:
     error = net.heard(client, m.Error)[0]
     assert error.code == "budget"
     assert "2026-03-11 00:00 Europe/Berlin" in error.text
-    assert wakes(net, monitor) == 0
-
-
-def test_a_boot_request_does_not_keep_a_machine_on_beyond_the_budget() -> None:
-    net = hub(day=2.0)
-    monitor, client = monitor_of(net), client_of(net)
-    net.worker()
-    net.pass_time(2 * HOUR)
-    net.sent.clear()
-    net.say(client, m.Boot(request_id="b"))
-    assert [error.code for error in net.heard(client, m.Error)] == ["budget"]
     assert wakes(net, monitor) == 0
 
 

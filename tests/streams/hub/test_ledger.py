@@ -27,43 +27,11 @@ def account_of(changes: Iterable[tuple[str, float]]) -> ledger.Account:
     return account
 
 
-def test_a_gpu_runs_from_its_start_until_it_is_off() -> None:
-    changes = {"off": 0.0, "starting": HOUR, "booted": HOUR + 60, "online": HOUR + 90, "stopping": 2 * HOUR}
-    book = account_of((phase, MORNING + after) for phase, after in changes.items())
-    book.enter("off", MORNING + 2 * HOUR + 60)
-    assert book.ran(MORNING, MORNING + 5 * HOUR) == HOUR + 60
-    assert book.running_since is None
-
-
-def test_a_running_gpu_counts_until_now() -> None:
-    book = account_of([("starting", MORNING), ("online", MORNING + 60)])
-    assert book.ran(MORNING, MORNING + HOUR) == HOUR
-    assert book.running_since == MORNING
-
-
-def test_a_lost_worker_does_not_switch_its_machine_off() -> None:
-    book = account_of([("online", MORNING), ("lost", MORNING + 60), ("off", MORNING + 100)])
-    assert book.ran(MORNING, MORNING + HOUR) == 100
-
-
 @pytest.mark.parametrize(("before", "ran"), [("online", HOUR), ("off", 0.0), (None, 0.0)])
 def test_a_gpu_of_unknown_state_counts_as_before(before: str | None, ran: float) -> None:
     changes = [(before, MORNING)] if before else []
     book = account_of([*changes, ("unknown", MORNING)])
     assert book.ran(MORNING, MORNING + HOUR) == ran
-
-
-@pytest.mark.parametrize("lost", [None, 250.0])
-def test_a_switch_that_is_reported_late_is_booked_when_it_was(lost: float | None) -> None:
-    book = account_of([("starting", MORNING), ("online", MORNING + 60)])
-    if lost is not None:
-        book.enter("lost", MORNING + lost)
-    assert book.enter("off", MORNING + 300, since=MORNING + 200) == MORNING + 200
-    assert book.ran(MORNING, MORNING + HOUR) == 200
-    book.enter("booted", MORNING + 1000, since=MORNING + 900)
-    assert book.ran(MORNING, MORNING + 1100) == 200 + 200
-    book.enter("online", MORNING + 1200, since=MORNING + 100)
-    assert book.ran(MORNING, MORNING + 1200) == 200 + 1000, "it was off until 200"
 
 
 @given(switches=st.lists(st.floats(1.0, 200_000.0), min_size=1, max_size=8), data=st.data())
@@ -103,15 +71,6 @@ def test_old_days_are_summed_up_and_not_lost() -> None:
         account.enter("off", day * DAY + HOUR)
     assert len(account.days) == ledger.KEPT_DAYS
     assert account.ran(0.0, (ledger.KEPT_DAYS + 50) * DAY) == (ledger.KEPT_DAYS + 50) * HOUR
-
-
-def test_the_same_entry_again_changes_nothing() -> None:
-    once, twice = ledger.Account(), ledger.Account()
-    for phase, at in (("online", MORNING), ("off", MORNING + HOUR)):
-        once.enter(phase, at)
-        twice.enter(phase, at)
-        twice.enter(phase, at)
-    assert once == twice
 
 
 @given(st.lists(st.tuples(st.sampled_from(PHASES), st.floats(-2 * DAY, 2 * DAY)), max_size=30))

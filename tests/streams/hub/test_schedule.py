@@ -113,20 +113,6 @@ def covered(text: str, moment: float, lead: float = 0.0) -> float | None:
     return covered_until([parse(text)], moment, BERLIN, lead)
 
 
-@pytest.mark.parametrize(
-    ("moment", "until"),
-    [
-        ("2026-03-13 08:59:59", None),
-        ("2026-03-13 09:00", "2026-03-13 18:00"),
-        ("2026-03-13 17:59:59", "2026-03-13 18:00"),
-        ("2026-03-13 18:00", None),
-        ("2026-03-14 12:00", None),
-    ],
-)
-def test_office_hours(moment: str, until: str | None) -> None:
-    assert covered("Mon-Fri 09:00-18:00", at(moment)) == (None if until is None else at(until))
-
-
 def test_hours_over_midnight_belong_to_the_day_on_which_they_begin() -> None:
     assert covered("Fri 22:00-02:00", at("2026-03-14 01:30")) == at("2026-03-14 02:00")
     assert covered("Fri 22:00-02:00", at("2026-03-13 01:30")) is None

@@ -69,13 +69,8 @@ def test_the_status_and_queued_jobs_get_the_same_estimate() -> None:
     assert asked(net, client).eta_s == told
 
 
-def test_the_status_has_no_estimate_while_no_job_waits() -> None:
-    net, _, client = a_day()
-    assert asked(net, client).eta_s is None
-
-
 def test_it_reports_phase_uptime_holders_costs_and_boot_times() -> None:
-    net, _, client = a_day()
+    net, monitor, client = a_day()
     answer = asked(net, client)
     (gpu,) = answer.gpus
     assert (gpu["gpu"], gpu["phase"], gpu["since"]) == ("studio", "online", int(MORNING + 3 * HOUR + 120))
@@ -85,6 +80,10 @@ def test_it_reports_phase_uptime_holders_costs_and_boot_times() -> None:
     assert gpu["month"] == gpu["today"] == gpu["all"]
     assert (answer.boots, answer.boot_s) == (2, {"p50": 60.0, "p90": 120.0})
     assert (answer.queue, answer.own_queued, answer.monitors) == (0, 0, 1)
+    assert (answer.eta_s, answer.depot) == (None, None), "no job waits, and there is no depot"
+    for other in (net.join("client", owner="other"), monitor):
+        (gpu,) = asked(net, other).gpus
+        assert (gpu["own_jobs"], gpu["own"], gpu["others"]) == ([], 0, 1), "it is counted and not named"
 
 
 def test_one_connection_cannot_keep_the_hub_busy_with_questions() -> None:
@@ -108,14 +107,6 @@ def test_the_workers_address_is_sent_to_peers_that_announced_the_feature() -> No
     assert "url" not in asked(net, other).gpus[0]
     net.leave(worker)
     assert "url" not in asked(net, doctor).gpus[0]
-
-
-def test_other_licenses_jobs_are_counted_and_not_named() -> None:
-    net, monitor, _ = a_day()
-    stranger = net.join("client", owner="other")
-    (gpu,) = asked(net, stranger).gpus
-    assert (gpu["own_jobs"], gpu["own"], gpu["others"]) == ([], 0, 1)
-    assert asked(net, monitor).gpus[0]["others"] == 1
 
 
 def test_without_a_price_it_reports_only_times() -> None:
@@ -426,10 +417,6 @@ def test_it_tells_what_a_license_has_in_the_depot_and_an_admin_who_has_most(net:
         ("mine", 1, 30),
     ]
     assert (boss["files"], boss["size"]) == (3, 65)
-
-
-def test_a_hub_without_a_depot_tells_nothing_of_one(net: Net) -> None:
-    assert asked(net, net.join("client", features=("hub_status",))).depot is None
 
 
 def test_it_counts_the_jobs_that_go_through_the_depot_by_where_they_are(net: Net) -> None:
