@@ -8,7 +8,7 @@ import tempfile
 import time
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -105,7 +105,7 @@ def load(state: Path) -> Preferences:
     """The settings in the state folder; the defaults in place of those that are missing or invalid."""
     plain: dict[str, Any] = read_state(state / FILE, msgspec.json.Decoder(dict[str, Any]).decode, {})
     try:
-        return Preferences(**{**Preferences().plain(), **_valid(plain)})
+        return Preferences(**_valid(plain))
     except ApiError as error:
         logger.warning("{} cannot be used: {}; the defaults apply", state / FILE, error)
         return Preferences()
@@ -113,7 +113,7 @@ def load(state: Path) -> Preferences:
 
 def save(state: Path, plain: Mapping[str, Any]) -> Preferences:
     """Check and store settings. `ApiError` says which cannot be used."""
-    found = Preferences(**{**load(state).plain(), **_valid(plain)})
+    found = replace(load(state), **_valid(plain))
     if found.output_folder:
         check_folder(Path(found.output_folder), state)
     try:

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Final
 
 import msgspec
-import orjson
 
 from wakestream.adapters.config.setting_files import SettingsError
 from wakestream.adapters.disk.atomic import write_atomic
@@ -147,7 +146,7 @@ class Tokens:
 
     async def keep(self) -> None:
         """Store what was counted."""
-        await keep_state(self._uses_path, orjson.dumps({"v": 1, "day": self._uses.day, "used": self._uses.used}))
+        await keep_state(self._uses_path, msgspec.json.encode(self._uses))
 
     def _today(self) -> str:
         return time.strftime("%Y-%m-%d", time.gmtime(self._now()))
