@@ -15,36 +15,43 @@ from wakestream.adapters.disk.hashing_writer import AHEAD, BATCH, LATEST, Hashin
 
 
 @pytest.fixture
+def file(tmp_path: Path) -> Iterator[FileIO]:
+    with FileIO(tmp_path / "file", "wb") as file:
+        yield file
+
+
+@pytest.fixture
 def pool() -> Iterator[ThreadPoolExecutor]:
     with ThreadPoolExecutor(1) as pool:
         yield pool
 
 
-async def test_a_buffer_can_be_reused_after_the_documented_point(tmp_path: Path, pool: ThreadPoolExecutor) -> None:
-    path, hasher = tmp_path / "file", blake3()
+async def test_a_buffer_can_be_reused_after_the_documented_point(
+    tmp_path: Path, file: FileIO, pool: ThreadPoolExecutor
+) -> None:
+    hasher = blake3()
     buffers = [bytearray(1000) for _ in range(AHEAD + 1)]
     expected = b""
-    with path.open("wb", buffering=0) as file:
-        sink = HashingWriter(file, [hasher], pool)
-        for number in range(20):
-            buffer = buffers[number % len(buffers)]
-            buffer[:] = bytes([number]) * 1000
-            expected += buffer
-            await sink.add(memoryview(buffer))
-        await sink.flush()
-    assert path.read_bytes() == expected
+    sink = HashingWriter(file, [hasher], pool)
+    for number in range(20):
+        buffer = buffers[number % len(buffers)]
+        buffer[:] = bytes([number]) * 1000
+        expected += buffer
+        await sink.add(memoryview(buffer))
+    await sink.flush()
+    assert (tmp_path / "file").read_bytes() == expected
     assert hasher.hexdigest() == blake3(expected).hexdigest()
     assert (sink.size, sink.written) == (20_000, 20_000)
 
 
-class Gate:
-    """A hasher that blocks until the test opens it."""
+class Step:
+    """A hasher that takes one block each time that it may."""
 
     def __init__(self) -> None:
-        self.opened = threading.Event()
+        self.may = threading.Semaphore(0)
 
     def update(self, data: bytes | memoryview, /) -> None:
-        assert self.opened.wait(100)
+        assert self.may.acquire(timeout=100)
 
     def digest(self) -> bytes:
         return b""
@@ -53,48 +60,45 @@ class Gate:
         return ""
 
 
-async def test_a_stalled_disk_blocks_the_writer_and_not_the_loop(tmp_path: Path, pool: ThreadPoolExecutor) -> None:
-    gate = Gate()
-    with (tmp_path / "file").open("wb", buffering=0) as file:
-        sink = HashingWriter(file, [gate], pool)
-        for _ in range(AHEAD):
-            await sink.add(bytes(BATCH))
-        one_more = asyncio.create_task(sink.add(bytes(BATCH)))
-        await asyncio.sleep(0)
-        held = not one_more.done()
-        gate.opened.set()
-        assert held
-        await one_more
-        await sink.flush()
-        assert sink.written == (AHEAD + 1) * BATCH
+async def test_a_stalled_disk_blocks_the_writer_and_not_the_loop(file: FileIO, pool: ThreadPoolExecutor) -> None:
+    step = Step()
+    sink = HashingWriter(file, [step], pool)
+    for _ in range(AHEAD):
+        await sink.add(bytes(BATCH))
+    one_more = asyncio.create_task(sink.add(bytes(BATCH)))
+    await asyncio.sleep(0)
+    held = not one_more.done()
+    step.may.release(AHEAD + 1)
+    assert held
+    await one_more
+    await sink.flush()
+    assert sink.written == (AHEAD + 1) * BATCH
 
 
 async def test_small_writes_are_collected_for_a_short_time(
-    tmp_path: Path, pool: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
+    file: FileIO, pool: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with (tmp_path / "file").open("wb", buffering=0) as file:
-        sink = HashingWriter(file, [], pool)
-        await sink.add(b"few")
-        assert (sink.size, sink._batched) == (3, 3)
-        monkeypatch.setattr(sink, "_handed", sink._handed - LATEST)
-        await sink.add(b"more")
-        assert sink._batched == 0
-        await sink.flush()
-        assert sink.written == 7
+    sink = HashingWriter(file, [], pool)
+    await sink.add(b"few")
+    assert (sink.size, sink._batched) == (3, 3)
+    monkeypatch.setattr(sink, "_handed", sink._handed - LATEST)
+    await sink.add(b"more")
+    assert sink._batched == 0
+    await sink.flush()
+    assert sink.written == 7
 
 
 async def test_an_error_of_the_disk_is_raised_and_what_was_written_is_known(
-    tmp_path: Path, pool: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
+    file: FileIO, pool: ThreadPoolExecutor
 ) -> None:
-    with (tmp_path / "file").open("wb", buffering=0) as file:
-        sink = HashingWriter(file, [], pool)
-        await sink.add(bytes(BATCH))
+    sink = HashingWriter(file, [], pool)
+    await sink.add(bytes(BATCH))
+    await sink.flush()
+    file.close()
+    await sink.add(bytes(BATCH))
+    with pytest.raises(ValueError, match="closed"):
         await sink.flush()
-        file.close()
-        await sink.add(bytes(BATCH))
-        with pytest.raises(ValueError, match="closed"):
-            await sink.flush()
-        assert sink.written == BATCH
+    assert sink.written == BATCH
 
 
 async def test_after_an_error_nothing_more_is_written(tmp_path: Path, pool: ThreadPoolExecutor) -> None:
@@ -124,16 +128,15 @@ async def test_after_an_error_nothing_more_is_written(tmp_path: Path, pool: Thre
     assert hasher.digest() == blake3(b"a" * BATCH).digest()
 
 
-async def test_a_flush_that_is_cancelled_does_not_lose_the_batch(tmp_path: Path, pool: ThreadPoolExecutor) -> None:
-    with (tmp_path / "file").open("wb", buffering=0) as file:
-        sink = HashingWriter(file, [], pool)
-        await sink.add(bytes(BATCH))
-        flushing = asyncio.create_task(sink.flush())
-        await asyncio.sleep(0)
-        flushing.cancel()
-        await asyncio.wait((flushing,))
-        await sink.flush()
-        assert sink.written == BATCH
+async def test_a_flush_that_is_cancelled_does_not_lose_the_batch(file: FileIO, pool: ThreadPoolExecutor) -> None:
+    sink = HashingWriter(file, [], pool)
+    await sink.add(bytes(BATCH))
+    flushing = asyncio.create_task(sink.flush())
+    await asyncio.sleep(0)
+    flushing.cancel()
+    await asyncio.wait((flushing,))
+    await sink.flush()
+    assert sink.written == BATCH
 
 
 def test_the_hash_of_a_beginning_can_be_gone_on_with(tmp_path: Path) -> None:
@@ -143,22 +146,6 @@ def test_the_hash_of_a_beginning_can_be_gone_on_with(tmp_path: Path) -> None:
     assert found.hexdigest() == blake3(content[:1_234_567]).hexdigest()
     found.update(content[1_234_567:])
     assert found.hexdigest() == blake3(content).hexdigest()
-
-
-class Step:
-    """A hasher that takes one block each time that it may."""
-
-    def __init__(self) -> None:
-        self.may = threading.Semaphore(0)
-
-    def update(self, data: bytes | memoryview, /) -> None:
-        assert self.may.acquire(timeout=100)
-
-    def digest(self) -> bytes:
-        return b""
-
-    def hexdigest(self) -> str:
-        return ""
 
 
 async def test_a_file_whose_bytes_never_pause_leaves_the_thread_to_others_in_between(
@@ -189,25 +176,23 @@ async def test_a_file_whose_bytes_never_pause_leaves_the_thread_to_others_in_bet
     assert (tmp_path / "long").stat().st_size > BATCH
 
 
-async def test_a_closed_pool_raises_instead_of_waiting(tmp_path: Path) -> None:
+async def test_a_closed_pool_raises_instead_of_waiting(file: FileIO) -> None:
     with ThreadPoolExecutor(1) as closed:
         pass
-    with (tmp_path / "file").open("wb", buffering=0) as file:
-        sink = HashingWriter(file, [], closed)
-        for _ in range(2):
-            with pytest.raises(RuntimeError, match="after shutdown"):
-                await sink.add(bytes(BATCH))
-            with pytest.raises(RuntimeError, match="after shutdown"):
-                await sink.flush()
+    sink = HashingWriter(file, [], closed)
+    for _ in range(2):
+        with pytest.raises(RuntimeError, match="after shutdown"):
+            await sink.add(bytes(BATCH))
+        with pytest.raises(RuntimeError, match="after shutdown"):
+            await sink.flush()
 
 
-async def test_a_pending_write_in_a_closed_pool_raises(tmp_path: Path) -> None:
+async def test_a_pending_write_in_a_closed_pool_raises(file: FileIO) -> None:
     gate, pool = threading.Event(), ThreadPoolExecutor(1)
     pool.submit(gate.wait, 100)
-    with (tmp_path / "file").open("wb", buffering=0) as file:
-        sink = HashingWriter(file, [], pool)
-        await sink.add(bytes(BATCH))
-        pool.shutdown(wait=False, cancel_futures=True)
-        gate.set()
-        with pytest.raises(RuntimeError, match="pool"):
-            await sink.flush()
+    sink = HashingWriter(file, [], pool)
+    await sink.add(bytes(BATCH))
+    pool.shutdown(wait=False, cancel_futures=True)
+    gate.set()
+    with pytest.raises(RuntimeError, match="pool"):
+        await sink.flush()
