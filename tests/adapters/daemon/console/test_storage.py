@@ -10,13 +10,14 @@ from typing import Any, cast
 
 import pytest
 
+from tests.adapters.daemon.console.test_uploads import sent
 from wakestream.adapters.daemon.api.auth import ApiError
 from wakestream.adapters.daemon.console import storage as of_console
 from wakestream.adapters.daemon.console import uploads as of_uploads
 from wakestream.adapters.daemon.console.job_view import NOW_MOST, JobView
 from wakestream.adapters.daemon.console.storage import COMPARED, Storage, mark_of
 from wakestream.adapters.daemon.console.upload_validation import Announced
-from wakestream.adapters.daemon.console.uploads import Upload, Uploads
+from wakestream.adapters.daemon.console.uploads import Uploads
 from wakestream.adapters.daemon.event_feed import QUEUED, EventFeed
 from wakestream.adapters.daemon.outbox import Outbox
 from wakestream.streams.outbox import facts as f
@@ -27,15 +28,6 @@ from wakestream.streams.outbox.state import Entry, OutboxState
 def video(name: str, size: int) -> Announced:
     """The announcement of a video."""
     return Announced("video", name, size, ("video",), "lipsync.video")
-
-
-async def received(uploads: Uploads, size: int = 1) -> Upload:
-    """A file that was uploaded."""
-
-    async def chunks() -> AsyncIterator[bytes]:
-        yield b"1" * size
-
-    return await uploads.receive(uploads.announce(video("a.mp4", size), ()).id, chunks())
 
 
 class Jobs:
@@ -69,7 +61,7 @@ class House:
         await cleaning
 
     async def given(self) -> Path:
-        return (await received(self.holdings.uploads)).path
+        return (await sent(self.holdings.uploads)).path
 
     def result(self, job: str) -> Path:
         return self.holdings.results / f"{job}.mp4"
@@ -234,7 +226,7 @@ def test_of_many_jobs_the_page_gets_running_then_urgent_then_first(tmp_path: Pat
 async def test_space_is_freed_with_one_listing_of_the_results(tmp_path: Path) -> None:
     looks: list[int] = []
     found = Uploads(tmp_path / "uploads", lambda: (), lambda: looks.append(1) or 500, quota=1000)
-    given = [await received(found, 10) for _ in range(20)]
+    given = [await sent(found, 10) for _ in range(20)]
     looks.clear()
     found.announce(video("b.mp4", 400), [str(upload.path) for upload in given])
     assert [upload.path.exists() for upload in given] == [False] * 10 + [True] * 10
@@ -243,7 +235,7 @@ async def test_space_is_freed_with_one_listing_of_the_results(tmp_path: Path) ->
 
 async def test_nothing_is_removed_for_a_file_that_is_too_large(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     found = Uploads(tmp_path / "uploads", lambda: (), lambda: 500, quota=1000)
-    given = [await received(found, 10) for _ in range(20)]
+    given = [await sent(found, 10) for _ in range(20)]
     paths = [str(upload.path) for upload in given]
     with pytest.raises(ApiError) as refused:
         found.announce(video("b.mp4", 501), paths)
@@ -259,7 +251,7 @@ async def test_the_file_limit_removes_the_oldest_unused_files(tmp_path: Path, mo
     monkeypatch.setattr(of_uploads, "FILES_MOST", 4)
     needed: list[str] = []
     found = Uploads(tmp_path / "uploads", lambda: needed, lambda: 0, quota=1000)
-    given = [await received(found) for _ in range(4)]
+    given = [await sent(found) for _ in range(4)]
     paths = [str(upload.path) for upload in given]
     needed.append(paths[0])
     found.announce(video("b.mp4", 1), paths)
