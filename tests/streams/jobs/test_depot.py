@@ -50,6 +50,11 @@ class DepotScene(Scene):
         """A GPU takes the files from here."""
         self.link.receive(ack(m.Submit(request_id="job-1", task_type="", payload={})))
 
+    async def done(self, moment: float, happens: Callable[..., object], *arguments: object) -> None:
+        """The job is done, when this has happened at this moment."""
+        self.at(moment, happens, *arguments)
+        assert isinstance(await self.run(), e.Done)
+
     @property
     def notes(self) -> list[str]:
         return [note.text for note in self.of(e.Note)]
@@ -78,8 +83,7 @@ async def test_the_files_go_to_the_depot_while_the_job_waits_and_the_hub_does_th
 
 async def test_the_same_content_under_two_endings_is_two_files_there(scene: DepotScene) -> None:
     scene.files.files[Path("speech.wav")] = b"v" * 1000
-    scene.at(50.0, scene.finish)
-    assert isinstance(await scene.run(), e.Done)
+    await scene.done(50.0, scene.finish)
     assert {ref.ext for ref in scene.depot.said("upload") if isinstance(ref, e.FileRef)} == {".mp4", ".wav"}
     assert scene.of(e.Stored) == [e.Stored(2000, 1000)]
 
@@ -106,8 +110,7 @@ async def test_without_a_depot_nothing_changes(lacks: str) -> None:
         scene.job = replace(scene.job, inputs={**scene.job.inputs, "video": Path("clip.mp4~")})
     if lacks == "a stage":
         scene.build = pipeline(direct)
-    scene.at(50.0, scene.grant)
-    assert isinstance(await scene.run(), e.Done)
+    await scene.done(50.0, scene.grant)
     has_one = lacks not in ("the hub", "the client")
     assert said(scene.link) == ["job.submit", *(["depot.withdraw"] if has_one else []), "job.done"]
 
@@ -121,8 +124,7 @@ async def test_the_upload_is_not_restarted_by_what_the_hub_says_meanwhile(scene:
     for moment, state in ((5.0, "starting"), (10.0, "booted")):
         scene.at(moment, scene.link.receive, m.PowerState(gpu="a", state=state))
     scene.at(12.0, scene.link.receive, m.Offline(request_id="job-1", phase="booting", position=2))
-    scene.at(60.0, scene.finish)
-    assert isinstance(await scene.run(), e.Done)
+    await scene.done(60.0, scene.finish)
     assert len(scene.depot.said("upload")) == 2
     assert "starting" in {line.phase for line in scene.of(e.Waking)}
 
@@ -131,8 +133,7 @@ async def test_a_new_connection_in_the_upload_repeats_the_offer_and_sends_no_fil
     scene.depot.delays["upload"] = 20.0
     scene.at(5.0, scene.link.disconnect)
     scene.at(10.0, scene.connect)
-    scene.at(60.0, scene.finish)
-    assert isinstance(await scene.run(), e.Done)
+    await scene.done(60.0, scene.finish)
     assert len(scene.depot.said("upload")) == 2
     assert said(scene.link, d.DepotProgress)[:5] == [
         "job.submit",
@@ -145,8 +146,7 @@ async def test_a_new_connection_in_the_upload_repeats_the_offer_and_sends_no_fil
 
 async def test_the_hub_is_told_how_far_the_upload_is() -> None:
     scene = DepotScene(depot=Slow())
-    scene.at(60.0, scene.finish)
-    assert isinstance(await scene.run(), e.Done)
+    await scene.done(60.0, scene.finish)
     told = [(progress.left, progress.rate) for progress in scene.link.said(d.DepotProgress)]
     assert told[0] == (1350, pytest.approx(100, rel=0.01))  # not less for the time before the first bytes
     assert told[1][1] == pytest.approx(100, rel=0.1)
@@ -169,8 +169,7 @@ async def test_a_depot_that_the_hub_cannot_use_is_said_in_one_line_and_the_job_g
     scene: DepotScene, code: str
 ) -> None:
     scene.town.refused = code
-    scene.at(50.0, scene.grant)
-    assert isinstance(await scene.run(), e.Done)
+    await scene.done(50.0, scene.grant)
     direct = "the files go straight to the GPU machine, so this PC must stay on"
     assert scene.notes == [f"the depot is not used: this depot is {code}; {direct}"]
     assert said(scene.link) == ["job.submit", "depot.offer", "depot.withdraw", "job.done"]
@@ -210,16 +209,14 @@ async def test_after_a_lost_connection_the_depot_is_tried_again(scene: DepotScen
     scene.at(0.5, scene.link.disconnect)
     scene.at(100.0, setattr, scene.depot, "gone", None)
     scene.at(100.0, scene.connect)
-    scene.at(150.0, scene.finish)
-    assert isinstance(await scene.run(), e.Done)
+    await scene.done(150.0, scene.finish)
     assert scene.notes == []
     assert len(scene.of(e.Stored)) == 1
 
 
 async def test_an_expired_link_is_asked_for_again(scene: DepotScene) -> None:
     scene.depot.failures["upload"] = [LinkExpired("over")]
-    scene.at(50.0, scene.finish)
-    assert isinstance(await scene.run(), e.Done)
+    await scene.done(50.0, scene.finish)
     assert said(scene.link)[:4] == ["job.submit", "depot.offer", "depot.offer", "depot.stored"]
     assert scene.notes == []
 
@@ -227,8 +224,7 @@ async def test_an_expired_link_is_asked_for_again(scene: DepotScene) -> None:
 async def test_a_file_that_is_missing_after_all_is_sent_again(scene: DepotScene) -> None:
     scene.depot.delays["upload"] = 1.0
     scene.at(1.02, scene.depot.known.clear)  # just when all is there
-    scene.at(50.0, scene.finish)
-    assert isinstance(await scene.run(), e.Done)
+    await scene.done(50.0, scene.finish)
     assert said(scene.link, d.DepotProgress)[1:4] == ["depot.offer", "depot.stored", "depot.stored"]
 
 
@@ -245,15 +241,13 @@ async def test_an_upload_may_take_longer_than_the_wait_for_a_gpu() -> None:
 
 async def test_a_grant_in_the_upload_ends_it(scene: DepotScene) -> None:
     scene.depot.delays["upload"] = 20.0
-    scene.at(5.0, scene.grant)
-    assert isinstance(await scene.run(), e.Done)
+    await scene.done(5.0, scene.grant)
     assert scene.of(e.Stored) == []
     assert len(scene.worker.said("upload")) == 2
 
 
 async def test_a_stored_job_that_a_gpu_without_the_feature_takes_goes_the_direct_way(scene: DepotScene) -> None:
-    scene.at(50.0, scene.grant)
-    assert isinstance(await scene.run(), e.Done)
+    await scene.done(50.0, scene.grant)
     assert (len(scene.of(e.Stored)), len(scene.of(e.Granted))) == (1, 1)
     assert len(scene.worker.said("upload")) == 2
 
@@ -272,8 +266,7 @@ async def test_a_stored_job_of_which_something_is_forgotten_is_stored_again(scen
     sent, forget = FORGOTTEN[what]
     scene.town.unknown = d.DepotPlaces(request_id="job-1", code="unknown_job", reason="the hub has no such job")
     scene.at(50.0, lambda: (scene.town.stored.clear(), forget(scene)))
-    scene.at(90.0, scene.finish)
-    assert isinstance(await scene.run(), e.Done)
+    await scene.done(90.0, scene.finish)
     assert (len(scene.of(e.Stored)), len(scene.depot.said("upload"))) == (2, sent)
 
 
@@ -287,8 +280,7 @@ async def test_after_a_lost_connection_a_stored_job_asks_what_became_of_it(scene
 
 
 async def test_a_delivery_that_did_not_come_is_asked_for(scene: DepotScene) -> None:
-    scene.at(50.0, setattr, scene.town, "result", {})
-    assert isinstance(await scene.run(), e.Done)
+    await scene.done(50.0, setattr, scene.town, "result", {})
     assert 50 < scene.events[-1][0] < 50 + ASK_EVERY
 
 
@@ -299,8 +291,7 @@ async def test_work_that_fails_ends_the_job_with_its_reason(scene: DepotScene) -
 
 async def test_a_result_whose_link_expires_is_fetched_with_a_new_one(scene: DepotScene) -> None:
     scene.depot.failures["download"] = [LinkExpired("over")]
-    scene.at(50.0, scene.finish)
-    assert isinstance(await scene.run(), e.Done)
+    await scene.done(50.0, scene.finish)
     assert len(scene.link.said(d.DepotQuery)) == 2
 
 
@@ -425,8 +416,7 @@ async def test_jobs_of_a_daemon_offer_their_files_at_once_and_upload_them_in_tur
 async def test_a_depot_that_came_after_the_connection_is_used_when_the_hub_names_it() -> None:
     scene = DepotScene(OURS)
     scene.answer = lambda submit: m.Offline(request_id=submit.request_id, phase="booting", position=1, depot=True)
-    scene.at(50.0, scene.finish)
-    assert isinstance(await scene.run(), e.Done)
+    await scene.done(50.0, scene.finish)
     assert said(scene.link, d.DepotProgress) == [
         "job.submit", "depot.offer", "depot.stored", "depot.query", "job.done",
     ]  # fmt: skip
@@ -449,7 +439,6 @@ async def test_a_job_that_its_gpu_gives_back_goes_the_direct_way_and_says_why(sc
         scene.link.receive(d.DepotPlaces(request_id="job-1", code="refused", reason="the GPU cannot use the depot"))
         scene.grant()
 
-    scene.at(50.0, give_back)
-    assert isinstance(await scene.run(), e.Done)
+    await scene.done(50.0, give_back)
     assert "the GPU cannot use the depot" in {each.why for each in scene.of(e.Retrying)}
     assert scene.of(e.Uploaded)
