@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import shlex
 import socket
 import statistics
 import sys
@@ -167,18 +166,8 @@ class House(base.House):
             for kind, (count, seconds) in KINDS.items()
         }
         (self.folder / "kinds.toml").write_text(manifest(commands))
-        machine = shlex.join([
-            sys.executable, str(self.folder / "machine.py"), str(self.folder / "gpu.log"), sys.executable, "-m",
-            "wakestream.adapters.cli", "worker", "--listen", f"127.0.0.1:{worker}", "--state",
-            str(self.folder / "worker"), "--hub", self.hub, "--key-file", str(self.folder / "worker.key"), "--gpu",
-            "gpu", "--public-url", outside, "--engine", "command", "--engine-option",
-            f"manifest={self.folder / 'kinds.toml'}", "--warm-up", f"{BOOT:g}",
-        ])  # fmt: skip
-        await self.program(
-            "monitor", "--hub", self.hub, "--key-file", "monitor.key", "--gpu", "gpu", "--worker-url",
-            f"http://127.0.0.1:{worker}", "--idle-after", f"{IDLE:g}", "--power", "process", "--program", machine,
-            "--state", "monitor", until=b"connected to", err=True,
-        )  # fmt: skip
+        kinds = ("--engine-option", f"manifest={self.folder / 'kinds.toml'}")
+        await self.gpu("gpu", worker, outside, BOOT, IDLE, *kinds)
 
     async def off(self) -> float:
         """Returns when the machine is off: the seconds that it was on for the last time."""

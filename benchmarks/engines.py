@@ -245,9 +245,9 @@ async def initialized(workers: HttpWorkers) -> frozenset[str]:
 # The rows
 
 
-async def seconds(way: Way, folder: Path, name: str, size: int) -> float:
+async def seconds(way: Way, folder: Path, size: int) -> float:
     """How long one new file takes; the result is compared with it."""
-    source, target = folder / f"{name}.bin", folder / "result.bin"
+    source, target = folder / "file.bin", folder / "result.bin"
     content = os.urandom(size)
     source.write_bytes(content)
     target.unlink(missing_ok=True)
@@ -258,16 +258,16 @@ async def seconds(way: Way, folder: Path, name: str, size: int) -> float:
     return taken
 
 
-async def compared(engine: str, folder: Path, name: str, direct: Way, ours: Way, store: Way | None = None) -> bool:
+async def compared(engine: str, folder: Path, direct: Way, ours: Way, store: Way | None = None) -> bool:
     """Print the rows of an engine. A large file is compared with the way over a bare store, if there is one."""
-    await seconds(direct, folder, name, SMALL)
-    await seconds(ours, folder, name, SMALL)
+    await seconds(direct, folder, SMALL)
+    await seconds(ours, folder, SMALL)
     small = []
     for _ in range(ROUNDS):
-        calls = [[await seconds(way, folder, name, SMALL) for way in (direct, ours)] for _ in range(CALLS)]
+        calls = [[await seconds(way, folder, SMALL) for way in (direct, ours)] for _ in range(CALLS)]
         small.append(tuple(statistics.median(each) for each in zip(*calls, strict=True)))
     ways = (direct, ours, store or direct)
-    large = [[await seconds(way, folder, name, LARGE) for way in ways] for _ in range(ROUNDS)]
+    large = [[await seconds(way, folder, LARGE) for way in ways] for _ in range(ROUNDS)]
     added = sorted(after - before for before, after in small)
     direct_ms = statistics.median(before for before, _ in small) * 1000
     what = (
@@ -319,7 +319,7 @@ async def cog(folder: Path) -> bool:
             cog_over_a_store(urls["bare"], ports["bare"], folder / "bare") as store,
             through_worker(folder / "mine", "predict", "output", *options) as ours,
         ):
-            return await compared("Cog", folder, "file", direct, ours, store)
+            return await compared("Cog", folder, direct, ours, store)
 
 
 async def gradio(folder: Path) -> bool:
@@ -340,7 +340,7 @@ async def gradio(folder: Path) -> bool:
             gradio_directly(url, functions["same"]) as direct,
             through_worker(here, "same", "file", *options) as ours,
         ):
-            return await compared("Gradio", folder, "file", direct, ours)
+            return await compared("Gradio", folder, direct, ours)
 
 
 def python_of(engine: str) -> Path:

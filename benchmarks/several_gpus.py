@@ -83,23 +83,24 @@ class House:
             word for name, price in PRICES.items() for word in ("--price-per-hour", f"{name}={price}")
         ), until=b"ws://")  # fmt: skip
         self.hub = line.split()[-1]
+        engine = shlex.join([sys.executable, "-c", ENGINE, f"{WORK:g}", "{video}", "{audio}", "{output}"])
         for name, boot in BOOTS.items():
             port = free_port()
-            engine = shlex.join([sys.executable, "-c", ENGINE, f"{WORK:g}", "{video}", "{audio}", "{output}"])
-            url = f"http://127.0.0.1:{port}"
-            worker = [
-                sys.executable, "-m", "wakestream.adapters.cli", "worker", "--listen", f"127.0.0.1:{port}", "--state",
-                str(self.folder / f"worker-{name}"), "--hub", self.hub, "--key-file", str(self.folder / "worker.key"),
-                "--gpu", name, "--public-url", url, "--engine", "command", "--command", engine,
-                "--warm-up", f"{boot:g}",
-            ]  # fmt: skip
-            program, log = self.folder / "machine.py", self.folder / f"{name}.log"
-            machine = shlex.join([sys.executable, str(program), str(log), *worker])
-            await self.program(
-                "monitor", "--hub", self.hub, "--key-file", "monitor.key", "--gpu", name, "--worker-url", url,
-                "--idle-after", f"{IDLE:g}", "--power", "process", "--program", machine, "--state", f"monitor-{name}",
-                until=b"connected to", err=True,
-            )  # fmt: skip
+            await self.gpu(name, port, f"http://127.0.0.1:{port}", boot, IDLE, "--command", engine)
+
+    async def gpu(self, name: str, port: int, public: str, boot: float, idle: float, *engine: str) -> None:
+        """A monitor for a machine, which is off; its worker will listen at this port, with this engine."""
+        worker = (
+            sys.executable, "-m", "wakestream.adapters.cli", "worker", "--listen", f"127.0.0.1:{port}", "--state",
+            str(self.folder / f"worker-{name}"), "--hub", self.hub, "--key-file", str(self.folder / "worker.key"),
+            "--gpu", name, "--public-url", public, "--engine", "command", *engine, "--warm-up", f"{boot:g}",
+        )  # fmt: skip
+        machine = (sys.executable, str(self.folder / "machine.py"), str(self.folder / f"{name}.log"), *worker)
+        await self.program(
+            "monitor", "--hub", self.hub, "--key-file", "monitor.key", "--gpu", name, "--worker-url",
+            f"http://127.0.0.1:{port}", "--idle-after", f"{idle:g}", "--power", "process", "--program",
+            shlex.join(machine), "--state", f"monitor-{name}", until=b"connected to", err=True,
+        )  # fmt: skip
 
     def machines(self) -> dict[str, tuple[int, float]]:
         """How often each machine was started, and its seconds on."""

@@ -94,6 +94,8 @@ async def test_a_program_is_started_seen_running_and_stopped(process: Start, log
     reading = await power.inspect()
     assert (reading.state, reading.detail) == ("stopped", "the program has ended")
     assert sum("up" in line for line in log.lines) == 1
+    await power.close()
+    assert (await power.inspect()).detail == "the program has ended"
 
 
 async def test_a_program_may_be_started_again_after_it_stopped(process: Start) -> None:
@@ -160,17 +162,6 @@ async def test_endless_output_does_not_fill_the_log(process: Start, log: Log, mo
     assert len(log.lines) < 200
 
 
-async def test_a_requested_stop_logs_only_that_it_ended(process: Start, log: Log) -> None:
-    power = process(WAITS)
-    await power.start()
-    await log.has("up")
-    await power.stop()
-    await power.ended()
-    assert (await power.inspect()).detail == "the program has ended"
-    await power.close()
-    assert (await power.inspect()).detail == "the program has ended"
-
-
 async def test_the_output_of_a_program_that_ends_normally_is_not_quoted(process: Start) -> None:
     power = process("print('a long good-bye')")
     await power.start()
@@ -225,9 +216,13 @@ async def test_only_a_programs_children_end_with_it(process: Start, log: Log, mo
     assert killed == []
 
 
-async def test_a_program_that_does_not_exist_is_a_clear_error() -> None:
+NOBODY = ["no-such-program-here"]
+
+
+@pytest.mark.parametrize("power", [ProcessPower(NOBODY), CommandPower(NOBODY, ["x"], ["x"])])
+async def test_a_program_that_does_not_exist_is_a_clear_error(power: ProcessPower | CommandPower) -> None:
     with pytest.raises(PowerError, match=r"cannot start 'no-such-program-here': .*give the full path"):
-        await ProcessPower(["no-such-program-here"]).start()
+        await power.start()
 
 
 async def test_closing_ends_the_program(process: Start, log: Log) -> None:
@@ -269,16 +264,16 @@ async def test_inspect_may_print_json_with_state_and_address() -> None:
     assert said == Reading("running", "gpu.example:8383", 1.7e9, "zone b", 2)
 
 
-@pytest.mark.parametrize("printed", ['{"state": 1}', '{"address": "a"}', "{state}", '{"state": "perhaps"}'])
-async def test_json_without_a_known_state_is_answered_with_what_to_write(printed: str) -> None:
-    with pytest.raises(PowerError, match=r"write for example|the first word must be running"):
-        await commands(inspect=f"print({printed!r})").inspect()
-
-
 async def test_a_command_with_endless_output_is_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(power_command, "MAX_OUTPUT", 1024 * 1024)
     with pytest.raises(PowerError, match="printed more than 1 MiB"):
         await commands(inspect="while True: print('running' * 1000)").inspect()
+
+
+@pytest.mark.parametrize("printed", ['{"state": 1}', '{"address": "a"}', "{state}", '{"state": "perhaps"}'])
+async def test_json_without_a_known_state_is_answered_with_what_to_write(printed: str) -> None:
+    with pytest.raises(PowerError, match=r"write for example|the first word must be running"):
+        await commands(inspect=f"print({printed!r})").inspect()
 
 
 @pytest.mark.parametrize(("code", "said"), [("print('perhaps')", "it printed 'perhaps'"), ("", "it printed nothing")])
@@ -323,11 +318,6 @@ async def test_processes_left_by_a_start_command_are_neither_awaited_nor_killed(
         os.kill(pid, 9)
 
 
-async def test_a_command_that_does_not_exist_is_a_clear_error() -> None:
-    with pytest.raises(PowerError, match="cannot start 'no-such-program-here'"):
-        await CommandPower(["no-such-program-here"], ["x"], ["x"]).start()
-
-
 @asynccontextmanager
 async def watched(power: Any, **settings: Any) -> AsyncIterator[FakeLink]:
     """A monitor over a real provider, quick in all it does."""
@@ -360,14 +350,6 @@ async def test_a_program_is_woken_becomes_online_and_is_stopped_when_idle() -> N
         await link.next(m.PowerState, lambda said: said.state == "off")
     states = [said.state for said in link.said(m.PowerState)]
     assert states[-6:] == ["starting", "booted", "online", "draining", "stopping", "off"]
-
-
-async def test_a_program_that_exits_at_once_is_a_failed_boot() -> None:
-    async with watched(ProcessPower(python("raise SystemExit('no CUDA device')"))) as link:
-        link.receive(m.Boot(request_id="boot-1"))
-        result = await link.next(m.BootResult)
-    assert result.request_id == "boot-1"
-    assert "ended by itself with code 1" in (result.msg or "")
 
 
 def shows(variable: str) -> str:

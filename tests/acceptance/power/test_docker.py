@@ -9,6 +9,7 @@ import pytest
 from aiohttp import web
 
 from tests.support.power.docker_engine import ID, DockerWorld, Podman
+from tests.support.programs import plain_server
 from tests.support.programs.certificates import Authority
 from wakestream.adapters.config.setting_files import SettingsError
 from wakestream.adapters.power import docker
@@ -159,19 +160,15 @@ async def test_an_engine_on_another_machine_is_reached_with_certificates_of_both
     tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=str(authority.path))
     tls.load_cert_chain(server, key)
     tls.verify_mode = ssl.CERT_REQUIRED
-    world = DockerWorld()
     app = web.Application()
-    app.add_routes(world.routes())
-    runner = web.AppRunner(app)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=tls).start()
-    url = f"https://127.0.0.1:{runner.addresses[0][1]}"
-    files = {"tls_ca": str(authority.path), "tls_cert": str(mine), "tls_key": str(my_key)}
-    power = docker.create(PowerConfig("lips", files, base_url=url))
-    assert (await power.inspect()).state == "stopped"
-    await power.close()
-    stranger = docker.create(PowerConfig("lips", {"tls_ca": str(authority.path)}, base_url=url))
-    with pytest.raises(Transient):
-        await stranger.inspect()
-    await stranger.close()
-    await runner.cleanup()
+    app.add_routes(DockerWorld().routes())
+    async with plain_server.serving(web.AppRunner(app), tls=tls) as port:
+        url = f"https://127.0.0.1:{port}"
+        files = {"tls_ca": str(authority.path), "tls_cert": str(mine), "tls_key": str(my_key)}
+        power = docker.create(PowerConfig("lips", files, base_url=url))
+        assert (await power.inspect()).state == "stopped"
+        await power.close()
+        stranger = docker.create(PowerConfig("lips", {"tls_ca": str(authority.path)}, base_url=url))
+        with pytest.raises(Transient):
+            await stranger.inspect()
+        await stranger.close()

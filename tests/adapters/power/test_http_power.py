@@ -1,6 +1,7 @@
 """What all providers with an HTTP API share."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -9,6 +10,7 @@ import pytest
 from aiohttp import web
 from loguru import logger
 
+from tests.support.programs.plain_server import answering
 from wakestream.adapters.config.setting_files import SettingsError
 from wakestream.adapters.power import http_power
 from wakestream.adapters.power.config import PowerConfig
@@ -23,22 +25,28 @@ class Acme(HttpPower):
 DAY = "Thu, 01 Jan 2026"
 
 
+Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
 @asynccontextmanager
-async def acme(
-    handler: Callable[[web.Request], Awaitable[web.StreamResponse]], kind: type[Acme] = Acme
-) -> AsyncIterator[Acme]:
-    """The provider, at an API whose only call this handler answers."""
-    app = web.Application()
-    app.router.add_get("/x", handler)
-    runner = web.AppRunner(app)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    power = kind(PowerConfig("1", base_url=f"http://127.0.0.1:{runner.addresses[0][1]}"))
-    try:
-        yield power
-    finally:
-        await power.close()
-        await runner.cleanup()
+async def acme(answer: Answer, kind: type[Acme] = Acme) -> AsyncIterator[Acme]:
+    """The provider, at an API that answers every call so."""
+    async with answering(answer) as url:
+        power = kind(PowerConfig("1", base_url=url))
+        try:
+            yield power
+        finally:
+            await power.close()
+
+
+def always(body: Any, status: int = 200, **headers: str) -> Answer:
+    """The same answer to every call: these bytes, or this as JSON."""
+
+    async def answer(_: web.Request) -> web.StreamResponse:
+        text = body if isinstance(body, bytes) else json.dumps(body).encode()
+        return web.Response(body=text, status=status, headers=headers)
+
+    return answer
 
 
 async def test_an_answer_in_several_pieces_is_read_to_its_end() -> None:
@@ -60,11 +68,7 @@ async def test_an_answer_in_several_pieces_is_read_to_its_end() -> None:
 
 async def test_an_answer_without_end_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(http_power, "LONGEST_ANSWER", 1000)
-
-    async def answer(request: web.Request) -> web.StreamResponse:
-        return web.Response(body=b"[" * 5000)
-
-    async with acme(answer) as power:
+    async with acme(always(b"[" * 5000)) as power:
         with pytest.raises(Transient, match="longer than 1000 bytes"):
             await power.call("GET", "/x")
 
@@ -98,10 +102,7 @@ def test_a_time_before_1970_is_no_time() -> None:
 async def test_what_a_status_means(
     status: int, headers: dict[str, str], kind: type[PowerError], wait: float | None
 ) -> None:
-    async def answer(request: web.Request) -> web.StreamResponse:
-        return web.json_response({"code": "E1", "message": "no"}, status=status, headers=headers)
-
-    async with acme(answer) as power:
+    async with acme(always({"code": "E1", "message": "no"}, status, **headers)) as power:
         with pytest.raises(kind, match=f"acme: HTTP {status} to `GET /x`: E1 no") as caught:
             await power.call("GET", "/x")
         assert getattr(caught.value, "retry_after", None) == wait
@@ -112,19 +113,13 @@ async def test_a_refusal_of_a_proxy_in_another_form_than_the_api_s_own_is_read_t
         def message(self, document: Any) -> tuple[object, str]:
             return document["problem"]["kind"], document["problem"]["text"]
 
-    async def answer(request: web.Request) -> web.StreamResponse:
-        return web.json_response({"message": "slow down"}, status=429, headers={"Retry-After": "9"})
-
-    async with acme(answer, Nested) as power:
+    async with acme(always({"message": "slow down"}, 429, **{"Retry-After": "9"}), Nested) as power:
         with pytest.raises(TryAgain, match="HTTP 429 to `GET /x`: slow down"):
             await power.call("GET", "/x")
 
 
 async def test_a_refusal_that_the_table_knows_waits_as_long_as_the_answer_says() -> None:
-    async def answer(request: web.Request) -> web.StreamResponse:
-        return web.json_response({"message": "still stopping"}, status=500, headers={"Retry-After": "9"})
-
-    async with acme(answer) as power:
+    async with acme(always({"message": "still stopping"}, 500, **{"Retry-After": "9"})) as power:
         with pytest.raises(TryAgain) as caught:
             await power.call("GET", "/x")
         assert caught.value.retry_after == 9.0
@@ -167,9 +162,6 @@ def test_an_unknown_code_is_reported_once() -> None:
 
 @pytest.mark.parametrize("body", [b"[" * 100_000, b'{"a":"\xff"}'])
 async def test_an_answer_that_no_parser_reads_is_a_passing_fault(body: bytes) -> None:
-    async def answer(request: web.Request) -> web.StreamResponse:
-        return web.Response(body=body)
-
-    async with acme(answer) as power:
+    async with acme(always(body)) as power:
         with pytest.raises(Transient, match="something else than JSON"):
             await power.call("GET", "/x")
