@@ -1,7 +1,10 @@
 """Several jobs of one submit: patterns, folders, and the names of their results."""
 
+import argparse
 import io
+import re
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -29,33 +32,47 @@ def there(*names: str) -> None:
         Path(name).write_bytes(b"x")
 
 
-def asked(*arguments: str) -> Many | None:
-    return many_jobs.many_jobs(parser_of(("submit",)).parse_args(["submit", *arguments]))
+def submit(*arguments: str) -> argparse.Namespace:
+    return parser_of(("submit",)).parse_args(["submit", *arguments])
+
+
+def several(*arguments: str) -> Many:
+    found = many_jobs.many_jobs(submit(*arguments))
+    assert found is not None
+    return found
 
 
 def jobs(*arguments: str) -> list[tuple[str, str, str]]:
-    found = asked(*arguments)
-    assert found is not None
-    return [(job.video.name, job.audio.name, job.output.as_posix()) for job in found.jobs]
+    return [(job.video.name, job.audio.name, job.output.as_posix()) for job in several(*arguments).jobs]
 
 
-def test_two_files_are_one_job_whatever_they_are_called() -> None:
-    args = parser_of(("submit",)).parse_args(["submit", "one.mp4", "two.wav"])
+def results(*submitted: argparse.Namespace, inputs: Sequence[str] = ("image",)) -> list[str]:
+    """The names of the pictures that these jobs of a kind make."""
+    kind = Kind("upscale", tuple(Slot(name, ()) for name in inputs), (Slot("image", (".png",)),), {})
+    known = from_plain({"kinds": [{"kind": plain_kind(kind), "gpus": []}], "known": True})
+    return [submission_of(one, Settings()).asked.job(known).outputs["image"].as_posix() for one in submitted]
+
+
+@pytest.mark.parametrize(
+    ("given", "pair"),
+    [
+        (("one.mp4", "two.wav"), ("one.mp4", "two.wav")),
+        (("*.mp4", "*.wav"), ("clip.mp4", "speech.wav")),
+        (("talk.*",), ("talk.mkv", "talk.mp3")),
+    ],
+    ids=["two names", "patterns for one file", "a pattern for a video and its audio"],
+)
+def test_two_files_are_one_job(given: tuple[str, ...], pair: tuple[str, str]) -> None:
+    there("clip.mp4", "speech.wav", "talk.mp3", "talk.mkv")
+    args = submit(*given)
     assert many_jobs.many_jobs(args) is None
-    assert (args.video, args.audio) == (Path("one.mp4"), Path("two.wav"))
+    assert (args.video, args.audio) == tuple(map(Path, pair))
 
 
 def test_patterns_that_the_shell_did_not_expand_are_expanded() -> None:
     there("a/clip1.mp4", "a/clip2.mp4", "a/clip10.mp4", "b/clip1.wav", "b/clip2.wav", "b/clip10.wav")
     assert [video for video, _, _ in jobs("a/*.mp4", "b/*.wav")] == ["clip1.mp4", "clip2.mp4", "clip10.mp4"]
     assert jobs("a/clip?.mp4", "b/clip1.wav", "b/clip2.wav")[1] == ("clip2.mp4", "clip2.wav", "a/clip2.synced.mp4")
-
-
-def test_a_pattern_for_one_file_is_that_file() -> None:
-    there("clip.mp4", "speech.wav")
-    args = parser_of(("submit",)).parse_args(["submit", "*.mp4", "*.wav"])
-    assert many_jobs.many_jobs(args) is None
-    assert (args.video, args.audio) == (Path("clip.mp4"), Path("speech.wav"))
 
 
 def test_a_file_whose_name_looks_like_a_pattern_is_that_file() -> None:
@@ -65,8 +82,7 @@ def test_a_file_whose_name_looks_like_a_pattern_is_that_file() -> None:
 
 def test_a_folder_of_pairs_names_what_has_no_partner() -> None:
     there("takes/clip1_video.mp4", "takes/clip1_audio.wav", "takes/more.wav", "takes/notes.txt", "takes/sub/x.mp4")
-    found = asked("--pairs", "takes")
-    assert found is not None
+    found = several("--pairs", "takes")
     assert found.rows == [("clip1_video.mp4", "clip1_audio.wav", str(Path("takes/clip1_video.synced.mp4")))]
     assert found.single == ("more.wav",)
 
@@ -98,20 +114,14 @@ def test_results_of_before_are_no_input() -> None:
 
 def test_a_kind_with_a_pattern_is_a_job_for_each_file() -> None:
     there("a.png", "b.png")
-    found = asked("--kind", "upscale", "--in", "image=*.png", "--param", "scale=2")
-    assert found is not None
+    found = several("--kind", "upscale", "--in", "image=*.png", "--param", "scale=2")
     assert [job.inputs for job in found.jobs] == [["image=a.png"], ["image=b.png"]]
-    assert asked("--kind", "upscale", "--in", "image=a.png") is None
 
 
 def test_the_results_of_a_pattern_have_names_of_their_own() -> None:
     there("a.jpg", "a.png", "a.png.jpg", "b.jpg", "mask.png")
-    found = asked("--kind", "upscale", "--in", "mask=mask.png", "--in", "image=?*.*g")
-    assert found is not None
-    kind = Kind("upscale", (Slot("mask", ()), Slot("image", ())), (Slot("image", (".png",)),), {})
-    known = from_plain({"kinds": [{"kind": plain_kind(kind), "gpus": []}], "known": True})
-    made = [submission_of(one, Settings()).asked.job(known).outputs["image"].name for one in found.jobs]
-    assert made == [
+    found = several("--kind", "upscale", "--in", "mask=mask.png", "--in", "image=?*.*g")
+    assert results(*found.jobs, inputs=("mask", "image")) == [
         "a.jpg.upscale.png", "a.png.upscale.png", "a.png.jpg.upscale.png", "b.upscale.png", "mask.upscale.png",
     ]  # fmt: skip
 
@@ -121,24 +131,21 @@ def test_the_results_of_a_kind_go_into_the_folder_of_o_which_is_created(pattern:
     there("a.png", "out/b.upscale.png")
     if "*" in pattern:
         there("b.png")
-    command = ["submit", "--kind", "upscale", "--in", pattern, "-o", "out"]
-    args = parser_of(("submit",)).parse_args(command)
+    command = ("--kind", "upscale", "--in", pattern, "-o")
+    args = submit(*command, "out")
     found = many_jobs.many_jobs(args)
-    kind = Kind("upscale", (Slot("image", ()),), (Slot("image", (".png",)),), {})
-    known = from_plain({"kinds": [{"kind": plain_kind(kind), "gpus": []}], "known": True})
-    each = [submission_of(one, Settings()) for one in (found.jobs if found is not None else [args])]
-    made = [one.asked.job(known).outputs["image"].as_posix() for one in each]
-    assert made == ["out/a.upscale.png", "out/b.upscale-2.png"][: len(made)]
-    assert {one.if_exists for one in each} == {"number"}
+    assert (found is not None) == ("*" in pattern)
+    each = found.jobs if found is not None else [args]
+    assert results(*each) == ["out/a.upscale.png", "out/b.upscale-2.png"][: len(each)]
+    assert {submission_of(one, Settings()).if_exists for one in each} == {"number"}
     with pytest.raises(SettingsError, match=r"-o is a folder; for a file give --out NAME=large\.png \(.* --help`"):
-        submission_of(parser_of(("submit",)).parse_args([*command[:-1], "large.png"]), Settings())
+        submission_of(submit(*command, "large.png"), Settings())
 
 
 def test_the_result_of_one_pair_goes_into_a_folder_that_is_created_under_a_free_name() -> None:
     there("clip.mp4", "speech.wav")
     for name in ("clip.synced.mp4", "clip.synced-2.mp4"):
-        args = parser_of(("submit",)).parse_args(["submit", "clip.mp4", "speech.wav", "-o", "new/results/"])
-        found = submission_of(args, Settings())
+        found = submission_of(submit("clip.mp4", "speech.wav", "-o", "new/results/"), Settings())
         assert (found.asked.output.as_posix(), found.if_exists) == (f"new/results/{name}", "number")
         there(f"new/results/{name}")
 
@@ -157,21 +164,21 @@ def test_the_result_of_one_pair_goes_into_a_folder_that_is_created_under_a_free_
         (["--kind", "k", "--in", "a=*.mp4", "--out", "x=y.mp4"], "leave --out out"),
         (["--kind", "k", "--pairs", "."], "--kind describes a job without VIDEO and AUDIO"),
         (["a.mp4", "b.mp4", "c.mp4"], "no video and audio file belong together"),
+        (["?.mp4"], "belong together"),
     ],
 )
 def test_what_does_not_fit_several_jobs_is_refused(arguments: list[str], why: str) -> None:
     there("a.mp4", "a.wav", "b.mp4", "b.wav")
     Path("empty").mkdir()
-    with pytest.raises(SettingsError) as refused:
-        asked(*arguments)
-    assert why in str(refused.value)
+    with pytest.raises(SettingsError, match=re.escape(why)):
+        many_jobs.many_jobs(submit(*arguments))
 
 
 def test_too_many_jobs_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     there("a.mp4", "a.wav", "b.mp4", "b.wav")
     monkeypatch.setattr(many_jobs, "MOST", 1)
     with pytest.raises(SettingsError, match="2 jobs are too many"):
-        asked("--pairs", ".")
+        several("--pairs", ".")
 
 
 @pytest.mark.parametrize(("typed", "agreed"), [("\n", True), ("y\n", True), ("n\n", False), ("", False)])
@@ -184,7 +191,7 @@ def test_the_end_of_the_terminal_is_no_answer(typed: str, agreed: bool, monkeypa
     monkeypatch.setattr(sys, "stdin", Terminal(typed))
     screen = Terminal()
     monkeypatch.setattr(sys, "stdout", screen)
-    args = parser_of(("submit",)).parse_args(["submit", "--pairs", "."])
+    args = submit("--pairs", ".")
     many = many_jobs.many_jobs(args)
     assert many is not None
     told = {"jobs": 1, "used_s": 60.0, "cost": 0.1, "idle_s": 300.0, "all_s": 360.0, "all_cost": 0.6, "done_at": 0}
@@ -193,12 +200,3 @@ def test_the_end_of_the_terminal_is_no_answer(typed: str, agreed: bool, monkeypa
     said = screen.getvalue()
     assert said.index("1 job: about 1 min 00 s of GPU time and 0.10.\nWith the idle time") < said.index("submit 1 job?")
     assert "Usual share of boots and idle time: 30 s and 0.05.\n" in said
-
-
-def test_the_two_files_of_one_pattern_are_a_video_and_its_audio() -> None:
-    there("talk.mp3", "talk.mp4", "b1.mp4", "b2.mp4")
-    args = parser_of(("submit",)).parse_args(["submit", "talk.*"])
-    assert many_jobs.many_jobs(args) is None
-    assert (args.video, args.audio) == (Path("talk.mp4"), Path("talk.mp3"))
-    with pytest.raises(SettingsError, match="belong together"):
-        asked("b*.mp4")

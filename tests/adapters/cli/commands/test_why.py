@@ -14,10 +14,18 @@ from wakestream.streams.hub.late_jobs import ON_THE_WAY, UPLOADED
 from wakestream.streams.protocol import messages as m
 from wakestream.streams.recording.event_json import plain_event
 
+UNTIL = int(datetime.datetime(2026, 3, 11).timestamp())
+SPENT = {"period": "day", "limit": 2.0, "spent": 2.1, "left": 0.0, "until": UNTIL}
+TURN = "waiting for a turn to download: 2 jobs are at it, 5 come before this one"
+
 
 def job(last: e.JobEvent | None = None, **more: Any) -> dict[str, Any]:
     found = {"id": "ws-1", "state": "open", "accepted_at": 100.0, "outcome": None}
     return {**found, "last": plain_event(last) if last else None, **more}
+
+
+def status(gpu: dict[str, Any], **more: Any) -> m.HubStatus:
+    return m.HubStatus(request_id="q", gpus=({"gpu": "studio", **gpu},), **{"monitors": 1, **more})
 
 
 def test_an_unknown_end_of_a_wait_is_not_estimated() -> None:
@@ -41,39 +49,17 @@ def test_a_wait_grows_and_its_estimate_shrinks_with_time() -> None:
     assert "(usually 37 s more, rarely over 52 s)" in said
 
 
-def test_a_job_at_a_running_machine_is_not_shown_as_waiting_for_it() -> None:
-    said = why_words.job(job(e.Queued(2, "booted", None)), 190.0)
-    assert said == "ws-1 is waiting for the GPU: job queued, position 2; the machine is up, its worker is starting"
-
-
-def test_a_job_that_waits_for_its_turn_is_not_said_to_run() -> None:
-    turn = e.Note("waiting for a turn to download: 2 jobs are at it, 5 come before this one", {"waits": "to download"})
-    said = why_words.job(job(turn), 190.0)
-    assert said == f"ws-1 is waiting for its turn, submitted 1 min 30 s ago: {turn.text}"
-    said = why_words.job(job(e.Running(0.0, "queued", position=2)), 190.0)
-    assert said == "ws-1 is waiting for its turn, submitted 1 min 30 s ago: queued at the worker, position 2"
-
-
-def test_a_job_that_waits_for_money_says_until_when() -> None:
-    until = datetime.datetime(2026, 3, 11).timestamp()
-    said = why_words.job(job(e.Waking(42.0, "budget", 1, until=until)), 190.0)
-    assert said.endswith("the budget is spent, so no GPU is started before 2026-03-11 00:00, position 1")
-    said = why_words.job(job(e.Queued(1, "budget", until=until)), 190.0)
-    assert said.endswith("job queued, position 1; the budget is spent, so no GPU is started before 2026-03-11 00:00")
-
-
 @pytest.mark.parametrize(
     ("language", "words"),
     [("en", "ComfyUI is not ready: node X is missing; install the custom nodes of the workflow"), ("zh", "缺少节点 X")],
 )
 def test_an_engine_that_is_not_ready_is_said_with_its_reason(language: str, words: str) -> None:
     why = "ComfyUI is not ready: node X is missing; install the custom nodes of the workflow"
-    gpu = {"gpu": "studio", "phase": "not_ready", "why": why}
+    answer = status({"phase": "not_ready", "why": why}, queue=1, monitors=0)
     choose(language)
     try:
         said = [why_words.job(job(e.Waking(42.0, "not_ready", 1, why=why)), 190.0)]
-        said += why_words.gpus(m.HubStatus(request_id="q", gpus=(gpu,), queue=1, monitors=0))
-        said += status_text.status(m.HubStatus(request_id="q", gpus=(gpu,), queue=1, monitors=0))
+        said += [*why_words.gpus(answer), *status_text.status(answer)]
     finally:
         choose("en")
     assert sum(words in line for line in said) == 3, said
@@ -88,13 +74,9 @@ def test_a_gpu_that_cannot_do_the_waiting_jobs_is_not_said_to_be_asked_for_them(
 
 
 def test_a_gpu_that_the_budget_keeps_off_says_until_when() -> None:
-    until = int(datetime.datetime(2026, 3, 11).timestamp())
-    spent = {"period": "day", "limit": 2.0, "spent": 2.1, "left": 0.0, "until": until}
-    off = {"gpu": "studio", "phase": "off"}
-    answer = m.HubStatus(request_id="q", gpus=(off,), queue=1, monitors=1, budgets=(spent,))
     said = "GPU studio is off although 1 job is waiting: the budget is spent; it can be started at 2026-03-11 00:00"
-    assert why_words.gpus(answer) == [said]
-    other = m.HubStatus(request_id="q", gpus=(off,), queue=1, monitors=1, budgets=({**spent, "gpu": "lab"},))
+    assert why_words.gpus(status({"phase": "off"}, queue=1, budgets=(SPENT,))) == [said]
+    other = status({"phase": "off"}, queue=1, budgets=({**SPENT, "gpu": "lab"},))
     assert "budget" not in why_words.gpus(other)[0]
 
 
@@ -112,6 +94,31 @@ def test_a_gpu_that_the_budget_keeps_off_says_until_when() -> None:
             job(state="done", outcome=plain_event(e.Done(Path("out.mp4"), 1000))),
             "ws-1 has ended: done: out.mp4 (1.0 kB)",
         ),
+        (
+            job(e.Queued(2, "booted", None)),
+            "ws-1 is waiting for the GPU: job queued, position 2; the machine is up, its worker is starting",
+        ),
+        (
+            job(e.Note(TURN, {"waits": "to download"})),
+            f"ws-1 is waiting for its turn, submitted 1 min 30 s ago: {TURN}",
+        ),
+        (
+            job(e.Running(0.0, "queued", position=2)),
+            "ws-1 is waiting for its turn, submitted 1 min 30 s ago: queued at the worker, position 2",
+        ),
+        (
+            job(e.Waking(42.0, "budget", 1, until=UNTIL)),
+            "the budget is spent, so no GPU is started before 2026-03-11 00:00, position 1",
+        ),
+        (
+            job(e.Queued(1, "budget", until=UNTIL)),
+            "job queued, position 1; the budget is spent, so no GPU is started before 2026-03-11 00:00",
+        ),
+        (job(e.Note("the depot is not used: it is full", {"direct": "?"})), "ws-1 is waiting for the GPU: "),
+        (
+            job(e.Remote("wait", gpu="studio")),
+            "ws-1 is running, submitted 1 min 30 s ago: studio has the job; this PC is not needed",
+        ),
         (job(last=None) | {"last": {"event": "levitating"}}, "unknown activity (levitating), from a newer version"),
     ],
 )
@@ -119,13 +126,15 @@ def test_a_job(found: dict[str, Any], said: str) -> None:
     assert said in why_words.job(found, 190.0)
 
 
-def status(gpu: dict[str, Any], **more: Any) -> m.HubStatus:
-    return m.HubStatus(request_id="q", gpus=({"gpu": "studio", **gpu},), **{"monitors": 1, **more})
-
-
 def planned(phase: str, do: str, in_s: float | None = None, **more: Any) -> m.HubStatus:
     plan = {"do": do, "in_s": in_s, "why": "of a later version"}
     return status({"phase": phase, "plan": plan, **more}, queue=1, currency="EUR")
+
+
+def stored(**jobs: int) -> m.HubStatus:
+    return status(
+        {"phase": "off", "waiting": 1}, queue=1, depot={"up": True, "storing": 0, "away": 0, "stored": 0, **jobs}
+    )
 
 
 def test_a_gpu_that_is_off_while_jobs_wait_at_the_worker_of_another_one_says_so() -> None:
@@ -179,6 +188,9 @@ def test_a_gpu_that_is_off_while_jobs_wait_at_the_worker_of_another_one_says_so(
             "off although 2 jobs are waiting: the GPUs that are on, or coming, start the work soon enough",
         ),
         (planned("off", "levitate"), "GPU studio is off; of a later version"),
+        (stored(storing=1), "studio is off: it is started when the files of 1 job are nearly in the depot"),
+        (stored(away=1), "is off: 1 job not yet in the depot, and the PC that has the files is not connected"),
+        (stored(stored=1), "is off although 1 job is waiting: the monitor has been asked to start it"),
     ],
 )
 def test_a_gpu(answer: m.HubStatus, said: str) -> None:
@@ -203,32 +215,5 @@ def test_a_job_whose_files_go_into_the_depot_says_what_it_waits_for() -> None:
 
 
 def test_a_gpu_that_is_held_says_so_once() -> None:
-    gpu = {"gpu": "studio", "phase": "paused", "why": "it is held for maintenance (by ann)", "plan": {"do": "held"}}
-    (said,) = why_words.gpus(m.HubStatus(request_id="q", gpus=(gpu,), monitors=1))
-    assert said == "GPU studio is on, but paused (it is held for maintenance (by ann))"
-
-
-def test_a_job_that_does_not_use_the_depot_is_not_said_to_run() -> None:
-    assert why_words.job(job(e.Note("the depot is not used: it is full", {"direct": "?"})), 190.0).startswith(
-        "ws-1 is waiting for the GPU: "
-    )
-
-
-def test_a_stored_job_that_a_gpu_has_is_not_said_to_wait_for_one() -> None:
-    assert why_words.job(job(e.Remote("wait", gpu="studio")), 190.0) == (
-        "ws-1 is running, submitted 1 min 30 s ago: studio has the job; this PC is not needed"
-    )
-
-
-@pytest.mark.parametrize(
-    ("depot", "said"),
-    [
-        ({"storing": 1}, "GPU studio is off: it is started when the files of 1 job are nearly in the depot"),
-        ({"away": 1}, "GPU studio is off: 1 job not yet in the depot, and the PC that has the files is not connected"),
-        ({"stored": 1}, "GPU studio is off although 1 job is waiting: the monitor has been asked to start it"),
-    ],
-)
-def test_a_gpu_that_is_off_while_files_go_into_the_depot_says_so(depot: dict[str, int], said: str) -> None:
-    gpu = {"gpu": "studio", "phase": "off", "waiting": 1}
-    told = {"up": True, "storing": 0, "away": 0, "stored": 0, **depot}
-    assert why_words.gpus(m.HubStatus(request_id="q", gpus=(gpu,), queue=1, monitors=1, depot=told)) == [said]
+    held = status({"phase": "paused", "why": "it is held for maintenance (by ann)", "plan": {"do": "held"}})
+    assert why_words.gpus(held) == ["GPU studio is on, but paused (it is held for maintenance (by ann))"]

@@ -2,9 +2,10 @@
 
 import io
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import cast
 
 import orjson
 import pytest
@@ -23,12 +24,12 @@ from wakestream.operators.model import events as e
 JOB = e.Job.lipsync("ws-1", Path("clip.mp4"), Path("speech.wav"), Path("out.mp4"))
 
 
-def picture(events: list[e.JobEvent], width: int) -> list[str]:
-    """What stands on a terminal so wide after these events."""
+def picture(events: Iterable[e.JobEvent | tuple[e.JobEvent, float]], width: int) -> list[str]:
+    """What stands on a terminal so wide after these events, each of now or of so many seconds ago."""
     console = Console(file=io.StringIO(), width=width, force_terminal=True, color_system=None, legacy_windows=False)
     live = LiveDisplay(JOB, console)
     for event in events:
-        live.show(event)
+        live.show(*(event if isinstance(event, tuple) else (event,)))
     with console.capture() as capture:
         console.print(live.picture())
     return [line.rstrip() for line in capture.get().splitlines()]
@@ -38,18 +39,10 @@ ON = e.Granted("online", 0.1)
 RUNS: list[e.JobEvent] = [ON, e.Running(42, "processing", 21, 50)]
 
 
-def test_a_skipped_stage_is_not_shown_as_pending() -> None:
-    assert "- wake" in picture(RUNS, 80)[1]
-    assert "▸ render" in picture(RUNS, 80)[1]
-    assert "· download" in picture(RUNS, 80)[1]
-
-
-def test_a_bar_has_the_same_text_as_the_line() -> None:
-    shown = picture(RUNS, 80)
-    assert len(shown) == 3
-    assert shown[2].startswith("render ━")
-    assert "42 %" in shown[2]
-    assert shown[2].endswith("frame 21/50")
+def test_a_skipped_stage_is_not_shown_as_pending_and_a_bar_has_the_text_of_the_line() -> None:
+    _, stages, bar = picture(RUNS, 80)
+    assert [part in stages for part in ("- wake", "▸ render", "· download")] == [True] * 3
+    assert (bar[:8], bar[-11:], "42 %" in bar) == ("render ━", "frame 21/50", True)
 
 
 def test_an_unknown_rate_is_left_out() -> None:
@@ -92,28 +85,17 @@ def test_earlier_events_keep_their_times(capsys: pytest.CaptureFixture[str], mon
 
 
 def test_the_stages_of_a_job_that_has_long_been_at_work_have_taken_as_long_as_they_did() -> None:
-    console = Console(file=io.StringIO(), width=100, force_terminal=True, color_system=None, legacy_windows=False)
-    live = LiveDisplay(JOB, console)
-    for event, ago in ((e.Queued(1, "booting", None), 600.0), (e.Granted("offline", 1, "x"), 480.0)):
-        live.show(event, ago)
-    with console.capture() as capture:
-        console.print(live.picture())
-    assert "✓ wake 2 min 00 s" in capture.get()
-    live.show(e.Uploading(1, 2), 90.0)
-    with console.capture() as capture:
-        console.print(live.picture())
-    assert "▸ upload 1 min 30 s" in capture.get()
-    assert "0:01:30" in capture.get()
+    before = [(e.Queued(1, "booting", None), 600.0), (e.Granted("offline", 1, "x"), 480.0)]
+    assert "✓ wake 2 min 00 s" in picture(before, 100)[1]
+    shown = picture([*before, (e.Uploading(1, 2), 90.0)], 100)
+    assert "▸ upload 1 min 30 s" in shown[1]
+    assert "0:01:30" in shown[2]
 
 
 def test_the_remaining_time_counts_down_between_events() -> None:
-    console = Console(file=io.StringIO(), width=120, force_terminal=True, color_system=None, legacy_windows=False)
-    live = LiveDisplay(JOB, console)
-    for event in (e.Queued(1, "booting", e.Eta(60, 90)), e.Waking(1, "booting", 1, e.Eta(60, 90))):
-        live.show(event, 15.0)
-        with console.capture() as capture:
-            console.print(live.picture())
-        assert "(usually 45 s more, rarely over 1 min 15 s)" in capture.get()
+    events = [(e.Queued(1, "booting", e.Eta(60, 90)), 15.0), (e.Waking(1, "booting", 1, e.Eta(60, 90)), 15.0)]
+    for shown in (picture(events[:1], 120), picture(events, 120)):
+        assert "(usually 45 s more, rarely over 1 min 15 s)" in shown[-1]
 
 
 @pytest.mark.parametrize("width", [30, 40, 60, 72, 80, 200])
@@ -170,14 +152,10 @@ def test_quiet_shows_only_the_outcome(capsys: pytest.CaptureFixture[str]) -> Non
         with shown:
             shown.show(ON)
             shown.show(e.Done(Path("out.mp4"), 1500))
+        assert isinstance(display(JOB, as_json=as_json), JsonLines if as_json else PlainLines)  # in a file
     first, second = capsys.readouterr().out.splitlines()
     assert first == "done: out.mp4 (1.5 kB)"
     assert orjson.loads(second)["event"] == "done"
-
-
-def test_output_to_a_file_is_plain_or_json() -> None:
-    assert isinstance(display(JOB, as_json=False), PlainLines)
-    assert isinstance(display(JOB, as_json=True), JsonLines)
 
 
 def test_a_wrapped_demo_line_is_indented() -> None:
@@ -196,8 +174,7 @@ def test_a_quiet_demo_prints_only_its_table() -> None:
     show.say("hub", "hello")
     show.begin(1, JOB)
     show.event(ON)
-    assert isinstance(console.file, io.StringIO)
-    assert console.file.getvalue() == ""
+    assert cast("io.StringIO", console.file).getvalue() == ""
 
 
 def test_a_programs_log_line_is_shown_as_its_message() -> None:
@@ -252,12 +229,8 @@ def test_a_job_without_files_has_one_plain_line_about_them(capsys: pytest.Captur
 
 
 def test_no_line_speaks_of_zero_bytes() -> None:
-    worker = e.Online("http://worker", "gpu")
-    said = [
-        job_text.event(e.Checked(worker, {}, "md5", ())),
-        job_text.event(e.Uploaded(e.Checked(worker, {}, "md5", ()), 0, 0)),
-        job_text.event(e.Uploaded(e.Checked(worker, {}, "md5", ()), 5, 0)),
-    ]
+    checked = e.Checked(e.Online("http://worker", "gpu"), {}, "md5", ())
+    said = [job_text.event(each) for each in (checked, e.Uploaded(checked, 0, 0), e.Uploaded(checked, 5, 0))]
     assert said == ["no files to upload", "no files to upload", "uploaded 5 B"]
 
 

@@ -1,18 +1,43 @@
 """The hub's answer as lines."""
 
 import datetime
+from typing import Any
+
+import pytest
 
 from wakestream.adapters.cli.render import status_text
 from wakestream.streams.hub.late_jobs import UPLOADED
 from wakestream.streams.protocol import messages as m
 
 
+def status(*gpus: dict[str, Any], **told: Any) -> list[str]:
+    return status_text.status(m.HubStatus(request_id="q", gpus=gpus, **told))
+
+
+@pytest.mark.parametrize(
+    ("gpu", "line"),
+    [
+        ({"phase": "off", "why": "no work for 300 s"}, "  reason: it was idle for 5 min"),
+        (
+            {"phase": "off", "labels": {"cuda": "", "memory": "24GB", "shelf": 3}},
+            "  labels: cuda, memory=24GB, shelf=3",
+        ),
+        (
+            {"phase": "not_ready", "uptime_s": 0, "why": "node X is missing"},
+            "  running; its time counts from when its engine is ready first",
+        ),
+    ],
+)
+def test_a_gpu(gpu: dict[str, Any], line: str) -> None:
+    lines = status({"gpu": "studio", **gpu})
+    assert line in lines
+    assert ("  not running" in lines) == (gpu["phase"] == "off")
+
+
 def test_a_gpu_that_is_not_available_says_when_it_is_asked_for_again() -> None:
     gpu = {"gpu": "studio", "phase": "no_capacity", "since": 100, "retry_at": 170}
-    answer = m.HubStatus(request_id="q", ts=130, gpus=(gpu,))
-    assert "GPU studio: not available at the provider, for 30 s; next try in 40 s" in status_text.status(answer)
-    late = m.HubStatus(request_id="q", ts=170, gpus=(gpu,))
-    assert "GPU studio: not available at the provider, for 1 min 10 s" in status_text.status(late)
+    assert "GPU studio: not available at the provider, for 30 s; next try in 40 s" in status(gpu, ts=130)
+    assert "GPU studio: not available at the provider, for 1 min 10 s" in status(gpu, ts=170)
 
 
 def test_budgets_say_what_is_left_and_when_they_begin_again() -> None:
@@ -24,56 +49,27 @@ def test_budgets_say_what_is_left_and_when_they_begin_again() -> None:
         "budget of all GPUs, today: 2.10 EUR of 2.00 EUR; spent, no GPU is started before 2026-03-11 00:00",
         "budget of GPU studio, this month: 12.50 EUR of 30.00 EUR, 17.50 EUR left",
     ]
-    of_license = m.HubStatus(request_id="q", license_budget=day, budgets=(day,))
-    assert status_text.budgets(of_license)[0] == (
-        "budget of this license, today: 2.10 of 2.00; spent, its jobs wait until 2026-03-11 00:00"
-    )
-    assert status_text.budgets(of_license)[1].startswith("budget of all GPUs, today")
+    first, second = status_text.budgets(m.HubStatus(request_id="q", license_budget=day, budgets=(day,)))
+    assert first == "budget of this license, today: 2.10 of 2.00; spent, its jobs wait until 2026-03-11 00:00"
+    assert second.startswith("budget of all GPUs, today")
 
 
 def test_one_start_is_no_range() -> None:
-    answer = m.HubStatus(request_id="q", boots=1, boot_s={"p50": 1.8, "p90": 1.8})
-    assert "startup takes about 2 s (one start so far)" in status_text.status(answer)
+    assert "startup takes about 2 s (one start so far)" in status(boots=1, boot_s={"p50": 1.8, "p90": 1.8})
 
 
 def test_the_time_of_a_startup_stands_with_its_gpu() -> None:
     quick = {"gpu": "quick", "phase": "off", "boots": 1, "boot_s": {"p50": 20.0, "p90": 20.0}}
     slow = {"gpu": "slow", "phase": "off", "boots": 3, "boot_s": {"p50": 300.0, "p90": 400.0}}
-    answer = m.HubStatus(request_id="q", gpus=(quick, slow), boots=4, boot_s={"p50": 20.0, "p90": 400.0})
-    lines = status_text.status(answer)
+    lines = status(quick, slow, boots=4, boot_s={"p50": 20.0, "p90": 400.0})
     assert [line for line in lines if "startup" in line] == [
         "  startup takes about 20 s (one start so far)",
         "  startup usually takes 5 min 00 s, rarely over 6 min 40 s (last 3)",
     ]
 
 
-def test_an_idle_gpu_says_for_how_long_it_was_idle_before_it_was_switched_off() -> None:
-    gpu = {"gpu": "studio", "phase": "off", "why": "no work for 300 s"}
-    assert "  reason: it was idle for 5 min" in status_text.status(m.HubStatus(request_id="q", gpus=(gpu,)))
-
-
-def test_a_gpu_whose_engine_was_never_ready_runs_although_no_time_is_counted_yet() -> None:
-    gpu = {"gpu": "studio", "phase": "not_ready", "uptime_s": 0, "why": "node X is missing"}
-    lines = status_text.status(m.HubStatus(request_id="q", gpus=(gpu,)))
-    assert "  running; its time counts from when its engine is ready first" in lines
-    assert "  not running" not in lines
-
-
-def test_a_gpu_shows_its_labels() -> None:
-    gpu = {"gpu": "studio", "phase": "off", "labels": {"cuda": "", "memory": "24GB", "shelf": 3}}
-    assert "  labels: cuda, memory=24GB, shelf=3" in status_text.status(m.HubStatus(request_id="q", gpus=(gpu,)))
-
-
-IN_DEPOT = {
-    "up": True,
-    "storing": 1,
-    "away": 0,
-    "stored": 2,
-    "at_work": 0,
-    "delivered": 1,
-    "files": 3,
-    "size": 150_000_000,
-}
+JOBS = {"storing": 1, "away": 0, "stored": 2, "at_work": 0, "delivered": 1}
+IN_DEPOT = {"up": True, **JOBS, "files": 3, "size": 150_000_000}
 
 
 def test_a_depot_shows_its_files_its_jobs_and_what_it_saved() -> None:
@@ -87,7 +83,7 @@ def test_a_depot_shows_its_files_its_jobs_and_what_it_saved() -> None:
 
 def test_an_admin_sees_which_license_uses_the_depot() -> None:
     told = {**IN_DEPOT, "licenses": [{"license": "1f0c", "files": 3, "size": 150_000_000}]}
-    assert "  license 1f0c: 150.0 MB" in status_text.status(m.HubStatus(request_id="q", depot=told))
+    assert "  license 1f0c: 150.0 MB" in status(depot=told)
 
 
 def test_a_depot_that_is_away_says_what_jobs_do_instead() -> None:
@@ -97,6 +93,5 @@ def test_a_depot_that_is_away_says_what_jobs_do_instead() -> None:
 
 
 def test_a_machine_that_waits_for_an_upload_says_when_it_starts() -> None:
-    planned = {"do": "wake", "in_s": 50.0, "why": UPLOADED}
-    gpu = {"gpu": "studio", "phase": "off", "plan": planned}
+    gpu = {"gpu": "studio", "phase": "off", "plan": {"do": "wake", "in_s": 50.0, "why": UPLOADED}}
     assert status_text.plan(gpu) == "it is started in 50 s, when the upload will be nearly done"
