@@ -42,6 +42,13 @@ def command(monkeypatch: pytest.MonkeyPatch) -> Callable[[Run], None]:
     return put
 
 
+def raising(error: BaseException) -> Run:
+    def run(_args: argparse.Namespace) -> int:
+        raise error
+
+    return run
+
+
 def test_a_command_is_run_with_its_arguments_and_gives_the_exit_code(command: Callable[[Run], None]) -> None:
     seen: list[argparse.Namespace] = []
     command(lambda args: seen.append(args) or 7)
@@ -71,10 +78,7 @@ def test_the_log_level_may_stand_before_and_after_the_command(command: Callable[
 def test_an_error_becomes_one_line_and_its_exit_code(
     command: Callable[[Run], None], capsys: pytest.CaptureFixture[str], error: WakestreamError, code: int
 ) -> None:
-    def fail(_args: argparse.Namespace) -> int:
-        raise error
-
-    command(fail)
+    command(raising(error))
     assert main.main(["wave"]) == code
     assert capsys.readouterr().err == f"wakestream: {error}\n"
 
@@ -89,10 +93,7 @@ def test_an_error_becomes_one_line_and_its_exit_code(
 def test_system_errors_are_one_line_and_a_traceback_with_v(
     command: Callable[[Run], None], capsys: pytest.CaptureFixture[str], error: OSError, said: str
 ) -> None:
-    def fail(_args: argparse.Namespace) -> int:
-        raise error
-
-    command(fail)
+    command(raising(error))
     assert main.main(["wave"]) == exit_codes.FAILED
     assert said in capsys.readouterr().err
     with pytest.raises(OSError, match=str(error.strerror)):
@@ -100,10 +101,7 @@ def test_system_errors_are_one_line_and_a_traceback_with_v(
 
 
 def test_a_long_program_logs_why_it_ended(command: Callable[[Run], None], monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(_args: argparse.Namespace) -> int:
-        raise OSError(errno.EIO, os.strerror(errno.EIO))
-
-    command(fail)
+    command(raising(OSError(errno.EIO, os.strerror(errno.EIO))))
     monkeypatch.setattr(main, "LASTING", ("wave",))
     with pytest.raises(OSError, match=os.strerror(errno.EIO)):
         main.main(["wave"])
@@ -136,10 +134,7 @@ def test_json_is_utf_8_in_every_locale(tmp_path: Path) -> None:
 
 
 def test_ctrl_c_outside_of_a_loop_is_130(command: Callable[[Run], None]) -> None:
-    def interrupted(_args: argparse.Namespace) -> int:
-        raise KeyboardInterrupt
-
-    command(interrupted)
+    command(raising(KeyboardInterrupt()))
     assert main.main(["wave"]) == exit_codes.INTERRUPTED
 
 
@@ -166,12 +161,8 @@ def parsed(declare: Callable[[argparse.ArgumentParser], None], *argv: str) -> ar
 
 
 def test_shared_flags_are_named_as_the_settings_are() -> None:
-    assert vars(parsed(flags.connection, "--hub", "x", "--key-file", "f")) == {
-        "hub": "x",
-        "key_file": "f",
-        "ca": None,
-        "record": None,
-    }
+    found = vars(parsed(flags.connection, "--hub", "x", "--key-file", "f"))
+    assert found == {"hub": "x", "key_file": "f", "ca": None, "record": None}
     assert parsed(flags.waits, "--online-timeout", "1h").online_timeout == "1h"
     assert parsed(flags.program, "--exit-with-stdin").exit_with_stdin is True
 

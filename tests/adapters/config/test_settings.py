@@ -1,5 +1,6 @@
 import dataclasses
 import os
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
@@ -273,56 +274,59 @@ def test_the_webhook_and_its_secret_are_secrets(tmp_path: Path) -> None:
     assert "hunter22" not in repr(found)
 
 
-def at_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, files: dict[str, str], here: dict[str, str]) -> Settings:
-    """What is found with these files in the user's own folder and those in the current one."""
-    for name, given in (("home", files), ("here", here)):
-        (tmp_path / name).mkdir()
-        for file, text in given.items():
-            (tmp_path / name / file).write_text(text)
-            (tmp_path / name / file).chmod(0o600)
-    monkeypatch.chdir(tmp_path / "here")
-    return load({}, environment={"WAKESTREAM_CONFIG": str(tmp_path / "home")})
+Files = Mapping[str, str]
+NONE: Files = {}
+AtHome = Callable[..., Settings]
 
 
-def test_a_users_own_settings_are_found_from_every_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    own = {
-        ".env": "API_SERVER_URL=http://hub:1\nHEYGEM_API_SECRET=s\n",
-        "wakestream.toml": "trace = true\n",
-        ".license": KEY,
-    }
-    found = at_home(tmp_path, monkeypatch, own, {})
+@pytest.fixture
+def at_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AtHome:
+    """Tells what is found with files in the user's own folder and in the current one."""
+
+    def found(own: Files, here: Files = NONE, flags: Mapping[str, object] = NONE, **more: str) -> Settings:
+        for name, given in (("home", own), ("here", here)):
+            (tmp_path / name).mkdir(exist_ok=True)
+            for file, text in given.items():
+                (tmp_path / name / file).write_text(text)
+                (tmp_path / name / file).chmod(0o600)
+        monkeypatch.chdir(tmp_path / "here")
+        return load(flags, environment={"WAKESTREAM_CONFIG": str(tmp_path / "home"), **more})
+
+    return found
+
+
+def test_a_users_own_settings_are_found_from_every_folder(at_home: AtHome) -> None:
+    env = "API_SERVER_URL=http://hub:1\nHEYGEM_API_SECRET=s\n"
+    found = at_home({".env": env, "wakestream.toml": "trace = true\n", ".license": KEY})
     assert (found.hub_url, found.api_secret, found.trace, found.key) == ("ws://hub:1/dsp", "s", True, KEY)
 
 
-def test_a_path_in_the_users_own_settings_is_one_from_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_path_in_the_users_own_settings_is_one_from_there(at_home: AtHome, tmp_path: Path) -> None:
     own = {
         "wakestream.toml": 'key_file = "pc.key"\nca = "hub.pem"\n',
         ".env": "WAKESTREAM_RECORD=/logs\n",
         "pc.key": KEY,
     }
-    found = at_home(tmp_path, monkeypatch, own, {"wakestream.toml": 'log_file = "here.log"\n'})
+    found = at_home(own, {"wakestream.toml": 'log_file = "here.log"\n'})
     assert (found.key, found.ca) == (KEY, tmp_path / "home" / "hub.pem")
     assert (found.record, found.log_file) == (Path("/logs"), Path("here.log"))
 
 
-def test_each_setting_comes_from_the_current_folder_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_setting_comes_from_the_current_folder_first(at_home: AtHome) -> None:
     own = {".env": f"API_SERVER_URL=http://hub:1\nHEYGEM_API_SECRET=s\nWAKESTREAM_KEY={KEY}\n"}
-    found = at_home(tmp_path, monkeypatch, own, {"wakestream.toml": 'hub = "http://hub:2"\n', ".license": "another"})
+    found = at_home(own, {"wakestream.toml": 'hub = "http://hub:2"\n', ".license": "another"})
     assert (found.hub_url, found.api_secret, found.key) == ("ws://hub:2/dsp", "s", "another")
 
 
-def test_a_mistake_in_the_users_own_settings_names_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_mistake_in_the_users_own_settings_names_the_file(at_home: AtHome) -> None:
     with pytest.raises(SettingsError, match=r"home.wakestream.toml line 1 .*did you mean 'hub'"):
-        at_home(tmp_path, monkeypatch, {"wakestream.toml": "hubb = 1\n"}, {})
+        at_home({"wakestream.toml": "hubb = 1\n"})
 
 
-@pytest.mark.parametrize("there", [False, True])
-def test_an_unreadable_settings_folder_is_ignored(there: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    if there:
-        monkeypatch.setattr(os, "access", lambda *_: False)
-        assert at_home(tmp_path, monkeypatch, {".env": "nonsense"}, {}) == Settings()
-    else:
-        assert load({}, environment={"WAKESTREAM_CONFIG": str(tmp_path / "none")}) == Settings()
+def test_an_absent_or_unreadable_settings_folder_is_ignored(at_home: AtHome, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert at_home({}, WAKESTREAM_CONFIG="none") == Settings()
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    assert at_home({".env": "nonsense"}) == Settings()
 
 
 def test_a_folder_that_is_given_is_the_only_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -376,14 +380,9 @@ def test_the_deployed_clients_config_dat_goes_before_the_env_file_beside_it(tmp_
     assert loaded(tmp_path, API_SERVER_URL="http://environment").hub_url == "ws://environment/dsp"
 
 
-def test_config_dat_is_found_in_the_users_settings_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    own, here = tmp_path / "own", tmp_path / "here"
-    own.mkdir()
-    here.mkdir()
-    (own / "config.dat").write_text("API_SERVER_URL=http://own\nHEYGEM_SERVER_URL=own\n")
-    (here / ".env").write_text("API_SERVER_URL=http://here\n")
-    monkeypatch.chdir(here)
-    found = load({}, environment={"WAKESTREAM_CONFIG": str(own)})
+def test_config_dat_is_found_in_the_users_settings_folder(at_home: AtHome) -> None:
+    own = {"config.dat": "API_SERVER_URL=http://own\nHEYGEM_SERVER_URL=own\n"}
+    found = at_home(own, {".env": "API_SERVER_URL=http://here\n"})
     assert (found.hub_url, found.worker_url) == ("ws://here/dsp", "http://own:8383")
 
 
@@ -430,9 +429,9 @@ def sends(settings: Settings, credential: str = "key") -> str | None:
     ],
 )
 def test_files_of_the_current_folder_do_not_decide_where_the_users_credentials_go(
-    theirs: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    theirs: dict[str, str], at_home: AtHome
 ) -> None:
-    found = at_home(tmp_path, monkeypatch, {".license": KEY, ".env": HUB + SECRET}, theirs)
+    found = at_home({".license": KEY, ".env": HUB + SECRET}, theirs)
     for credential, its in (("key", ".license"), ("api_secret", ".env line 2 (HEYGEM_API_SECRET)")):
         refusal = sends(found, credential) or ""
         assert str(Path("home", its)) in refusal
@@ -440,24 +439,23 @@ def test_files_of_the_current_folder_do_not_decide_where_the_users_credentials_g
         assert KEY not in refusal
 
 
-def test_files_of_one_folder_are_one_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_files_of_one_folder_are_one_source(at_home: AtHome, tmp_path: Path) -> None:
     here = {".license": KEY, ".env": SECRET, "config.dat": EVIL, "wakestream.toml": 'ca = "hub.pem"\n', "my.key": KEY}
-    found = at_home(tmp_path, monkeypatch, {}, here)
+    found = at_home({}, here)
     assert (sends(found), sends(found, "api_secret")) == (None, None)
     for given in ("my.key", tmp_path / "here" / "my.key"):
-        assert sends(load({"key_file": str(given)}, environment={"WAKESTREAM_CONFIG": str(tmp_path / "home")})) is None
+        assert sends(at_home({}, {}, {"key_file": str(given)})) is None
 
 
 @pytest.mark.skipif(os.name != "posix", reason="on Windows, links need a privilege")
 @pytest.mark.parametrize("name", [".license", ".env"])
 def test_a_link_to_the_users_own_credentials_is_no_file_of_the_current_folder(
-    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    name: str, tmp_path: Path, at_home: AtHome
 ) -> None:
     own = {".license": KEY, ".env": f"WAKESTREAM_KEY={KEY}\n"}
-    at_home(tmp_path, monkeypatch, own, {"wakestream.toml": 'hub = "http://evil"\n'})
+    at_home(own, {"wakestream.toml": 'hub = "http://evil"\n'})
     Path(name).symlink_to(tmp_path / "home" / name)
-    environment = {"WAKESTREAM_CONFIG": str(tmp_path / "none")}
-    assert "wakestream.toml line 1 (hub)" in (sends(load({}, environment=environment)) or "")
+    assert "wakestream.toml line 1 (hub)" in (sends(at_home({}, WAKESTREAM_CONFIG=str(tmp_path / "none"))) or "")
 
 
 @pytest.mark.parametrize(
@@ -471,30 +469,24 @@ def test_a_link_to_the_users_own_credentials_is_no_file_of_the_current_folder(
     ],
 )  # fmt: skip
 def test_a_key_goes_to_a_hub_of_its_own_or_a_more_trusted_source(
-    key_of: str, hub_of: str, sent: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    key_of: str, hub_of: str, sent: bool, tmp_path: Path, at_home: AtHome
 ) -> None:
-    (tmp_path / "other").mkdir()
-    (tmp_path / "other" / "pc.key").write_text(KEY)
-    files = {
-        place: ({".license": KEY} if key_of == place else {}) | ({".env": HUB} if hub_of == place else {})
+    (tmp_path / "pc.key").write_text(KEY)
+    own, here = (
+        ({".license": KEY} if key_of == place else {}) | ({".env": HUB} if hub_of == place else {})
         for place in ("own", "here")
-    }
-    at_home(tmp_path, monkeypatch, files["own"], files["here"])
-    flags = {
-        "hub": "http://hub" if hub_of == "flag" else None,
-        "key_file": str(tmp_path / "other" / "pc.key") if key_of == "flag" else None,
-    }
-    environment = {"API_SERVER_URL": "http://hub" if hub_of == "environment" else ""}
-    environment |= {"WAKESTREAM_KEY": KEY if key_of == "environment" else ""}
-    refusal = sends(load(flags, environment={"WAKESTREAM_CONFIG": str(tmp_path / "home"), **environment}))
-    assert (refusal is None) is sent
+    )
+    flags = {"hub": "http://hub"} if hub_of == "flag" else {}
+    flags |= {"key_file": str(tmp_path / "pc.key")} if key_of == "flag" else {}
+    environment = {"API_SERVER_URL": "http://hub"} if hub_of == "environment" else {}
+    environment |= {"WAKESTREAM_KEY": KEY} if key_of == "environment" else {}
+    assert (sends(at_home(own, here, flags, **environment)) is None) is sent
 
 
 def test_a_folder_that_is_the_users_own_and_the_current_one_is_the_users_own(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    at_home: AtHome, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    own = {".env": HUB, ".license": KEY}
-    at_home(tmp_path, monkeypatch, own, {})
+    at_home({".env": HUB, ".license": KEY})
     monkeypatch.chdir(tmp_path / "home")
     (tmp_path / "home" / "worker").mkdir()
     (tmp_path / "home" / "worker" / ".license").write_text(KEY)
