@@ -1,8 +1,8 @@
 """Jobs of any kind through our real programs: hub, worker and client in one loop, over sockets and files."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import Callable
+from contextlib import AsyncExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -177,22 +177,15 @@ async def test_a_deployed_hub_and_a_deployed_worker_are_named_as_the_part_to_upd
             "unsupported",
         )
         assert hub.submits == [], "nothing was asked of it"
-    async with field_worker(SECRET) as old, open_workers(old.url) as workers:
+    async with field_worker(SECRET) as old, AsyncExitStack() as stack:
+        workers = HttpWorkers(old.url, SECRET)
+        stack.push_async_callback(workers.close)
         worker = workers.at(None)
         await worker.health()
         with pytest.raises(WorkerRefused, match="not the kind join; update the worker first") as refused:
             await worker.submit(scene.job("two"), {"first": e.FileRef("a" * 32, ".bin")})
         assert refused.value.code == "unsupported"
         assert old.renders == []
-
-
-@asynccontextmanager
-async def open_workers(url: str) -> AsyncIterator[HttpWorkers]:
-    workers = HttpWorkers(url, SECRET)
-    try:
-        yield workers
-    finally:
-        await workers.close()
 
 
 async def test_a_recorded_job_of_any_kind_runs_again_as_it_was(scene: Scene, tmp_path: Path) -> None:
@@ -204,6 +197,8 @@ async def test_a_recorded_job_of_any_kind_runs_again_as_it_was(scene: Scene, tmp
     assert again.result == "same"
 
 
+HIDDEN = {"type": "string", "format": "password", "minLength": 4}
+SECRETIVE = Kind("join", KINDS[0].inputs, (Slot("whole"),), {"properties": {"hub": HIDDEN}})
 JOIN = ("--kind", "join", "--in", "first=clip.mp4", "--in", "second=speech.wav", "--param", "times=2")
 OUTS = ("--out", "whole=whole.bin", "--out", "log=log.txt")
 
@@ -235,10 +230,7 @@ def files_with(text: str, folder: Path) -> list[Path]:
 
 
 async def test_a_secret_outlives_the_daemon_until_its_job_has_ended_and_no_longer(scene: Scene, user: User) -> None:
-    secret = "open sesame 1002"
-    hidden = {"type": "string", "format": "password"}
-    scene.engine.kinds = [Kind("join", KINDS[0].inputs, (Slot("whole"),), {"properties": {"hub": hidden}})]
-    scene.engine.failing = 1
+    secret, scene.engine.kinds, scene.engine.failing = "open sesame 1002", [SECRETIVE], 1
     submit = ("submit", *JOIN[:-2], "--out", "whole=whole.bin", "--job-id", "one", "--param", f"hub={secret}")
     async with scene.place.hub() as hub:
         async with scene.worker():
@@ -257,8 +249,7 @@ async def test_a_secret_outlives_the_daemon_until_its_job_has_ended_and_no_longe
 
 
 async def test_a_job_without_the_daemon_leaves_no_secret_on_any_disk(scene: Scene, user: User) -> None:
-    secret, hidden = "open sesame 1003", {"type": "string", "format": "password"}
-    scene.engine.kinds = [Kind("join", KINDS[0].inputs, (Slot("whole"),), {"properties": {"hub": hidden}})]
+    secret, scene.engine.kinds = "open sesame 1003", [SECRETIVE]
     async with scene.gpu():
         outputs = ("--out", "whole=whole.bin", "--foreground", "--record", "records", "-v")
         ran = await user.run("submit", *JOIN[:-2], *outputs, "--param", f"hub={secret}")
@@ -271,8 +262,7 @@ async def test_the_value_of_a_secret_parameter_is_shown_nowhere(
     scene: Scene, user: User, capfd: pytest.CaptureFixture[str]
 ) -> None:
     secret, records = "open sesame 1001", user.folder / "records"
-    hidden = {"type": "string", "format": "password", "minLength": 4}
-    scene.engine.kinds = [Kind("join", KINDS[0].inputs, (Slot("whole"),), {"properties": {"hub": hidden}})]
+    scene.engine.kinds = [SECRETIVE]
     submit = ("submit", *JOIN[:-2], "--out", "whole=whole.bin", "--job-id", "one", "--param")
     said = []
     async with scene.gpu():
@@ -302,10 +292,8 @@ async def test_the_daemon_does_the_same_work_once_and_other_parameters_again(sce
             outcomes = [await api.outcome(job) for job in ("one", "two", "three")]
         assert [each["event"] for each in outcomes] == ["done"] * 3
         assert [each.get("reused", "") for each in outcomes] == ["", "one", ""]
-        assert [each["path"] for each in outcomes[1]["files"]] == [
-            str(user.folder / "again.bin"),
-            str(user.folder / "again.txt"),
-        ]
+        again = [str(user.folder / name) for name in ("again.bin", "again.txt")]
+        assert [each["path"] for each in outcomes[1]["files"]] == again
         assert (user.folder / "again.bin").read_bytes() == (user.folder / "whole.bin").read_bytes()
         assert (user.folder / "again.txt").read_text() == "join of first, second"
         assert len(scene.engine.works) == 2
@@ -331,21 +319,26 @@ def test_submit_refuses_what_cannot_be_and_names_it(user: User, here: Here, flag
     assert "Traceback" not in ran.err
 
 
-def _three(scene: Scene) -> Build:
-    """A pipeline of three jobs: join, then reverse, then join the result with itself."""
+def _two(scene: Scene, then_of: Callable[..., Any] = Stages.then_job) -> Build:
+    """A pipeline of a job and one that reverses its result."""
 
     def reverse(job: e.Job) -> e.Job:
-        return e.Job(job.id, {"first": job.outputs["whole"]}, {"whole": scene.folder / "two.bin"}, "reverse")
+        return e.Job(job.id, {"first": job.output}, {"whole": scene.folder / "two.bin"}, "reverse")
+
+    @pipeline
+    def two(s: Stages) -> Events:
+        return s.submit().pipe(then(s.online, s.dedupe, s.upload, s.synthesize, s.follow, then_of(s, reverse)))
+
+    return two
+
+
+def _three(scene: Scene) -> Build:
+    """A pipeline of three jobs: join, then reverse, then join the result with itself."""
 
     def double(job: e.Job) -> e.Job:
         return e.Job(job.id, {"first": job.output, "second": job.output}, {"whole": scene.folder / "three.bin"}, "join")
 
-    @pipeline
-    def three(s: Stages) -> Events:
-        last = s.then_job(reverse, lambda two: two.then_job(double))
-        return s.submit().pipe(then(s.online, s.dedupe, s.upload, s.synthesize, s.follow, last))
-
-    return three
+    return _two(scene, lambda s, reverse: s.then_job(reverse, lambda two: two.then_job(double)))
 
 
 WHOLE = (b"a" * 5000 + b"b" * 3000)[::-1] * 2
@@ -370,15 +363,7 @@ async def test_three_jobs_in_a_row_send_only_the_first_ones_files_and_fetch_only
 async def test_the_result_of_a_lipsync_is_an_input_of_the_next_job_without_a_transfer(scene: Scene) -> None:
     lipsync = Kind("lipsync", (Slot("video"), Slot("audio")), (Slot("video", (".mp4",)),))
     scene.engine.kinds = [lipsync, *scene.engine.kinds]
-
-    def reverse(job: e.Job) -> e.Job:
-        return e.Job(job.id, {"first": job.output}, {"whole": scene.folder / "two.bin"}, "reverse")
-
-    @pipeline
-    def two(s: Stages) -> Events:
-        return s.submit().pipe(then(s.online, s.dedupe, s.upload, s.synthesize, s.follow, s.then_job(reverse)))
-
-    async with scene.gpu(), scene.client(build=two) as client:
+    async with scene.gpu(), scene.client(build=_two(scene)) as client:
         first, second = scene.file("a.mp4", b"a" * 5000), scene.file("b.wav", b"b" * 3000)
         job = e.Job.lipsync("one", first, second, scene.folder / "one.mp4")
         assert isinstance(await scene.run(client, job), e.Done)
@@ -403,16 +388,15 @@ async def test_a_third_job_that_fails_does_not_run_the_first_two_again(scene: Sc
 async def test_a_result_that_the_worker_removed_is_fetched_and_sent_again(scene: Scene) -> None:
     async with scene.place.hub() as hub, scene.worker() as worker:
 
-        def lose(job: e.Job) -> e.Job:
-            for path in (scene.folder / "worker" / "files").iterdir():
-                path.unlink()
-            return e.Job(job.id, {"first": job.output}, {"whole": scene.folder / "two.bin"}, "reverse")
+        def lose(s: Stages, reverse: Callable[[e.Job], e.Job]) -> Any:
+            def lost(job: e.Job) -> e.Job:
+                for path in (scene.folder / "worker" / "files").iterdir():
+                    path.unlink()
+                return reverse(job)
 
-        @pipeline
-        def two(s: Stages) -> Events:
-            return s.submit().pipe(then(s.online, s.dedupe, s.upload, s.synthesize, s.follow, s.then_job(lose)))
+            return s.then_job(lost)
 
-        async with scene.client(build=two) as client:
+        async with scene.client(build=_two(scene, lose)) as client:
             await gpu_online(hub)
             assert isinstance(await scene.run(client, scene.job("one", outputs=["whole"])), e.Done)
         assert worker.queue.state.tasks

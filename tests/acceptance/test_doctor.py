@@ -52,10 +52,15 @@ class Scene:
     def __init__(self, tmp_path: Path, stack: contextlib.AsyncExitStack) -> None:
         self.place, self.stack, self.folder = Place(tmp_path), stack, tmp_path
         self.settings = Settings()
-        self.running: HubServer | None = None
+        self.hubs: list[HubServer] = []
+
+    @property
+    def running(self) -> HubServer:
+        """The hub."""
+        return self.hubs[-1]
 
     async def hub(self) -> None:
-        self.running = await self.stack.enter_async_context(self.place.hub())
+        self.hubs += [await self.stack.enter_async_context(self.place.hub())]
         self.settings = Settings(
             hub_url=self.place.hub_url, api_secret=Secret(SECRET), key=Secret(self.place.keys["client"])
         )
@@ -63,7 +68,6 @@ class Scene:
     async def worker(self, **more: Any) -> None:
         running = await self.stack.enter_async_context(self.place.worker(Joining(), **more))
         self.settings = replace(self.settings, worker_url=running.server.address)
-        assert self.running is not None
         await gpu_online(self.running)
 
     async def nameless_worker(self, url: str | None = None) -> None:
@@ -72,16 +76,17 @@ class Scene:
         link = Link(self.place.hub_url, lambda: register)
         self.stack.push_async_callback(link.close)
         link.events.subscribe(lambda event: link.send(m.Online()) if isinstance(event, LinkUp) else None)
-        assert self.running is not None
         await gpu_online(self.running)
 
-    async def field_worker(self) -> str:
-        """One that takes no capabilities; where it is."""
+    async def field_worker(self, **refuses: Any) -> str:
+        """One that takes no capabilities, or has a proxy that refuses uploads like this; where it is."""
 
         async def answer(request: web.Request) -> web.Response:
             if request.path.endswith("health"):
                 return web.json_response({"code": 0, "msg": "ok", "initialized": True, "queue": {}})
-            return web.json_response({"code": 401, "msg": "no"}, status=401)
+            if refuses and request.path.endswith("check_files"):
+                return web.json_response({"code": 0, "data": {}, "msg": "ok"})
+            return web.Response(**refuses or {"status": 401, "text": '{"code": 401, "msg": "no"}'})
 
         return await self.stack.enter_async_context(plain_server.answering(answer))
 
@@ -101,9 +106,8 @@ class Scene:
         """Our own depot is connected."""
         _, key = self.place.book.issue("depot", "", time.time())
         settings = depot_scene.config(self.folder / "depot", key=Secret(key), **more)
-        hub = self.running
         await self.stack.enter_async_context(running_worker(settings, lambda at: Link(self.place.hub_url, at)))
-        await until(lambda: hub is not None and hub.state.depot_up)
+        await until(lambda: self.running.state.depot_up)
 
     async def look(self, wake_within: float | None = None) -> dict[str, CheckResult]:
         found = [finding async for finding in examine(self.settings, self.folder, wake_within=wake_within)]
@@ -126,7 +130,6 @@ async def test_a_healthy_system_passes_all_checks(scene: Scene, monkeypatch: pyt
         ("settings", "license", "disk", "ffmpeg", "hub", "clock", "monitor", "gpu", "worker", "secret", "upload"), "ok"
     )
     assert f"(wakestream {version('wakestream')}: " in found["hub"].says
-    assert scene.running is not None
     assert not scene.running.refused  # a look is no attempt to get in
     assert "the GPU is running" in found["monitor"].says
     assert "test upload of 2 MiB succeeded" in found["upload"].says
@@ -252,7 +255,6 @@ async def monitor_of(scene: Scene, gpu: str) -> Link:
 async def test_each_monitor_is_asked_and_a_gpu_without_one_is_a_fault(scene: Scene) -> None:
     await scene.hub()
     hub = scene.running
-    assert hub is not None
     studio, attic = await monitor_of(scene, "studio"), await monitor_of(scene, "attic")
     studio.send(m.PowerState(gpu="studio", state="off"))
     attic.send(m.PowerState(gpu="attic", state="off"))
@@ -282,16 +284,8 @@ async def test_a_kind_that_a_worker_does_not_offer_is_named(scene: Scene, monkey
 async def test_a_proxy_that_blocks_large_requests_fails_the_trial_upload(scene: Scene) -> None:
     await scene.hub()
     await scene.monitor(on=True)
-
-    async def answer(request: web.Request) -> web.Response:
-        if request.path.endswith("health"):
-            return web.json_response({"code": 0, "msg": "ok", "initialized": True, "queue": {}})
-        if request.path.endswith("check_files"):
-            return web.json_response({"code": 0, "data": {}, "msg": "ok"})
-        return web.Response(status=413, text="<html>413 Request Entity Too Large</html>", content_type="text/html")
-
-    url = await scene.stack.enter_async_context(plain_server.answering(answer))
-    scene.settings = replace(scene.settings, worker_url=url)
+    proxy = {"status": 413, "text": "<html>413 Request Entity Too Large</html>", "content_type": "text/html"}
+    scene.settings = replace(scene.settings, worker_url=await scene.field_worker(**proxy))
     found = await scene.look()
     assert found["upload"].level == "fault"
     assert "client_max_body_size" in found["upload"].todo
@@ -340,11 +334,12 @@ async def test_an_unreadable_provider_state_and_missing_programs_are_reported(sc
         record=scene.folder / "missing" / "there",
     )
     found = [finding async for finding in examine(scene.settings, scene.folder)]
-    faults = [f"{finding.check}: {finding.says}" for finding in found if finding.level == "fault"]
-    assert any("the provider does not report the machine's state" in text for text in faults)
-    assert any("[power] start: no-such-program-here is not a program" in text for text in faults)
-    assert any("no-such-engine-here is not an executable program" in text for text in faults)
-    assert any(text.startswith("record:") for text in faults)
+    faults = "\n".join(f"{finding.check}: {finding.says}" for finding in found if finding.level == "fault")
+    for words in (
+        "the provider does not report the machine's state", "[power] start: no-such-program-here is not a program",
+        "no-such-engine-here is not an executable program", "record:",
+    ):  # fmt: skip
+        assert words in faults
 
 
 @pytest.mark.parametrize(("word", "level"), [("no_capacity", "warning"), ("failed", "warning"), ("running", "ok")])
@@ -375,7 +370,6 @@ async def test_the_command_starts_a_stopped_gpu_and_prints_json(user: User, tmp_
 async def test_a_provider_error_is_reported_for_the_gpu_in_its_words(scene: Scene) -> None:
     await scene.hub()
     link = await monitor_of(scene, "studio")
-    assert scene.running is not None
     gpus = scene.running.state.gpus
     for phase, level in (("failed", "warning"), ("no_capacity", "warning"), ("off", "ok"), ("unknown", "fault")):
         link.send(m.PowerState(gpu="studio", state=phase, msg="the provider's words"))
@@ -406,7 +400,6 @@ async def test_a_daemon_is_looked_at_and_so_is_its_folder(scene: Scene, monkeypa
     assert (await daemons(scene.settings)).level == "skipped"
     assert not state.exists()
     async with running_daemon(DaemonConfig(state), scene.settings):
-        assert scene.running is not None
         peers = scene.running.state.connections
         await until(lambda: any(peer.role for peer in peers.values()))
         assert (await daemons(scene.settings)).level == "ok"
@@ -442,7 +435,6 @@ async def test_a_depot_takes_a_small_file_gives_it_back_and_removes_it(scene: Sc
     found = (await scene.look())["depot"]
     assert (found.level, found.says.startswith("the depot took a small file")) == ("ok", True), found
     assert not [*(scene.folder / "depot" / "files").iterdir()]
-    assert scene.running is not None
     assert not scene.running.state.in_depot
 
 
@@ -452,7 +444,6 @@ async def test_a_depot_that_is_away_or_full_is_a_warning_that_says_what_to_do(sc
     await scene.depot(size=1000)
     full = (await scene.look())["depot"]
     assert (full.level, "larger --size" in full.says) == ("warning", True), full
-    assert scene.running is not None
     await scene.stack.aclose()
     await scene.hub()
     scene.running.state.depot_of = "license", "depot"

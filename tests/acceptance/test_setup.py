@@ -87,10 +87,22 @@ def machines(tmp_path: Path) -> tuple[Machine, Machine, Machine]:
     return server, gpu, pc
 
 
+@pytest.fixture
+def machine(tmp_path: Path) -> Machine:
+    return Machine(tmp_path / "one")
+
+
 def code_for(role: str, said: str) -> str:
     found = re.search(rf"code (\S+) for a {role}", said)
     assert found is not None, said
     return found.group(1)
+
+
+def monitor_that_starts(gpu: Machine, *there: str) -> list[str]:
+    """The GPU machine is switched on by a command, as a cloud's is: this one starts the worker `there`."""
+    own = (f"{name}={value}" for name, value in gpu.surroundings().items())
+    worker = [*there, "env", *own, sys.executable, "-m", "wakestream.adapters.cli", "worker", "--exit-with-stdin"]
+    return ["init", "monitor", "--gpu", "studio", "--power", "process", "--program", json.dumps(worker)]
 
 
 async def test_three_machines_from_nothing_to_a_video_in_six_commands(
@@ -109,9 +121,7 @@ async def test_three_machines_from_nothing_to_a_video_in_six_commands(
         return ran.out
 
     said = await run(server, "init", "hub", "--public", f"https://127.0.0.1:{hub_port}")
-    # The GPU machine is switched on by a command, as a cloud's is: here it starts the worker of that machine.
-    start = json.dumps(["env", *(f"{name}={value}" for name, value in gpu.surroundings().items()), *worker_command()])
-    await run(server, "init", "monitor", "--gpu", "studio", "--power", "process", "--program", start)
+    await run(server, *monitor_that_starts(gpu))
     commands += 1
     async with server.up(until="connected to wss://"):
         listen = ("--listen", f"127.0.0.1:{worker_port}", "--gpu", "studio")
@@ -136,14 +146,7 @@ async def test_three_machines_on_a_network_know_each_other_by_their_addresses(
     await make_speech(pc.audio, 1)
     with networks.machines(3) as (server.prefix, gpu.prefix, pc.prefix):
         said = await server.does("init", "hub", "--public", f"https://{hub_at}")
-        # Its monitor switches the GPU machine on: another machine, on which the worker starts.
-        words = [
-            *networks.from_another(gpu.prefix),
-            "env",
-            *(f"{name}={value}" for name, value in gpu.surroundings().items()),
-        ]
-        start = json.dumps([*words, *worker_command()])
-        await server.does("init", "monitor", "--gpu", "studio", "--power", "process", "--program", start)
+        await server.does(*monitor_that_starts(gpu, *networks.from_another(gpu.prefix)))
         async with server.up(until="connected to wss://"):
             for machine, role, flags in ((gpu, "worker", ("--gpu", "studio", "--listen", gpu_at)), (pc, "client", ())):
                 await machine.does("join", hub_at, code_for(role, said.out), *flags)
@@ -155,12 +158,7 @@ async def test_three_machines_on_a_network_know_each_other_by_their_addresses(
     assert (pc.folder / "again.mp4").stat().st_size > 0
 
 
-def worker_command() -> list[str]:
-    return [sys.executable, "-m", "wakestream.adapters.cli", "worker", "--exit-with-stdin"]
-
-
-async def test_one_machine_in_one_command_and_a_killed_program_comes_back(tmp_path: Path) -> None:
-    machine = Machine(tmp_path / "one")
+async def test_one_machine_in_one_command_and_a_killed_program_comes_back(machine: Machine) -> None:
     await make_video(machine.video, 1)
     await make_speech(machine.audio, 1)
     async with machine.up("--gpu", "studio", until="is a monitor") as printed:
@@ -171,7 +169,7 @@ async def test_one_machine_in_one_command_and_a_killed_program_comes_back(tmp_pa
         ran = await machine.does("submit", "clip.mp4", "speech.wav", "-o", "out.mp4", "--json")
         # The way is the depot's, or on a busy machine, where the GPU may be on by then, the direct one.
         assert {event["gpu"] for event in ran.events if event["event"] in ("granted", "delivered")} == {"studio"}
-        address = read(tmp_path / "one" / "daemon")
+        address = read(machine.folder / "daemon")
         assert address is not None
         os.kill(address.pid, signal.SIGTERM)  # on Windows that kills it
         assert f"hub: {hub};" in await printed("hub: ws://")  # the same port
@@ -218,15 +216,13 @@ async def test_a_hub_with_a_depot_in_one_command_is_run_by_up_and_by_a_service(
     assert (left.code, unit.exists()) == (0, False)
 
 
-def test_the_certificate_of_another_name_is_not_used(tmp_path: Path, here: Here) -> None:
-    machine = Machine(tmp_path / "one")
+def test_the_certificate_of_another_name_is_not_used(machine: Machine, here: Here) -> None:
     assert here(machine, "init", "hub", "--public", "https://old.example:8765").code == 0
     ran = here(machine, "init", "hub", "--public", "https://new.example:8765")
     assert (ran.code, "is for old.example, localhost, 127.0.0.1 and not for new.example" in ran.err) == (2, True)
 
 
-def test_relative_paths_of_a_hub_are_those_of_the_command(tmp_path: Path, here: Here) -> None:
-    machine = Machine(tmp_path / "one")
+def test_relative_paths_of_a_hub_are_those_of_the_command(machine: Machine, here: Here) -> None:
     make_certificate(machine.folder / "tls.pem", machine.folder / "tls.key", ["127.0.0.1"])
     given = ("--tls-cert", "tls.pem", "--tls-key", "tls.key", "--state", "hub state", "--folder", "conf")
     ran = here(machine, "init", "hub", "--public", "https://127.0.0.1:8765", *given)
@@ -239,10 +235,9 @@ def test_relative_paths_of_a_hub_are_those_of_the_command(tmp_path: Path, here: 
     assert "start it: wakestream up --folder conf" in ran.out
 
 
-def test_init_again_changes_nothing_and_the_files_of_others_stay(tmp_path: Path, here: Here) -> None:
-    machine = Machine(tmp_path / "one")
+def test_init_again_changes_nothing_and_the_files_of_others_stay(machine: Machine, here: Here) -> None:
     first = here(machine, "init", "hub", "--public", "https://hub.example:8765")
-    settings = tmp_path / "one" / "config" / "hub" / "wakestream.toml"
+    settings = machine.folder / "config" / "hub" / "wakestream.toml"
     before = settings.read_bytes()
     again = here(machine, "init", "hub", "--public", "https://hub.example:8765")
     assert (first.code, again.code) == (0, 0), again.err
@@ -253,13 +248,13 @@ def test_init_again_changes_nothing_and_the_files_of_others_stay(tmp_path: Path,
         assert here(machine, "init", "client").code == 0
     licenses = here(machine, "license", "list", "--json")
     assert [one["role"] for one in map(json.loads, licenses.out.splitlines())] == ["client"]
-    (tmp_path / "one" / "config" / "wakestream.toml").write_text('hub = "wss://mine.example"\n')
+    (machine.folder / "config" / "wakestream.toml").write_text('hub = "wss://mine.example"\n')
     refused = here(machine, "init", "client")
     assert refused.code != 0
     assert "is there already, and set-up did not write it" in refused.err
     left = here(machine, "leave", "client")
     assert "it was changed since" in left.out
-    assert (tmp_path / "one" / "config" / "wakestream.toml").exists()
+    assert (machine.folder / "config" / "wakestream.toml").exists()
 
 
 @asynccontextmanager
@@ -369,8 +364,7 @@ async def test_a_worker_gets_the_address_that_the_hub_sees_and_the_hub_tries_to_
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there are no pseudo-terminals there")
-async def test_init_monitor_asks_for_provider_key_and_machine_and_looks_at_it(tmp_path: Path) -> None:
-    machine = Machine(tmp_path / "one")
+async def test_init_monitor_asks_for_provider_key_and_machine_and_looks_at_it(machine: Machine) -> None:
     async with serving(RunpodWorld()) as cloud:
         key, at = cloud.keys["RUNPOD_API_KEY"], ("--gpu", "studio", "--power-option", f"base_url={cloud.url}")
         assert (await machine.run("init", "hub", "--public", "http://127.0.0.1:8765")).code == 0
@@ -399,12 +393,12 @@ async def test_init_monitor_asks_for_provider_key_and_machine_and_looks_at_it(tm
             screen.type("20\n")
             said = await screen.ended()
     assert (screen.process.returncode, key in said, "stopped" in said) == (0, False, True), said
-    found = load({}, folder=tmp_path / "one" / "config" / "monitor")
+    found = load({}, folder=machine.folder / "config" / "monitor")
     assert (found.power, found.power_machine, found.gpu) == ("runpod", row[2], "studio")
-    hub = recorded(folder_of("hub", tmp_path / "one" / "config"))
+    hub = recorded(folder_of("hub", machine.folder / "config"))
     assert hub is not None
     assert hub.arguments == ["--price-per-hour", "studio=1.20", "--gpu-budget", "studio=20/"]
-    env = tmp_path / "one" / "config" / "monitor" / ".env"
+    env = machine.folder / "config" / "monitor" / ".env"
     assert (env.read_text(), env.stat().st_mode & 0o77) == (f"RUNPOD_API_KEY={key}\n", 0)
 
 
@@ -422,9 +416,8 @@ async def test_init_monitor_asks_for_provider_key_and_machine_and_looks_at_it(tm
     ],
 )
 def test_a_monitor_that_cannot_work_is_refused_and_nothing_is_written(
-    tmp_path: Path, here: Here, flags: tuple[str, ...], words: str
+    machine: Machine, here: Here, flags: tuple[str, ...], words: str
 ) -> None:
-    machine = Machine(tmp_path / "one")
     assert here(machine, "init", "hub", "--public", "http://127.0.0.1:8765").code == 0
     before = machine.files()
     ran = here(machine, "init", "monitor", *flags)
@@ -432,8 +425,8 @@ def test_a_monitor_that_cannot_work_is_refused_and_nothing_is_written(
     assert here(machine, "license", "list", "--json").out == ""
 
 
-def test_a_second_gpu_does_not_replace_the_monitor_of_the_first_one(tmp_path: Path, here: Here) -> None:
-    machine, power = Machine(tmp_path / "one"), ("--power", "process", "--program", "true")
+def test_a_second_gpu_does_not_replace_the_monitor_of_the_first_one(machine: Machine, here: Here) -> None:
+    power = ("--power", "process", "--program", "true")
     assert here(machine, "init", "hub", "--public", "http://127.0.0.1:8765").code == 0
     assert here(machine, "init", "monitor", *power, "--gpu", "a", "--price-per-hour", "1").code == 0
     before = machine.files()
@@ -458,9 +451,9 @@ def test_a_second_gpu_does_not_replace_the_monitor_of_the_first_one(tmp_path: Pa
     ],
 )
 def test_what_cannot_be_is_refused_with_what_to_do(
-    tmp_path: Path, here: Here, command: tuple[str, ...], words: str
+    machine: Machine, here: Here, command: tuple[str, ...], words: str
 ) -> None:
-    ran = here(Machine(tmp_path / "one"), *command)
+    ran = here(machine, *command)
     assert ran.code != 0
     assert words in ran.err
     assert "Traceback" not in ran.err
@@ -505,10 +498,9 @@ def test_variables_in_names_are_only_text_for_systemd(tmp_path: Path) -> None:
 @pytest.mark.parametrize("platform", ["linux", "darwin", "win32"])
 @pytest.mark.parametrize("word", ["a\nExecStartPre=/bin/x", "a\r\ncalc", "a\x1b[2J", "a\x85b", "a\u2028b"])
 def test_a_word_with_a_control_character_is_no_part_of_a_service(platform: str, word: str, tmp_path: Path) -> None:
-    with pytest.raises(SettingsError, match="cannot have"):
-        service("hub", tmp_path / word, (), platform, tmp_path)
-    with pytest.raises(SettingsError, match="cannot have"):
-        service("hub", tmp_path, ("--state", word), platform, tmp_path)
+    for base, state in ((tmp_path / word, "a"), (tmp_path, word)):
+        with pytest.raises(SettingsError, match="cannot have"):
+            service("hub", base, ("--state", state), platform, tmp_path)
     with pytest.raises(SettingsError, match="cannot have"):
         folder_of("worker", tmp_path / word)
 
