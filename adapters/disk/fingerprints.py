@@ -157,29 +157,33 @@ def check_named(path: Path) -> None:
         raise FileUnusable(f"{path} has no file extension; rename it, for example to {path.stem}.mp4")
 
 
-def check_writable(path: Path, *, keep: Collection[Path] = (), new: bool = False) -> None:
+def check_writable(path: Path, *, keep: Collection[Path] = (), flag: str = "-o", new: bool = False) -> None:
     """Raise `FileUnusable` when no file can be written to `path`, or when it would replace one of `keep`.
 
     With `new` it must not replace any file.
+
+    `flag` is what names the file on the command line.
     """
     folder = path.parent
     if os.name == "nt" and _NO_NAME.search(path.name):
         rule = 'a file name on Windows has no <>:"|?*, no dot or space at its end, and is not a device such as nul'
-        raise FileUnusable(f"{path.name} cannot be a file name: {rule}; choose another with -o")
+        raise FileUnusable(f"{path.name} cannot be a file name: {rule}; choose another with {flag}")
     if path.is_dir():
         raise FileUnusable(f"{path} is a folder; name a file in it for the result")
     if folder.is_file():
-        raise FileUnusable(f"{folder} is a file, not a folder for the result; choose another with -o")
+        raise FileUnusable(f"{folder} is a file, not a folder for the result; choose another with {flag}")
     if not folder.is_dir():
         raise FileUnusable(f"the folder {folder} for the result does not exist; create it first")
     if holds_state(folder.resolve()):
-        raise FileUnusable(f"{folder} belongs to a wakestream program's state; choose another folder with -o")
+        raise FileUnusable(f"{folder} belongs to a wakestream program's state; choose another folder with {flag}")
     if not os.access(folder, os.W_OK):
-        raise FileUnusable(f"the folder {folder} for the result is not writable; choose another with -o")
+        raise FileUnusable(f"the folder {folder} for the result is not writable; choose another with {flag}")
     if any(path.exists() and path.samefile(other) for other in keep):
-        raise FileUnusable(f"the result would replace {path}, which is one of the inputs; choose another name with -o")
+        raise FileUnusable(
+            f"the result would replace {path}, which is one of the inputs; choose another name with {flag}"
+        )
     if new and os.path.lexists(path):
-        raise FileUnusable(f"{path} exists; choose another name with -o, or give --overwrite to replace it")
+        raise FileUnusable(f"{path} exists; choose another name with {flag}, or give --overwrite to replace it")
 
 
 class _StoppedError(FileUnusable):
