@@ -9,10 +9,6 @@ from wakestream.adapters.testing.replay_runner import run_log, run_together
 from wakestream.streams.recording.recording import Header, Log, Row, UnusableLog
 
 
-def test_a_replay_that_does_as_recorded_is_the_same() -> None:
-    assert run_log(recorded("online")).result == "same"
-
-
 def test_a_deadlock_is_a_result_that_names_the_jobs_that_wait() -> None:
     trial = run_log(crowd(recorded("online"), "job-online", ["job-2"]), build=never_ending)
     assert trial.result == "deadlock"

@@ -163,23 +163,19 @@ async def test_a_torn_log_runs_again_as_far_as_it_goes() -> None:
     assert kinds(replayed.again)[: len(kinds(torn))] == kinds(torn)
 
 
-@pytest.mark.parametrize("name", ["offline.jsonl", "cancel_in_render/daemon.jsonl", "gpu_lost_in_upload/daemon.jsonl"])
-async def test_a_clients_log_that_breaks_off_after_any_row_runs_again_as_far_as_it_goes(name: str) -> None:
-    whole = log(name)
-    for count in range(len(whole.rows) - 1):
-        part = replace(whole, rows=whole.rows[:count])
-        assert (await replay(part)).divergences == (), f"after {count} rows"
+HUBS_AND_MONITORS = ("gpu_lost_in_poll/monitor.jsonl", "hub_restart/hub-2.jsonl", "system/hub.jsonl")
+CLIENTS = ("offline.jsonl", "cancel_in_render/daemon.jsonl", "gpu_lost_in_upload/daemon.jsonl")
 
 
-@pytest.mark.parametrize("name", ["gpu_lost_in_poll/monitor.jsonl", "hub_restart/hub-2.jsonl", "system/hub.jsonl"])
-async def test_the_log_of_a_killed_hub_or_monitor_runs_again_as_far_as_it_goes(name: str) -> None:
+@pytest.mark.parametrize("name", [*CLIENTS, *HUBS_AND_MONITORS])
+async def test_a_log_that_breaks_off_after_any_row_runs_again_as_far_as_it_goes(name: str) -> None:
     whole = log(name)
     for count in range(len(whole.rows)):
         part = replace(whole, rows=whole.rows[:count])
         assert (await replay(part)).divergences == (), f"after {count} rows"
 
 
-@pytest.mark.parametrize("name", ["gpu_lost_in_poll/monitor.jsonl", "hub_restart/hub-2.jsonl", "system/hub.jsonl"])
+@pytest.mark.parametrize("name", HUBS_AND_MONITORS)
 async def test_an_extra_frame_is_a_divergence_if_the_log_continues(name: str) -> None:
     whole = log(name)
     sent = [row for row in whole.rows if row.dir == "out" and row.label not in ("register", "ping", "pong")]

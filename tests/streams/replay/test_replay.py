@@ -3,31 +3,25 @@
 import asyncio
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 
 import msgspec
 import pytest
 
+from tests.support.streams.replay_scene import recorded
 from wakestream.operators.model.policy import Policy
 from wakestream.streams.hub.state import Limits, Prices
 from wakestream.streams.monitor.power_machine import PowerPolicy
 from wakestream.streams.recording.config_json import changed, config_from, plain_config
-from wakestream.streams.recording.recording import Log, Row, read_log
+from wakestream.streams.recording.recording import Log, Row
 from wakestream.streams.replay.divergence import Divergence
 from wakestream.streams.replay.replay import replay
 
-LOGS = Path(__file__).parents[2] / "logs"
 
-
-def log(name: str) -> Log:
-    return read_log((LOGS / f"{name}.jsonl").read_bytes().splitlines(keepends=True))
-
-
-def moved(recorded: Log, seconds: float, later: Callable[[Row], bool]) -> Log:
+def moved(log: Log, seconds: float, later: Callable[[Row], bool]) -> Log:
     """The log with all rows from the first that is `later` on moved by so many seconds."""
-    first = next(row.seq for row in recorded.rows if later(row))
-    rows = (replace(row, t=row.t + seconds) if row.seq >= first else row for row in recorded.rows)
-    return replace(recorded, rows=tuple(rows))
+    first = next(row.seq for row in log.rows if later(row))
+    rows = (replace(row, t=row.t + seconds) if row.seq >= first else row for row in log.rows)
+    return replace(log, rows=tuple(rows))
 
 
 def outcome(log: Log) -> tuple[str, object]:
@@ -36,8 +30,8 @@ def outcome(log: Log) -> tuple[str, object]:
 
 
 async def test_events_of_a_kind_that_the_recorded_program_did_not_know_are_no_difference() -> None:
-    recorded = log("online")
-    older = replace(recorded, rows=tuple(row for row in recorded.rows if row.label != "rendered"))
+    log = recorded("online")
+    older = replace(log, rows=tuple(row for row in log.rows if row.label != "rendered"))
     assert [each.got and each.got.label for each in (await replay(older)).divergences] == ["rendered"]
     header = replace(older.header, events=tuple(kind for kind in older.header.events if kind != "rendered"))
     replayed = await replay(replace(older, header=header))
@@ -46,17 +40,17 @@ async def test_events_of_a_kind_that_the_recorded_program_did_not_know_are_no_di
 
 
 async def test_a_wait_of_29_minutes_is_replayed_without_waiting_and_ends_alike() -> None:
-    recorded = log("offline")
-    late = moved(recorded, 1740.0, lambda row: row.label == "gpu.power.online")
+    log = recorded("offline")
+    late = moved(log, 1740.0, lambda row: row.label == "gpu.power.online")
     again = (await replay(late)).again
-    assert outcome(again) == outcome((await replay(recorded)).again)
+    assert outcome(again) == outcome((await replay(log)).again)
     assert sum(row.label == "waking" for row in again.rows) >= 170
     assert asyncio.get_running_loop().time() > 1740
 
 
 async def test_what_if_replays_the_log_with_another_policy() -> None:
-    recorded = moved(log("offline"), 600.0, lambda row: row.label == "gpu.power.online")
-    replayed = await replay(recorded, settings={"online_timeout": 60.0})
+    log = moved(recorded("offline"), 600.0, lambda row: row.label == "gpu.power.online")
+    replayed = await replay(log, settings={"online_timeout": 60.0})
     label, data = outcome(replayed.again)
     assert (label, data) == ("timed_out", {"event": "timed_out", "stage": "online", "seconds": 60.0, "why": WHY})
     assert replayed.divergences[0].stream == "job-offline"
@@ -67,21 +61,19 @@ WHY = "online: nothing within 60 s"
 
 async def test_an_unknown_setting_is_refused_with_the_known_ones() -> None:
     with pytest.raises(ValueError, match=r"there is no 'onlin'; there are again.factor, .*, online, "):
-        await replay(log("online"), settings={"onlin": 1.0})
+        await replay(recorded("online"), settings={"onlin": 1.0})
 
 
 async def test_a_log_without_jobs_replays_to_nothing() -> None:
-    again = (await replay(replace(log("online"), rows=()))).again
+    again = (await replay(replace(recorded("online"), rows=()))).again
     assert again.rows == ()
 
 
 async def test_a_log_that_was_tampered_with_diverges_at_that_very_row() -> None:
-    recorded = log("online")
-    row = next(row for row in recorded.rows if row.label == "submitted")
+    log = recorded("online")
+    row = next(row for row in log.rows if row.label == "submitted")
     other = replace(row, data={**row.data, "task_id": "another"})
-    (found,) = (
-        await replay(replace(recorded, rows=tuple(other if r is row else r for r in recorded.rows)))
-    ).divergences
+    (found,) = (await replay(replace(log, rows=tuple(other if r is row else r for r in log.rows)))).divergences
     assert (found.seq, found.label) == (row.seq, "submitted")
     assert found.lines()[1] == '-   task_id = "another"'
 
