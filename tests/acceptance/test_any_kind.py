@@ -141,19 +141,6 @@ async def test_a_wrong_hash_names_its_input(scene: Scene) -> None:
     assert body["msg"].startswith("input first: ")
 
 
-async def test_a_worker_that_is_restarted_in_mid_work_does_it_once_more(scene: Scene) -> None:
-    async with scene.place.hub() as hub, scene.client() as client:
-        scene.engine.go_on.clear()
-        async with scene.worker():
-            await gpu_online(hub)
-            running = asyncio.create_task(scene.run(client, scene.job("one")))
-            await scene.engine.began.wait()
-        scene.engine.go_on.set()
-        async with scene.worker():
-            assert isinstance(await running, e.Done)
-        assert [work.id for work in scene.engine.works] == [scene.engine.works[0].id] * 2
-
-
 async def test_results_of_several_files_survive_a_restart_of_the_worker(scene: Scene) -> None:
     async with scene.place.hub() as hub, scene.client() as client:
         async with scene.worker():

@@ -96,40 +96,6 @@ async def test_an_upload_resumes_after_a_worker_kill(tmp_path: Path, film: Finge
         assert await sent(worker, film) == [Resumed(film.size), film.size]  # and nothing goes a second time
 
 
-UPLOAD = """
-import asyncio, sys
-from pathlib import Path
-from wakestream.adapters.client.worker import HttpWorkers
-from wakestream.operators.model.events import FileRef, Fingerprint
-url, secret, name, digest = sys.argv[1:]
-async def main():
-    worker = HttpWorkers(url, secret).at(None)
-    await worker.health()
-    status = Path(name).stat()
-    file = Fingerprint(Path(name), status.st_size, status.st_mtime_ns, {"blake3": digest})
-    async for _ in worker.upload(file, FileRef(digest, ".mp4")):
-        pass
-asyncio.run(main())
-"""
-
-
-async def test_another_client_resumes_the_upload_of_a_killed_one(tmp_path: Path, film: Fingerprint) -> None:
-    async with here(tmp_path) as worker:
-        uploads = worker.server.calls.uploads
-        killed = await asyncio.create_subprocess_exec(
-            sys.executable, "-c", UPLOAD, worker.address, SECRET, str(film.path), ref(film).hash
-        )
-        await until(lambda: any(one.offset for one in uploads._uploads.values()))
-        killed.kill()
-        await killed.wait()
-        await until(lambda: not any(one.lock.locked() for one in uploads._uploads.values()))
-        async with connected(worker.address) as client:
-            first, *_ = await sent(client, film)
-        assert isinstance(first, Resumed)
-        assert 0 < first.bytes < film.size
-        assert blake3().update_mmap(worker.store.path(ref(film))).hexdigest() == ref(film).hash
-
-
 async def test_two_clients_send_one_file_once(
     tmp_path: Path, film: Fingerprint, monkeypatch: pytest.MonkeyPatch
 ) -> None:
