@@ -356,7 +356,9 @@ def fail_late(
     failed = {gpu.name: gpu for gpu in state.gpus.values() if gpu.phase == "failed"}
     found: list[tuple[HubJob, Gpu]] = []
     for need, owner, priority in state.lines if failed else ():
-        gpu = max((gpu for gpu in failed.values() if placement.may(state, gpu, need)), key=_since, default=None)
+        gpu = max(
+            (gpu for gpu in failed.values() if placement.may(state, gpu, need)), key=lambda gpu: gpu.since, default=None
+        )
         if gpu is None or late_jobs.others(state, failed, state.need(need, owner), now):
             continue
         waiting = (state.jobs[id_] for id_ in state.lines[need, owner, priority])
@@ -366,10 +368,6 @@ def fail_late(
         said = message or m.BootResult(success=False, status="failed", msg=gpu.cause or None, gpu=gpu.name)
         _fail_job(state, job, said, told, now, decision)
     return bool(found)
-
-
-def _since(gpu: Gpu) -> float:
-    return gpu.since
 
 
 MOST_FAILED = 500

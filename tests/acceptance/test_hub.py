@@ -13,9 +13,11 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from tests.support.log_lines import logged
+from tests.support.programs.client_scene import User
 from tests.support.programs.here import ran_here
 from tests.support.programs.hub_scene import ONLINE, WITHIN, Frame, Peer, Place
 from wakestream.adapters.hub import admission as guard
+from wakestream.adapters.hub.server import HubServer
 from wakestream.adapters.net.connection_limits import Room
 from wakestream.adapters.testing.memory_journal import FakeJournal
 from wakestream.operators.model.errors import JournalError
@@ -173,16 +175,20 @@ async def test_200_clients_are_woken_by_one_broadcast_each_with_its_own_grant(pl
     assert jobs == [f"r{number}" for number in range(200)]
 
 
+async def small_socket(hub: HubServer) -> socket.socket:
+    """A connection whose receive buffer is small: what its peer does not read stays at the hub."""
+    raw = socket.socket()
+    raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    raw.setblocking(False)
+    await asyncio.get_running_loop().sock_connect(raw, ("127.0.0.1", hub.port))
+    return raw
+
+
 async def test_a_stalled_consumer_does_not_delay_the_others(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(guard, "MAX_BUFFER", 64 * 1024)
     running = await place.hub()
     worker, other = await place.worker(), await place.client()
-    # Its receive buffer is small and never read, so its frames stay at the hub.
-    raw = socket.socket()
-    raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-    raw.setblocking(False)
-    await asyncio.get_running_loop().sock_connect(raw, ("127.0.0.1", running.port))
-    slow = await place.connect(sock=raw, max_queue=1)
+    slow = await place.connect(sock=await small_socket(running), max_queue=1)
     assert (await slow.ask(type="register", key=place.keys["client"]))["type"] == "registered"
     slow.socket.transport.pause_reading()
     text = "x" * 50_000
@@ -218,11 +224,7 @@ async def test_a_worker_that_does_not_read_is_disconnected(place: Place, monkeyp
     client = await place.client()
     for number in range(100):
         await client.ask(type="gpu.job.submit", request_id=f"r{number}", payload={"text": "x" * 10_000})
-    raw = socket.socket()
-    raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-    raw.setblocking(False)
-    await asyncio.get_running_loop().sock_connect(raw, ("127.0.0.1", running.port))
-    slow = await place.connect(sock=raw, max_queue=1)
+    slow = await place.connect(sock=await small_socket(running), max_queue=1)
     await slow.ask(type="register", role="worker", token=place.keys["worker"], gpu="gpu", url="http://w:1")
     running._sockets[slow.fd].transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
     slow.socket.transport.pause_reading()
@@ -238,11 +240,7 @@ async def test_a_worker_that_does_not_read_is_disconnected(place: Place, monkeyp
 async def test_a_ping_flood_without_reading_is_disconnected(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(guard, "MAX_BUFFER", 64 * 1024)
     running = await place.hub()
-    raw = socket.socket()
-    raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-    raw.setblocking(False)
-    await asyncio.get_running_loop().sock_connect(raw, ("127.0.0.1", running.port))
-    rude = await place.connect(sock=raw)
+    rude = await place.connect(sock=await small_socket(running))
     rude.socket.transport.pause_reading()
     pings = (b"\x89\xfd\0\0\0\0" + b"x" * 125) * 1000  # masked with zeros
     async with asyncio.timeout(WITHIN):
@@ -355,20 +353,15 @@ async def test_a_hub_whose_journal_fails_sends_no_reply_and_exits(tmp_path: Path
 # The program
 
 
-async def start(*arguments: str) -> asyncio.subprocess.Process:
-    return await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "wakestream.adapters.cli", "hub", *arguments,
-        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE, stdin=asyncio.subprocess.PIPE,
-    )  # fmt: skip
-
-
 async def test_the_program_logs_its_address_and_stops_on_request(
     tmp_path: Path, stack: contextlib.AsyncExitStack
 ) -> None:
     place = Place(tmp_path / "state", stack)
-    process = await start(
-        "--listen", "127.0.0.1:0", "--state", str(place.book.path.parent), "--exit-with-stdin", "--open-roles", "worker"
-    )
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "wakestream.adapters.cli", "hub", "--listen", "127.0.0.1:0",
+        "--state", str(place.book.path.parent), "--exit-with-stdin", "--open-roles", "worker",
+        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE, stdin=asyncio.subprocess.PIPE,
+    )  # fmt: skip
     assert process.stdout is not None
     assert process.stdin is not None
     try:
@@ -387,15 +380,13 @@ async def test_the_program_logs_its_address_and_stops_on_request(
             await process.wait()
 
 
-async def test_a_taken_port_ends_the_program_with_2_and_a_sentence(tmp_path: Path) -> None:
+async def test_a_taken_port_ends_the_program_with_2_and_a_sentence(user: User, tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
-        process = await start("--listen", f"127.0.0.1:{taken.getsockname()[1]}", "--state", str(tmp_path))
-        async with asyncio.timeout(100):
-            errors = (await process.communicate())[1].decode()
-    assert process.returncode == 2
-    assert "is taken" in errors
-    assert "Traceback" not in errors
-    assert "there are no licenses yet" not in errors
+        port = taken.getsockname()[1]
+        ran = await user.run("hub", "--listen", f"127.0.0.1:{port}", "--state", str(tmp_path))
+    assert (ran.code, "is taken" in ran.err) == (2, True)
+    assert "Traceback" not in ran.err
+    assert "there are no licenses yet" not in ran.err
 
 
 def test_a_damaged_license_file_ends_the_program_with_2_and_is_left_as_it_is(tmp_path: Path) -> None:

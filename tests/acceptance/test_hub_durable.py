@@ -2,13 +2,13 @@
 
 import asyncio
 import contextlib
-import sys
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.support.programs.client_scene import Running, User
 from tests.support.programs.hub_scene import ONLINE, Peer, Place
 from wakestream.adapters.disk.journal import open_journal
 from wakestream.adapters.hub.config import HubConfig
@@ -24,34 +24,9 @@ from wakestream.streams.replay.replay import replay
 SUBMIT = {"type": "gpu.job.submit", "task_type": "heygem_submit", "payload": {"video_hash": "a", "video_ext": ".mp4"}}
 
 
-class Program:
-    """`wakestream hub` as a process that can be killed."""
-
-    def __init__(self, state: Path, stack: contextlib.AsyncExitStack) -> None:
-        self.state, self.stack = state, stack
-        self.process: asyncio.subprocess.Process | None = None
-
-    async def start(self) -> str:
-        command = (sys.executable, "-m", "wakestream.adapters.cli", "hub", "--listen", "127.0.0.1:0", "--state")
-        self.process = await asyncio.create_subprocess_exec(
-            *command, str(self.state), stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL
-        )
-        self.stack.push_async_callback(_end, self.process)
-        assert self.process.stdout is not None
-        async with asyncio.timeout(100):
-            line = (await self.process.stdout.readline()).decode()
-        return line.split()[-1]
-
-    async def kill(self) -> None:
-        assert self.process is not None
-        self.process.kill()
-        await self.process.wait()
-
-
-async def _end(process: asyncio.subprocess.Process) -> None:
-    if process.returncode is None:
-        process.kill()
-    await process.wait()
+def a_hub(user: User, state: Path) -> contextlib.AbstractAsyncContextManager[Running]:
+    """`wakestream hub`, which is killed at the end of the block."""
+    return user.runs("hub", "--listen", "127.0.0.1:0", "--state", str(state))
 
 
 @pytest.fixture
@@ -60,25 +35,26 @@ async def stack() -> AsyncIterator[contextlib.AsyncExitStack]:
         yield stack
 
 
-async def test_queued_jobs_and_leases_survive_a_kill(tmp_path: Path, stack: contextlib.AsyncExitStack) -> None:
-    place, program = Place(tmp_path / "state", stack), Program(tmp_path / "state", stack)
-    place.url = await program.start()
-    client = await place.client()
-    answers = [await client.ask(**SUBMIT, request_id=f"job-{n}") for n in range(20)]
-    assert [answer["data"]["position"] for answer in answers] == list(range(1, 21))
-    await program.kill()
-
-    place.url = await program.start()
-    worker = await place.worker()
-    await worker.send(**ONLINE)
-    batch = await worker.get()
-    assert [job["request_id"] for job in batch["data"]["jobs"]] == [f"job-{n}" for n in range(20)]
-    await program.kill()
-
-    place.url = await program.start()
-    monitor = await place.monitor("gpu")
-    busy = await _until(monitor, type="gpu.task.query", request_id="q", drain=True)
-    assert busy["active_count"] == 20
+async def test_queued_jobs_and_leases_survive_a_kill(
+    user: User, tmp_path: Path, stack: contextlib.AsyncExitStack
+) -> None:
+    place = Place(tmp_path / "state", stack)
+    async with a_hub(user, tmp_path / "state") as hub:
+        place.url = await hub.address()
+        client = await place.client()
+        answers = [await client.ask(**SUBMIT, request_id=f"job-{n}") for n in range(20)]
+        assert [answer["data"]["position"] for answer in answers] == list(range(1, 21))
+    async with a_hub(user, tmp_path / "state") as hub:
+        place.url = await hub.address()
+        worker = await place.worker()
+        await worker.send(**ONLINE)
+        batch = await worker.get()
+        assert [job["request_id"] for job in batch["data"]["jobs"]] == [f"job-{n}" for n in range(20)]
+    async with a_hub(user, tmp_path / "state") as hub:
+        place.url = await hub.address()
+        monitor = await place.monitor("gpu")
+        busy = await _until(monitor, type="gpu.task.query", request_id="q", drain=True)
+        assert busy["active_count"] == 20
 
 
 async def _until(monitor: Peer, **question: Any) -> dict[str, Any]:
@@ -88,16 +64,11 @@ async def _until(monitor: Peer, **question: Any) -> dict[str, Any]:
     return answer
 
 
-async def test_a_second_hub_on_the_same_folder_exits(tmp_path: Path, stack: contextlib.AsyncExitStack) -> None:
-    program = Program(tmp_path, stack)
-    await program.start()
-    second = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "wakestream.adapters.cli", "hub", "--listen", "127.0.0.1:0", "--state", str(tmp_path),
-        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
-    )  # fmt: skip
-    _, said = await second.communicate()
-    assert second.returncode == 2
-    assert b"another wakestream hub uses it" in said
+async def test_a_second_hub_on_the_same_folder_exits(user: User, tmp_path: Path) -> None:
+    async with a_hub(user, tmp_path) as hub:
+        await hub.address()
+        second = await user.run("hub", "--listen", "127.0.0.1:0", "--state", str(tmp_path))
+    assert (second.code, "another wakestream hub uses it" in second.err) == (2, True)
 
 
 async def test_the_log_of_a_restarted_hub_replays(tmp_path: Path, stack: contextlib.AsyncExitStack) -> None:

@@ -231,13 +231,9 @@ def test_many_and_long_kinds_come_in_frames_that_every_peer_accepts(net: Net, cl
         ([kind(f"k{number}") for number in range(65)], "too_large"),
         ([kind(f"k{number}", help="x" * 39_000) for number in range(7)], "too_large"),
         ([{"name": "paint"}], "bad_request"),
-        ([kind("Paint!")], "bad_request"),
-        ([kind("paint", params={"properties": 5})], "bad_request"),
-        ([kind("paint", params={"properties": {"a": 5}})], "bad_request"),
         ([kind("paint"), kind("paint")], "bad_request"),
         ([kind("paint", params={"properties": {"a": orjson.loads("[" * 60 + "]" * 60)}})], "bad_request"),
         ([kind("paint", params={"properties": {"a": orjson.loads('{"a":' * 60 + "1" + "}" * 60)}})], "bad_request"),
-        ([kind("paint", inputs=[{"name": "a"}] * 2)], "bad_request"),
     ],
 )
 def test_a_description_that_cannot_be_is_refused_and_the_kinds_count_as_unknown(
