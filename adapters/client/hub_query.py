@@ -16,10 +16,9 @@ from wakestream.adapters.net.hub_link import Link
 from wakestream.adapters.net.tls import client_context
 from wakestream.operators.model.errors import HubError, HubRefused, HubUnreachable
 from wakestream.operators.model.ports import LinkDown, LinkUp
-from wakestream.streams.hub.power import OF_GPU
-from wakestream.streams.hub.status import FEATURE, WHERE
 from wakestream.streams.protocol import depot_messages as d
 from wakestream.streams.protocol import messages as m
+from wakestream.streams.protocol.features import GPU_URL, HUB_STATUS, STATUS_OF_GPU
 from wakestream.streams.protocol.kinds import KINDS
 from wakestream.streams.protocol.known_kinds import UNKNOWN, KnownKinds, from_frames
 
@@ -40,7 +39,7 @@ ANSWER_WITHIN = 15.0
 MAX_PARTS = 1000
 """The most messages of one answer; a hub keeps 16 MiB of kinds at most."""
 
-QUESTIONS = (FEATURE, WHERE, OF_GPU, m.GpuAdmin.FEATURE)
+QUESTIONS = (HUB_STATUS, GPU_URL, STATUS_OF_GPU, m.GpuAdmin.FEATURE)
 """What a client announces to ask the hub for its status and to give orders for a GPU."""
 
 
@@ -126,7 +125,7 @@ async def hub_kinds(settings: Settings) -> KnownKinds:
         >>> [each.kind.name for each in kinds.kinds]
         ['lipsync', 'upscale']
     """
-    async with _linked(settings, FEATURE, KINDS) as link:
+    async with _linked(settings, HUB_STATUS, KINDS) as link:
         return await ask_kinds(link)
 
 
@@ -145,14 +144,14 @@ async def ask_hub(
         HubUnreachable: no connection, or no answer in time.
         HubRefused: the hub refuses the connection, or is too old for this question.
     """
-    async with _linked(settings, FEATURE) as link:
+    async with _linked(settings, HUB_STATUS) as link:
         query = m.HubStatusQuery(request_id="", since=since, costs=costs or None, history=history)
         return await ask(link, query, m.HubStatus)
 
 
 async def order(settings: Settings, order: Query, kind: type[Answer]) -> Answer:
     """Connect to the hub, give an order for a GPU or about the depot, and disconnect. Raises as `ask_hub`."""
-    async with _linked(settings, FEATURE, m.GpuAdmin.FEATURE, d.FEATURE) as link:
+    async with _linked(settings, HUB_STATUS, m.GpuAdmin.FEATURE, d.FEATURE) as link:
         return await ask(link, order, kind)
 
 
@@ -184,7 +183,7 @@ async def ask(link: Link, query: Query, kind: type[Answer], within: float = ANSW
 async def _asked(link: Link, query: Query | m.KindsQuery, take: Callable[[Any], T | None], within: float) -> T:
     """Send the query when the link is up, and wait for the first answer that `take` turns into a value."""
     of_depot = dict.fromkeys((d.DepotList, d.DepotRemove), d.FEATURE)
-    feature = {m.GpuAdmin: m.GpuAdmin.FEATURE, m.KindsQuery: KINDS, **of_depot}.get(type(query), FEATURE)
+    feature = {m.GpuAdmin: m.GpuAdmin.FEATURE, m.KindsQuery: KINDS, **of_depot}.get(type(query), HUB_STATUS)
 
     def look(event: Any) -> T | None:
         match event:
@@ -222,7 +221,7 @@ async def hub_statuses(settings: Settings, every: float) -> AsyncGenerator[m.Hub
     """
     events: asyncio.Queue[Any] = asyncio.Queue()
     loop, due = asyncio.get_running_loop(), math.inf
-    async with _linked(settings, FEATURE) as link:
+    async with _linked(settings, HUB_STATUS) as link:
         link.events.subscribe(events.put_nowait)
         while True:
             try:
@@ -231,7 +230,7 @@ async def hub_statuses(settings: Settings, every: float) -> AsyncGenerator[m.Hub
             except TimeoutError:
                 event = None
             match event:
-                case LinkUp(features=features) if FEATURE not in features:
+                case LinkUp(features=features) if HUB_STATUS not in features:
                     raise old_hub()
                 case LinkDown(reason=reason, code=str(code)):
                     raise HubRefused(reason, code=code)

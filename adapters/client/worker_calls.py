@@ -26,8 +26,8 @@ from wakestream.adapters.net.capabilities import is_well_formed, lifetime
 from wakestream.adapters.runtime.recent import Recent
 from wakestream.operators.model.errors import WorkerRefused, WorkerUnreachable
 from wakestream.operators.model.events import FileRef, Job
-from wakestream.streams.hub.capabilities import LEEWAY
 from wakestream.streams.protocol import messages as m
+from wakestream.streams.protocol.features import LEEWAY
 
 # The capabilities of a client's jobs: see `adapters.net.capabilities`.
 

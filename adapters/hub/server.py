@@ -28,6 +28,7 @@ from wakestream.adapters.hub.config import HubConfig
 from wakestream.adapters.hub.depot_desk import DepotDesk
 from wakestream.adapters.hub.fact_log import log_fact
 from wakestream.adapters.hub.fronts import FrontDesk, Fronted, Known
+from wakestream.adapters.hub.hub_page import hub_page
 from wakestream.adapters.hub.invites import Invites
 from wakestream.adapters.hub.license_watch import LicenseWatch, bearer
 from wakestream.adapters.hub.operator.actions import Actions
@@ -39,7 +40,6 @@ from wakestream.adapters.net.acceptor import accept_no_more
 from wakestream.adapters.net.connection_limits import ConnectionLimits, Proxies
 from wakestream.adapters.net.pairing import PATH
 from wakestream.adapters.net.refusals import noted
-from wakestream.adapters.net.status_page import hub_page
 from wakestream.adapters.net.webhooks import Webhooks, telling
 from wakestream.adapters.runtime.decider_runner import DeciderRunner
 from wakestream.adapters.runtime.tasks import supervised

@@ -17,9 +17,9 @@ from wakestream.adapters.disk.journal import Store
 from wakestream.adapters.disk.state_folder import prepare_state
 from wakestream.adapters.hub.admission import Admission, listening_at
 from wakestream.adapters.hub.config import HubConfig
+from wakestream.adapters.hub.hub_page import standby_page
 from wakestream.adapters.net.connection_limits import ConnectionLimits, Proxies
 from wakestream.adapters.net.refusals import noted
-from wakestream.adapters.net.status_page import standby_page
 from wakestream.operators.model.errors import JournalError
 from wakestream.streams.hub import hub
 from wakestream.streams.hub.events import Fact

@@ -6,6 +6,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import jwt
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
@@ -16,10 +17,12 @@ from wakestream.adapters.disk.documents import Documents, FolderDocuments
 from wakestream.adapters.net.capabilities import Claims, claims_of, from_base64, is_well_formed, to_base64
 from wakestream.adapters.runtime.recent import Recent
 from wakestream.operators.model.errors import WakestreamError, WorkerRefused
-from wakestream.streams.hub import events as f
-from wakestream.streams.hub.capabilities import LEEWAY
 from wakestream.streams.protocol import depot_messages as d
 from wakestream.streams.protocol import messages as m
+from wakestream.streams.protocol.features import LEEWAY
+
+if TYPE_CHECKING:
+    from wakestream.streams.hub import events as f
 
 # The ended jobs, by the hub's messages: their capabilities start nothing more at the worker.
 

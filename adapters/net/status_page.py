@@ -10,22 +10,16 @@ import functools
 import hashlib
 import html
 import json
-from collections.abc import Iterable, Mapping, Sequence
-from functools import partial
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from string import Template
 from typing import Final
 
 from wakestream.adapters.config.units import UNITS, duration
-from wakestream.streams.hub.ledger import boot_times
-from wakestream.streams.hub.state import HubState
 from wakestream.streams.worker.state import State
 
 EVERY: Final = 5
 """Seconds after which a browser reloads the page."""
-
-GPUS: Final = 50
-"""GPUs that are listed; the others are counted."""
 
 _PAGE = Path(__file__).with_name("status_page.html").read_text("utf-8")
 _STYLE = _PAGE.partition("<style>")[2].partition("</style>")[0]
@@ -45,41 +39,6 @@ def page(words: Words, title: str, text: str, facts: Iterable[tuple[str, str]]) 
     rows = "".join(f"<div><dt>{html.escape(name)}</dt><dd>{html.escape(value)}</dd></div>" for name, value in facts)
     texts = {"lang": words["lang"], "title": html.escape(title), "text": html.escape(text)}
     return Template(_PAGE).substitute(texts, every=EVERY, rows=rows).encode()
-
-
-def hub_page(state: HubState, now: float, languages: str = "") -> bytes:
-    """A hub's page: its GPUs and the number of waiting jobs, without names of jobs and licenses.
-
-    `languages` is the browser's `Accept-Language` header.
-    """
-    words = words_for(languages)
-    return page(words, "wakestream hub", words["hub"], hub_facts(state, now, words))
-
-
-def standby_page(leader: str, languages: str = "") -> bytes:
-    """The page of a hub that stands by; `languages` as for `hub_page`."""
-    words = words_for(languages)
-    return page(words, "wakestream hub", words["standby"], [(words["leader"], leader or "-")])
-
-
-def hub_facts(state: HubState, now: float, words: Words) -> Sequence[tuple[str, str]]:
-    """The rows of a hub's page."""
-    jobs = partial(words.count, "jobs")
-    gpus = [
-        (f"GPU {gpu.name}", " · ".join((words.phase(gpu.phase), words.time(now - gpu.since), jobs(len(gpu.leases)))))
-        for gpu in list(state.gpus.values())[:GPUS]
-    ]
-    if len(state.gpus) > GPUS:
-        gpus.append((words["more"], str(len(state.gpus) - GPUS)))
-    boots = boot_times(seconds for _, seconds in state.boots)
-    peers = words.count("clients", len(state.clients)), words.count("monitors", len(state.monitors))
-    return [
-        *(gpus or [("GPU", words["no_gpu"])]),
-        (words["waiting"], jobs(len(state.queue))),
-        (words["boot"], words.usual(boots["p50"], boots["p90"]) if boots else words["no_boot"]),
-        (words["connected"], words["peers"].format(*peers)),
-        *([(words["depot"], words["ready" if state.depot_up else "away"])] if state.has_depot else []),
-    ]
 
 
 def worker_page(state: State, ready: bool, said: str, gpu: str | None, languages: str = "") -> bytes:

@@ -33,10 +33,10 @@ from wakestream.operators.model.backoff import Backoff
 from wakestream.operators.model.depot import Place
 from wakestream.operators.model.events import Done, Downloading, FileRef, Fingerprint
 from wakestream.operators.model.ports import Output, Resumed
-from wakestream.streams.hub.depot import GONE, REFUSED
 from wakestream.streams.jobs.hub_replies import places_of
 from wakestream.streams.protocol import depot_messages as d
 from wakestream.streams.protocol import messages as m
+from wakestream.streams.protocol.features import GONE, REFUSED
 from wakestream.streams.worker import state as w
 from wakestream.streams.worker.shares import PROMISED
 

@@ -39,9 +39,9 @@ from wakestream.adapters.worker.task_queue import TaskQueue, look
 from wakestream.operators.model.engine import Engine, Kind
 from wakestream.operators.model.engine import Readiness as State
 from wakestream.operators.model.errors import WakestreamError
-from wakestream.streams.hub import capabilities
 from wakestream.streams.protocol import depot_messages as d
 from wakestream.streams.protocol import messages as m
+from wakestream.streams.protocol.features import CAPABILITY, ENDED
 from wakestream.streams.protocol.kinds import KINDS, check_own_kind
 from wakestream.streams.recording.recording import Tap, TapPair
 from wakestream.streams.worker import state as w
@@ -199,11 +199,11 @@ async def _calls(
 def _join(stack: AsyncExitStack, config: WorkerConfig, server: WorkerServer, open_link: OpenLink) -> WorkerHub:
     url = config.public_url or _public(config.host, server)
     # Capabilities are for a GPU name: without one, the worker accepts none.
-    features = FEATURES if config.gpu is None else (*FEATURES, capabilities.FEATURE, capabilities.DONE)
+    features = FEATURES if config.gpu is None else (*FEATURES, CAPABILITY, ENDED)
     announced = (*features, KINDS, m.MonitorState.FEATURE, m.WorkerState.FEATURE, m.JobWork.FEATURE, d.FEATURE)
     role = "worker"
     if config.depot is not None:
-        role, announced = "depot", (capabilities.FEATURE, d.FEATURE)
+        role, announced = "depot", (CAPABILITY, d.FEATURE)
     register = m.Register(
         role=role, token=config.key, gpu=config.gpu, url=url, features=announced, labels=config.labels,
         slots=config.slots,

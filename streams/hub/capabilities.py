@@ -14,28 +14,17 @@ from wakestream.streams.hub import events as f
 from wakestream.streams.hub.events import HubDecision
 from wakestream.streams.hub.state import Gpu, HubState
 from wakestream.streams.protocol import messages as m
+from wakestream.streams.protocol.features import CAPABILITY, ENDED, LEEWAY
 from wakestream.streams.recording.secrets import REDACTED
-
-FEATURE = "capability"
-"""What clients, workers and the hub announce for this, and the name of the token's first format.
-
-A later format gets a name of its own, `capability.2`, and is sent only where client and worker announced that one.
-"""
-
-DONE = "done"
-"""Announced by workers that want to know when a job has ended: its capability then starts nothing more."""
 
 RENEWED_AT = 1 / 3
 """The share of a capability's life that is left when it is renewed."""
-
-LEEWAY = 60.0
-"""Seconds by which the clocks of hub and worker may differ."""
 
 
 def announced(state: HubState, fd: int | None) -> bool:
     """Whether the peer at `fd` knows capabilities, and this hub gives any."""
     peer = state.connections.get(fd) if fd is not None else None
-    return peer is not None and FEATURE in peer.features and state.limits.capability_ttl > 0
+    return peer is not None and CAPABILITY in peer.features and state.limits.capability_ttl > 0
 
 
 def give(state: HubState, decision: HubDecision, now: float) -> None:
@@ -89,7 +78,7 @@ def cancel(state: HubState, gpu: Gpu, job: str, owner: str, decision: HubDecisio
 
 def hears_ends(state: HubState, worker: int | None) -> bool:
     """Whether this worker wants to know which jobs have ended, and their licenses."""
-    return announced(state, worker) and worker is not None and DONE in state.connections[worker].features
+    return announced(state, worker) and worker is not None and ENDED in state.connections[worker].features
 
 
 def told_of(state: HubState) -> list[int]:

@@ -18,6 +18,7 @@ from wakestream.streams.hub.state import Connection, Gpu, HubJob, HubState, JobF
 from wakestream.streams.protocol import depot_messages as d
 from wakestream.streams.protocol import messages as m
 from wakestream.streams.protocol import wire
+from wakestream.streams.protocol.features import GONE, REFUSED
 from wakestream.streams.protocol.param_schema import is_secret
 
 Said = d.DepotStored | d.DepotWithdraw | d.DepotQuery
@@ -26,12 +27,6 @@ DOWN: Final = "the depot is not connected"
 
 NAME: Final = "depot"
 """The name of our own depot, unless it gives another."""
-
-GONE: Final = "gone"
-"""The code of a worker to which the depot gives other bytes than those of an input."""
-
-REFUSED: Final = "refused"
-"""The code of a worker to which the depot refuses each link: it gives the job back."""
 
 LONGEST_REASON: Final = 300
 """Characters that are kept of why a job failed."""

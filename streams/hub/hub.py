@@ -38,6 +38,7 @@ from wakestream.streams.hub.state import Connection, Durable, HubState, Limits
 from wakestream.streams.placement import requirements
 from wakestream.streams.protocol import depot_messages as d
 from wakestream.streams.protocol import messages as m
+from wakestream.streams.protocol.features import CAPABILITY, GPU_URL, HUB_STATUS, STATUS_OF_GPU
 from wakestream.streams.protocol.kinds import KINDS
 from wakestream.streams.protocol.printable import is_name
 
@@ -253,11 +254,11 @@ def _note_machine(state: HubState, peer: Connection, message: m.Register, now: f
 def _welcome(state: HubState, message: m.Register, role: str, fd: int, decision: HubDecision, cap: int) -> None:
     device = message.device_type or ("pc" if role == "client" else None)
     capable, wanted = _capable(state, message, role), message.features or ()
-    may_ask = role in ("client", "monitor") and hub_status.FEATURE in wanted
+    may_ask = role in ("client", "monitor") and HUB_STATUS in wanted
     offers = {
-        capabilities.FEATURE: capable,
-        hub_status.FEATURE: may_ask,
-        hub_status.WHERE: may_ask,
+        CAPABILITY: capable,
+        HUB_STATUS: may_ask,
+        GPU_URL: may_ask,
         jobs.RELEASED: role == "client",
         INPUTS: role == "client",
         GPU_CHOICE: role == "client",
@@ -267,7 +268,7 @@ def _welcome(state: HubState, message: m.Register, role: str, fd: int, decision:
         m.GpuAdmin.FEATURE: role == "client",
         late_jobs.FEATURE: role == "client",
         power.AGE: role == "monitor",
-        power.OF_GPU: may_ask,
+        STATUS_OF_GPU: may_ask,
         m.WorkerState.FEATURE: role in ("client", "worker"),
         m.JobWork.FEATURE: role == "worker",
         m.MonitorState.FEATURE: role == "worker",
@@ -279,7 +280,7 @@ def _welcome(state: HubState, message: m.Register, role: str, fd: int, decision:
 
 
 def _capable(state: HubState, message: m.Register, role: str) -> bool:
-    wanted = capabilities.FEATURE in (message.features or ()) and state.limits.capability_ttl > 0
+    wanted = CAPABILITY in (message.features or ()) and state.limits.capability_ttl > 0
     return wanted and role in ("client", "worker", "depot")
 
 

@@ -17,13 +17,11 @@ from wakestream.streams.hub.state import Connection, Gpu, HubJob, HubState
 from wakestream.streams.placement import requirements
 from wakestream.streams.protocol import messages as m
 from wakestream.streams.protocol import wire
+from wakestream.streams.protocol.features import HUB_STATUS
 from wakestream.streams.protocol.kinds import KINDS
 
 RELEASED = "released"
 """Announced to clients that announce it: they get a message when the end of a job is journaled."""
-
-ASKS = "hub_status"
-"""Announced by programs that only query the GPUs: they do not wait for results."""
 
 POWER_NOW = "power_now"
 """Announced by clients that want the state of each GPU right after registration."""
@@ -305,7 +303,7 @@ def _addressees(state: HubState, job: HubJob | None, message: m.Result, owner: s
     mine = state.of_owner(owner)
     # The number in the frame may be from before a restart of the hub, and belong to another client now.
     fd = message.sender_fd if job is None else job.fd
-    if fd in mine and (job is not None or ASKS not in state.connections[fd].features):
+    if fd in mine and (job is not None or HUB_STATUS not in state.connections[fd].features):
         return (fd,)
     return tuple(fd for fd in mine if hears_results(state.connections[fd].features))
 
@@ -314,7 +312,7 @@ def hears_results(features: frozenset[str]) -> bool:
     """Whether a result of another connection's job is of use to a client: those that follow their jobs at the worker
     (they say `done`), and those that only ask, pass over it.
     """
-    return features.isdisjoint((ASKS, "done"))
+    return features.isdisjoint((HUB_STATUS, "done"))  # programs that only query the GPUs do not wait for results
 
 
 def deliver(state: HubState, fd: int, owner: str, decision: HubDecision) -> None:

@@ -25,6 +25,7 @@ from wakestream.streams.placement import place as p
 from wakestream.streams.placement.waiting import Line
 from wakestream.streams.protocol import depot_messages as d
 from wakestream.streams.protocol import messages as m
+from wakestream.streams.protocol.features import ON_THE_WAY, UPLOADED
 
 FEATURE: Final = m.JobQueued.FEATURE
 
@@ -303,7 +304,6 @@ def _call_back(state: HubState, found: p.Placing, now: float, decision: HubDecis
 
 
 CALLED_BACK: Final = "no job needs it any more"
-UPLOADED: Final = "when the upload will be nearly done"
 SURPLUS: Final = "another GPU is free too, and no job waits"
 
 
@@ -456,9 +456,6 @@ def _starts_later(state: HubState, job: HubJob, now: float) -> bool:
         return False
     fit = (gpu for gpu in state.gpus.values() if placement.may(state, gpu, need))
     return not any(gpu.started(now) is not None or gpu.phase in ("starting", "booted") for gpu in fit)
-
-
-ON_THE_WAY: Final = "its files are on the way to the depot"
 
 
 def _level(priority: int, arrived: float, now: float) -> float:

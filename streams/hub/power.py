@@ -37,9 +37,6 @@ WORKER_NOT_REGISTERED = (
 AGAIN = "status-again"
 """The kind of a status query that was answered from memory: the monitor answers it again after a look."""
 
-OF_GPU = "status_of_gpu"
-"""Announced by a client and its hub: `gpu` in `gpu.status.query`."""
-
 AGE = "power_age"
 """Announced by a monitor and its hub: `age` in `gpu.power.state`."""
 

@@ -17,18 +17,12 @@ from wakestream.streams.hub import budget, costs, keep_warm, ledger, placement
 from wakestream.streams.hub import events as f
 from wakestream.streams.hub.answers import eta
 from wakestream.streams.hub.events import HubDecision
-from wakestream.streams.hub.jobs import ASKS
 from wakestream.streams.hub.local_time import UTC, day_of, first_of_month
 from wakestream.streams.hub.needs import ANY_GPU, STORING
 from wakestream.streams.hub.state import ALL, LONGEST_KIND, Connection, Gpu, HubState
 from wakestream.streams.protocol import messages as m
 from wakestream.streams.protocol import wire
-
-FEATURE = ASKS
-"""The feature of peers that send this query, and of hubs that answer it."""
-
-WHERE = "gpu_url"
-"""The feature of such peers that read the workers' addresses, and of hubs that send them."""
+from wakestream.streams.protocol.features import GPU_URL
 
 A_SECOND = 20
 """Answers to one connection in a second; an answer is expensive, since it sums up days of many GPUs."""
@@ -182,7 +176,7 @@ def _gpu(state: HubState, gpu: Gpu, peer: Connection, now: float, since: int | N
         "jobs": [*gpu.leases][:OWN_NAMED] if peer.admin and gpu.leases else None,
         "others": len(gpu.leases) - len(own),
         "waiting": waiting if waiting < len(state.queue) else None,
-        "url": state.url_of(gpu) if gpu.online and WHERE in peer.features else None,
+        "url": state.url_of(gpu) if gpu.online and GPU_URL in peer.features else None,
         "orphan": gpu.orphan or None,
         "why": gpu.closed_cause or gpu.orphan or gpu.cause or None,
         "plan": _plan(state, gpu, now),

@@ -561,7 +561,7 @@ async def test_the_costs_are_those_of_the_hub_without_an_open_page(tmp_path: Pat
 
 
 async def test_a_hub_without_this_question_is_old(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("wakestream.streams.hub.status.FEATURE", "of a later version")
+    monkeypatch.setattr("wakestream.streams.hub.hub.HUB_STATUS", "of a later version")
     async with calling(tmp_path) as caller:
         assert await caller.ask("GET", "/console/costs") == (200, {
             "hub": "old", "why": "this hub does not report its status; it is older than this program", "spent": {},

@@ -19,11 +19,10 @@ from wakestream.adapters.client.hub_query import ANSWER_WITHIN, Answer, Query, f
 from wakestream.adapters.config.addresses import HUB_PATH
 from wakestream.adapters.net.hub_link import Link
 from wakestream.operators.model.ports import LinkDown, LinkUp
-from wakestream.streams.hub.power import OF_GPU
 from wakestream.streams.hub.state import UNWATCHED
-from wakestream.streams.hub.status import FEATURE, WHERE
 from wakestream.streams.monitor.readings import LEFT_ALONE
 from wakestream.streams.protocol import messages as m
+from wakestream.streams.protocol.features import GPU_URL, HUB_STATUS, STATUS_OF_GPU
 
 
 class Ask(Protocol):
@@ -73,14 +72,14 @@ class Told:
     @property
     def workers(self) -> list[str | None]:
         """The addresses that jobs are given now; nothing while all GPUs are off."""
-        named = [*dict.fromkeys(self.online.values())] if WHERE in self.features else []
+        named = [*dict.fromkeys(self.online.values())] if GPU_URL in self.features else []
         return named or ([self.url] if self.running else [])
 
     @property
     def nowhere(self) -> bool:
         """Whether jobs are given a GPU, but no address: some hubs name it to jobs alone."""
-        unnamed = WHERE in self.features and None in self.online.values()
-        return bool(self.workers) and (FEATURE not in self.features or unnamed)
+        unnamed = GPU_URL in self.features and None in self.online.values()
+        return bool(self.workers) and (HUB_STATUS not in self.features or unnamed)
 
 
 async def hub_connects(link: Link, told: Told) -> AsyncIterator[CheckResult]:
@@ -178,11 +177,11 @@ def _off(ahead: float) -> str:
 async def gpus_stand(ask: Ask, told: Told) -> AsyncIterator[CheckResult]:
     """The monitor of each GPU, and the GPUs as the hub knows them: whether a provider can be reached and has any."""
     answer = None
-    if FEATURE in told.features:
+    if HUB_STATUS in told.features:
         answer = await ask(m.HubStatusQuery(request_id="-"), m.HubStatus)
     gpus = answer.gpus if answer is not None else ()
     told.depot = answer.depot if answer is not None else None
-    names: list[str | None] = [str(gpu.get("gpu")) for gpu in gpus if OF_GPU in told.features]
+    names: list[str | None] = [str(gpu.get("gpu")) for gpu in gpus if STATUS_OF_GPU in told.features]
     for finding in await asyncio.gather(*(_monitor_answers(ask, told, name) for name in names or [None])):
         yield finding
     for gpu in gpus:

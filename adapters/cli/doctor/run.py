@@ -30,10 +30,10 @@ from wakestream.adapters.net.tls import client_context
 from wakestream.operators.model.errors import HubError, WakestreamError
 from wakestream.operators.model.events import Algorithm, FileRef
 from wakestream.operators.model.ports import Health
-from wakestream.streams.hub.capabilities import FEATURE as CAPABILITY
 from wakestream.streams.jobs.hub_client import FEATURES
 from wakestream.streams.protocol import depot_messages as d
 from wakestream.streams.protocol import messages as m
+from wakestream.streams.protocol.features import CAPABILITY
 from wakestream.streams.protocol.printable import printable
 
 # What the worker says for itself, and whether a file really gets through to it.

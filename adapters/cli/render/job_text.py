@@ -13,7 +13,7 @@ from wakestream.adapters.config.units import size
 from wakestream.operators.lifecycle.reuse import AT_WORKER, OWN
 from wakestream.operators.model import events as e
 from wakestream.operators.stages.submit import BUDGET, IN_LINE
-from wakestream.streams.hub.late_jobs import ON_THE_WAY, UPLOADED
+from wakestream.streams.protocol.features import ON_THE_WAY, UPLOADED
 from wakestream.streams.protocol.printable import printable
 from wakestream.streams.recording.event_json import kind
 

@@ -9,8 +9,8 @@ from typing import Any
 from wakestream.adapters.cli.i18n.catalog import known, t, translated
 from wakestream.adapters.cli.render.job_text import clock_time, count, duration
 from wakestream.adapters.config.units import size
-from wakestream.streams.hub.late_jobs import UPLOADED
 from wakestream.streams.protocol import messages as m
+from wakestream.streams.protocol.features import UPLOADED
 from wakestream.streams.protocol.printable import printable
 
 SPANS = ("today", "month", "asked", "all")

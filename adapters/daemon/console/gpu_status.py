@@ -14,9 +14,9 @@ from msgspec.structs import replace
 
 from wakestream.adapters.net.hub_link import Link
 from wakestream.operators.model.ports import LinkDown, LinkUp
-from wakestream.streams.hub.status import FEATURE
 from wakestream.streams.protocol import messages as m
 from wakestream.streams.protocol import wire
+from wakestream.streams.protocol.features import HUB_STATUS
 
 EVERY: Final = 5.0
 """Seconds between two queries; after news of a GPU's power it queries at once."""
@@ -75,7 +75,7 @@ class GpuWatch:
     def _hear(self, event: object) -> None:
         match event:
             case LinkUp(features=features):
-                self._up, self.features = FEATURE in features, features
+                self._up, self.features = HUB_STATUS in features, features
                 if not self._up:
                     self._note({"hub": "old"})
                 self._ask_now.set()

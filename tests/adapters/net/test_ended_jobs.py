@@ -4,8 +4,8 @@ import pytest
 
 from wakestream.adapters.net import capability_keys as ended_jobs
 from wakestream.adapters.net.capability_keys import EndedJobs
-from wakestream.streams.hub.capabilities import LEEWAY
 from wakestream.streams.protocol import messages as m
+from wakestream.streams.protocol.features import LEEWAY
 
 NOW = 1000.0
 

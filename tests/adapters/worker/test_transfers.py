@@ -9,8 +9,8 @@ from wakestream.adapters.net.capabilities import Claims
 from wakestream.adapters.net.capability_keys import Verifier
 from wakestream.adapters.worker.http import auth
 from wakestream.adapters.worker.http.transfers import DOWNLOAD, LEAST, Progress, Transfers
-from wakestream.streams.hub.capabilities import LEEWAY
 from wakestream.streams.protocol import messages as m
+from wakestream.streams.protocol.features import LEEWAY
 
 
 class Upload:

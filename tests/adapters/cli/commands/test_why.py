@@ -10,8 +10,8 @@ from wakestream.adapters.cli.commands import why as why_words
 from wakestream.adapters.cli.i18n import choose
 from wakestream.adapters.cli.render import status_text
 from wakestream.operators.model import events as e
-from wakestream.streams.hub.late_jobs import ON_THE_WAY, UPLOADED
 from wakestream.streams.protocol import messages as m
+from wakestream.streams.protocol.features import ON_THE_WAY, UPLOADED
 from wakestream.streams.recording.event_json import plain_event
 
 UNTIL = int(datetime.datetime(2026, 3, 11).timestamp())

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from wakestream.adapters.cli.render import status_text
-from wakestream.streams.hub.late_jobs import UPLOADED
 from wakestream.streams.protocol import messages as m
+from wakestream.streams.protocol.features import UPLOADED
 
 
 def status(*gpus: dict[str, Any], **told: Any) -> list[str]:

@@ -25,8 +25,9 @@ from wakestream.adapters.daemon.console.static_files import Page
 from wakestream.adapters.daemon.console.timeline import Timeline, TimelineFile
 from wakestream.adapters.daemon.console.upload_validation import file_name, shown_name
 from wakestream.adapters.daemon.discovery import PORT_FILE, keep_port, last_port
+from wakestream.adapters.hub.hub_page import hub_facts
 from wakestream.adapters.net.static_files import files_of
-from wakestream.adapters.net.status_page import hub_facts, words_for
+from wakestream.adapters.net.status_page import words_for
 from wakestream.streams.hub.state import Gpu, HubState
 from wakestream.streams.outbox import outbox
 from wakestream.streams.protocol import messages as m
