@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from wakestream.adapters.engines.command import is_batch_file
@@ -73,11 +73,6 @@ def test_a_switch_is_set_unless_its_parameter_is_false_empty_or_missing(value: o
 @pytest.mark.parametrize(
     ("value", "text"),
     [
-        ("two words", "two words"),
-        ("\"quoted\" 'twice'", "\"quoted\" 'twice'"),
-        ("a\nb\tc", "a\nb\tc"),
-        ("$HOME; rm -rf / | x `y` {in:image} %PATH%", "$HOME; rm -rf / | x `y` {in:image} %PATH%"),
-        ("说话 é 🎬", "说话 é 🎬"),
         (True, "true"),
         (7, "7"),
         (-0.5, "-0.5"),
@@ -87,13 +82,14 @@ def test_a_switch_is_set_unless_its_parameter_is_false_empty_or_missing(value: o
 )
 def test_a_value_is_one_argument_as_it_is(value: object, text: str) -> None:
     assert filled(text_only("{param:text}"), {"text": value}, ["image"])[-1] == text
-    assert filled(text_only("--text={param:text}!"), {"text": value}, ["image"])[-1] == f"--text={text}!"
 
 
+@example("$HOME; rm -rf / | x `y` {in:image} %PATH%")
 @given(st.text().filter(lambda text: not text.startswith("-") and "\0" not in text))
 def test_any_text_reaches_the_program_unchanged(text: str) -> None:
     try:
         assert filled(text_only("{param:text}"), {"text": text}, ["image"])[-1] == text
+        assert filled(text_only("--text={param:text}!"), {"text": text}, ["image"])[-1] == f"--text={text}!"
     except WrongInput:
         assert any("\ud800" <= letter <= "\udfff" for letter in text)
 

@@ -71,10 +71,6 @@ def test_the_word_capability_announces_the_form_of_version_0_1_0() -> None:
     assert wallet.of("job-1") == minted_by_0_1_0
 
 
-def test_a_capability_contains_its_claims(verifier: Verifier) -> None:
-    assert verifier.claims(token()) == Claims("j1", "lic", "gpu", 1000, 1900)
-
-
 def test_it_ends_with_a_leeway_for_clocks_that_differ(verifier: Verifier, clock: Clock) -> None:
     clock.now = 1959.0
     assert verifier.claims(token()).job == "j1"
@@ -84,12 +80,8 @@ def test_it_ends_with_a_leeway_for_clocks_that_differ(verifier: Verifier, clock:
     assert refusal(verifier, token(now=2022.0)) == "not_yet"
 
 
-def test_a_capability_for_more_than_a_day_is_refused(verifier: Verifier) -> None:
-    assert refusal(verifier, token(life=25 * 3600.0)) == "forbidden"
-
-
-def test_a_capability_for_another_gpu_or_hub_is_refused(verifier: Verifier) -> None:
-    assert refusal(verifier, token(gpu="other")) == "forbidden"
+def test_a_capability_for_another_gpu_or_hub_or_for_more_than_a_day_is_refused(verifier: Verifier) -> None:
+    assert refusal(verifier, token(gpu="other")) == refusal(verifier, token(life=25 * 3600.0)) == "forbidden"
     assert refusal(verifier, Signer.fresh().mint("j1", "lic", "gpu", 1000, 1900)) == "unauthorized"
 
 
@@ -99,20 +91,11 @@ def test_a_modified_capability_is_refused(verifier: Verifier) -> None:
     other = token("j2").split(".")[1]
     unsigned = jwt.encode({"job": "j1"}, None, "none").split(".")[0]
     forged = [
-        f"{head}.{other}.{signature}",
-        f"{head}.{claims}.{signature[:-1]}",
-        f"{head}.{claims}.{'A' * 86}",
-        good + ".",
-    ]
-    forged += [
-        good[:-1],
-        f"{head}..{signature}",
-        f"{head}.",
-        f"{unsigned}.{claims}.{signature}",
-        f"{unsigned}.{claims}.",
-    ]
-    forged += [f"{head}.{claims}%00.{signature}", f"{head}." + "A" * 100_000 + "." + "A" * 86]
-    forged += [jwt.encode({"job": "j1"}, SIGNER.public + "0" * 32, "HS256")]
+        f"{head}.{other}.{signature}", f"{head}.{claims}.{signature[:-1]}", f"{head}.{claims}.{'A' * 86}", good + ".",
+        good[:-1], f"{head}..{signature}", f"{head}.", f"{unsigned}.{claims}.{signature}", f"{unsigned}.{claims}.",
+        f"{head}.{claims}%00.{signature}", f"{head}.{'A' * 100_000}.{'A' * 86}",
+        jwt.encode({"job": "j1"}, SIGNER.public + "0" * 32, "HS256"),
+    ]  # fmt: skip
     assert {refusal(verifier, one) for one in forged} == {"unauthorized"}
 
 
