@@ -36,11 +36,6 @@ class Counting(Joining):
             yield frame
 
 
-def nowhere(user: User) -> None:
-    """Settings of a hub that is not there."""
-    user.environment |= {"API_SERVER_URL": "http://127.0.0.1:9", "WAKESTREAM_KEY": "any-key-0123456789"}
-
-
 async def test_killed_before_any_hub_was_there_the_job_is_done_when_all_have_come(user: User, place: Place) -> None:
     async with place.hub():
         pass
@@ -115,22 +110,6 @@ async def test_a_daemon_killed_in_the_download_leaves_no_partial_result_and_down
             assert user.left() == {"out.mp4"}
 
 
-async def test_a_result_that_came_home_before_the_kill_is_not_fetched_again(user: User) -> None:
-    nowhere(user)
-    user.environment["WAKESTREAM_DAEMON"] = str(user.folder.parent / "daemon")
-    began = time.time() - 60
-    async with open_journal(state_of(user) / "outbox.sqlite3", f.OutboxFact, program="daemon") as journal:
-        await journal.append([
-            f.JobAccepted("job-1", str(user.video), str(user.audio), str(user.out), 5000, 1, 2500, 1, "x", 0, began),
-            f.JobStage("job-1", "download", began, "http://127.0.0.1:9", "task", len(RESULT)),
-        ])  # fmt: skip
-    user.out.write_bytes(RESULT)
-    async with daemon(user) as api:
-        assert (await api.outcome())["event"] == "done"
-        job = await api.job()
-        assert (job["state"], job["outcome"]["size"]) == ("done", len(RESULT))
-
-
 @pytest.mark.parametrize("how", ["killed", "stopped"])
 async def test_a_daemon_that_ends_in_the_render_keeps_its_job_at_the_hub_and_resumes(
     user: User, place: Place, how: str
@@ -193,16 +172,6 @@ async def test_a_cancel_stops_the_job_in_all_programs_and_is_final(user: User, p
         assert (await api.job())["state"] == "cancelled"
         status, plain = await api.ask("POST", "/api/jobs/job-2/cancel")
         assert (status, plain["code"]) == (409, "ended")
-
-
-async def test_a_job_that_waits_for_its_turn_is_cancelled_at_once(user: User, place: Place) -> None:
-    async with asyncio.timeout(100), place.hub(), daemon(user, "--max-running", "1") as api:
-        await api.submit(user, "first")
-        await api.submit(user, "second", output=str(user.folder / "two.mp4"), task_type="other")
-        note = await api.until("note", "second")
-        assert note["text"].startswith("waiting for a turn to begin")
-        await api.ask("POST", "/api/jobs/second/cancel")
-        assert (await api.outcome("second"))["event"] == "cancelled"
 
 
 URGENT = (("first", 0), ("next", 0), ("low", -1), ("high", 7))

@@ -366,10 +366,11 @@ async def test_a_final_error_ends_the_job_after_any_number_of_attempts(cut_off: 
     assert len(cut_off.kinds(1, e.Note)) == 1
 
 
-async def test_an_existing_result_is_used_without_a_submit() -> None:
-    house = House(before=Before(job_1=[{"job": "old", "path": "1.out.mp4", "size": 7}])).connect()
+@pytest.mark.parametrize(("job", "told"), [("old", {"same_as": "old"}), ("job-1", {})])
+async def test_an_existing_result_is_used_without_a_submit(job: str, told: dict[str, str]) -> None:
+    house = House(before=Before(job_1=[{"job": job, "path": "1.out.mp4", "size": 7}])).connect()
     assert await house.start(1) == e.Done(Path("1.out.mp4"), 7)
-    assert house.kinds(1, e.Note)[0].data == {"same_as": "old"}
+    assert house.kinds(1, e.Note)[0].data == told
     assert house.link.said(m.Submit) == []
 
 
