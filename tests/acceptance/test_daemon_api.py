@@ -166,14 +166,6 @@ async def in_this_process(user: User) -> AsyncIterator[tuple[RunningDaemon, Outb
         yield RunningDaemon(None, address, session), running.outbox  # type: ignore[arg-type]
 
 
-async def test_a_full_outbox_refuses_jobs(alone: User) -> None:
-    async with in_this_process(alone) as (api, outbox):
-        outbox.state.open_most = 1
-        assert (await api.submit(alone))[0] == 201
-        status, plain = await api.submit(alone, "job-2", output=str(alone.folder / "two.mp4"))
-        assert (status, plain["code"]) == (429, "queue_full")
-
-
 async def test_a_stalled_reader_is_disconnected_and_the_others_get_all_events(alone: User) -> None:
     async with in_this_process(alone) as (api, outbox):
         feed, port = outbox.feed, int(api.address.url.rsplit(":", 1)[1])

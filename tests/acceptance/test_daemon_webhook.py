@@ -24,7 +24,6 @@ from tests.support.programs.webhook_scene import Call, Shop
 from tests.support.streams.submitting import submitting
 from wakestream.adapters.config import settings
 from wakestream.adapters.daemon.program import DaemonConfig, RunningDaemon, running_daemon
-from wakestream.adapters.disk.journal import open_journal
 from wakestream.adapters.net.tls import client_context
 from wakestream.adapters.net.webhooks import (
     ID,
@@ -39,7 +38,6 @@ from wakestream.adapters.net.webhooks import (
 from wakestream.operators.model.backoff import Backoff
 from wakestream.streams import webhooks
 from wakestream.streams.outbox import facts as f
-from wakestream.streams.webhooks import WebhookOwed
 
 SECRET = "marked-whsec-4711"
 SOON = Backoff(initial=0.02, max_delay=0.1)
@@ -130,18 +128,6 @@ async def test_a_webhook_is_delivered_once_the_receiver_is_up_and_accepts_it(
                 await until(lambda: not made.outbox.state.pending)
             assert counted["delivered"] == 1
         assert len({call.headers[ID] for call in shop.calls}) == 1
-
-
-async def test_a_410_ends_the_retries_of_that_delivery(user: User, place: Place) -> None:
-    async with place.hub(), place.worker(Joining()), Shop(status=410).open() as shop:
-        told(user, shop)
-        async with running_daemon(config(user), await here(user, place), QUICK) as made:
-            await submit(made, user)
-            await until(lambda: made.outbox.state.jobs["job-1"].ended is not None and not made.outbox.state.pending)
-        async with open_journal(config(user).state / "outbox.sqlite3", f.OutboxFact, program="daemon") as journal:
-            kept = dict.fromkeys(type(fact) for fact in journal.read())  # a stop may write a fact twice
-        assert [kind for kind in kept if issubclass(kind, f.WebhookFact)] == [WebhookOwed, f.WebhookGivenUp]
-        assert len(shop.calls) == 1
 
 
 async def test_a_failed_job_is_reported_with_its_reason(user: User, place: Place) -> None:
