@@ -392,18 +392,6 @@ async def test_inputs_of_a_failed_job_stay_until_the_space_is_needed(tmp_path: P
         assert caller.kept == []
 
 
-async def test_started_twice_under_one_id_it_is_one_job(tmp_path: Path) -> None:
-    video, audio = await samples(tmp_path, 1.0)
-    async with calling(tmp_path) as caller:
-        ids = await caller.upload("video", video), await caller.upload("audio", audio)
-        await caller.start(*ids)
-        status, plain = await caller.ask("POST", "/console/jobs", {"id": "ws-1", "video": ids[0], "audio": ids[1]})
-        assert (status, plain["id"]) == (200, "ws-1")
-        assert (await caller.ask("DELETE", f"/console/uploads/{ids[0]}"))[0] == 409
-        status, plain = await caller.ask("POST", "/console/jobs", {"id": "ws-2", "video": "../x", "audio": ids[1]})
-        assert (status, plain["code"]) == (404, "unknown_upload")
-
-
 async def test_other_files_under_the_id_of_a_job_are_refused_and_leave_its_names_alone(tmp_path: Path) -> None:
     video, audio = await samples(tmp_path, 1.0)
     async with calling(tmp_path) as caller:
