@@ -82,11 +82,6 @@ class Upload:
         """The program whose file it is; empty: the user's."""
         return str(self.more.get("token", ""))
 
-    @property
-    def by_daemon(self) -> bool:
-        """Whether the daemon copies it, and no page."""
-        return self.source != ""
-
     def plain(self) -> dict[str, Any]:
         """For the page."""
         return {

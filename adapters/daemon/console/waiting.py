@@ -147,7 +147,7 @@ class WaitingJobs:
         await self.clear()
         for job in list(self.jobs.values()):
             for upload in job.files.values():
-                if upload.by_daemon and not upload.complete and self.uploads.knows(upload):
+                if upload.source and not upload.complete and self.uploads.knows(upload):
                     copy(upload)
         for job in list(self.jobs.values()):
             if job.is_ready and job.refused is None and job.submitting is None:
