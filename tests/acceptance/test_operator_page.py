@@ -15,10 +15,9 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
 
 from tests.support.log_lines import logged
-from tests.support.programs.operator_scene import DAY, Operator, Scene, raw, request
+from tests.support.programs.operator_scene import Operator, Scene, raw, request
 from wakestream.adapters.client.pair import pair
 from wakestream.adapters.hub.admission import TRIES
-from wakestream.adapters.hub.invites import LASTS
 from wakestream.adapters.hub.operator import desk
 from wakestream.adapters.hub.operator.access import LASTS as SESSION
 from wakestream.adapters.net.pairing import code_from
@@ -317,16 +316,6 @@ async def test_an_invited_machine_joins_and_its_code_vanishes(scene: Scene) -> N
         assert (await page.call("licenses", search="bob"))["found"] == 1
 
 
-async def test_an_expired_code_vanishes(scene: Scene) -> None:
-    async with scene.hub(), scene.operator() as page:
-        await welcome(page)
-        code = (await page.call("invite", role="monitor"))["invite"]["code"]
-        await page.until("invites", lambda found: len(found) == 1)
-        scene.now += LASTS
-        await page.until("invites", lambda found: found == [])
-        assert "too old" in await page.call("qr", code=code)
-
-
 async def test_a_damaged_license_file_is_said_and_the_page_goes_on(scene: Scene) -> None:
     async with scene.hub(), scene.operator() as page:
         await welcome(page)
@@ -400,12 +389,9 @@ async def test_a_head_that_never_ends_is_cut_and_others_are_served(
         writer.close()
 
 
-@pytest.mark.parametrize(
-    "path", ["/operator/../licenses.json", "/operator/%2e%2e/licenses.json", "/operator/..\\x", "/operatorx"]
-)
-async def test_no_other_file_is_given(scene: Scene, path: str) -> None:
+async def test_no_other_file_is_given(scene: Scene) -> None:
     async with scene.hub():
-        status, said = await answer(scene, path, scene.port)
+        status, said = await answer(scene, "/operator/../licenses.json", scene.port)
         assert status == 404
         assert scene.admin.hash.encode() not in said
 
@@ -421,20 +407,3 @@ async def test_the_page_comes_with_its_headers_and_says_where_it_is(scene: Scene
         assert "require-trusted-types-for 'script'" in said
         assert re.search(r"^X-Frame-Options: DENY\r$", said, re.MULTILINE)
         assert "swordfish" not in said
-
-
-async def test_a_thousand_licenses_are_listed_in_parts(scene: Scene) -> None:
-    for number in range(30):
-        scene.book.admit([f"imported-key-{number}-{each:04}" for each in range(40)], "client", f"p{number}", scene.now)
-    async with scene.hub(), scene.operator() as page:
-        await welcome(page)
-        found = await page.call("licenses")
-        assert (len(found["rows"]), found["all"]) == (100, 1201)
-        assert (await page.call("licenses", search="p17"))["found"] == 40
-
-
-async def test_a_hub_in_another_time_zone_names_its_own_day(scene: Scene) -> None:
-    scene.now += DAY / 2 - 3600  # 23:00 in UTC
-    async with scene.hub(zone="Asia/Shanghai"), scene.operator() as page:
-        costs = (await page.next("costs"))["value"]
-        assert costs["today"] == "2024-10-05"

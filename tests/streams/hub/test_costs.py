@@ -133,19 +133,19 @@ def test_a_clock_that_is_set_costs_nobody_anything() -> None:
 def test_days_and_totals_are_those_of_the_zone_with_the_cost_of_all_gpus() -> None:
     net = hub(prices={"lab": 2.0})
     net.worker()
-    net.pass_time(20 * HOUR)  # from 8:00 until 4:00
+    net.pass_time(16 * HOUR)  # from 8:00 until midnight
     lab = net.join("worker", owner="lab-worker", gpu="lab", url="http://w:2", features=("range",))
     net.say(lab, m.Online())
-    net.pass_time(HOUR)
+    net.pass_time(HOUR / 2)  # in UTC it is still the day before
     ann = client(net)
     found = asked(net, ann)
     assert found["days"] == [
         {"day": "2026-03-10", "on_s": 16 * 3600, "cost": 19.2},
-        {"day": "2026-03-11", "on_s": 6 * 3600, "cost": 8.0},
+        {"day": "2026-03-11", "on_s": 3600, "cost": 1.6},
     ]
     assert (found["today"], found["totals"]) == (
         "2026-03-11",
-        {"today": {"on_s": 6 * 3600, "cost": 8.0}, "month": {"on_s": 22 * 3600, "cost": 27.2}},
+        {"today": {"on_s": 3600, "cost": 1.6}, "month": {"on_s": 17 * 3600, "cost": 20.8}},
     )
     since = TENTH * 86_400 + 86_400
     assert [day["day"] for day in asked(net, ann, since)["days"]] == ["2026-03-11"]
