@@ -64,7 +64,10 @@ def test_a_worker_with_a_task_is_not_idle_whatever_the_hub_reports() -> None:
 
 
 def test_the_worker_is_asked_once_more_when_the_idle_time_is_over() -> None:
-    desk = Desk(idle_after=5.0).online()
+    desk = Desk(idle_after=65.0, look_online=50.0).online()
+    for seconds in (10.0, 50.0):
+        desk.passes(seconds)
+        desk.happens(p.HealthAnswer(True))
     assert p.CheckHealth() in desk.passes(5.0)
     desk.happens(p.HealthAnswer(True, busy=1))
     assert not desk.said(m.TaskQuery)

@@ -245,20 +245,15 @@ def test_a_machine_in_use_stays_on_and_its_idle_time_starts_again(active: int, r
     assert desk.did(p.Stop) == []
 
 
-def test_a_missing_hub_reply_stops_nothing() -> None:
-    desk = Desk(idle_after=600.0).draining()
-    desk.passes(30.0)
-    assert desk.state == "online"
-    assert desk.did(p.Stop) == []
-
-
-def test_a_late_answer_to_an_old_question_stops_nothing() -> None:
+def test_a_missing_hub_reply_and_a_late_one_to_an_old_question_stop_nothing() -> None:
     desk = Desk(idle_after=60.0).draining()
     old = desk.said(m.TaskQuery)[-1].request_id
     desk.passes(30.0)
+    assert desk.state == "online"
     desk.drains()
     desk.happens(m.TaskQueryResponse(request_id=old, active_count=0, has_recent_active=False))
     assert desk.state == "draining"
+    assert desk.did(p.Stop) == []
 
 
 def test_without_a_hub_nothing_is_drained() -> None:
