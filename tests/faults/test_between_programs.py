@@ -19,7 +19,7 @@ from tests.support.faults.programs_in_one_loop import (
     until,
     whole,
 )
-from wakestream.operators.model.events import Done, Downloading, Failed, Granted, Queued, Running, Uploading
+from wakestream.operators.model.events import Done, Downloading, Failed, Granted, Job, Queued, Running, Uploading
 
 MILD = {
     "latency": Fault(latency=0.02, jitter=0.02),
@@ -51,12 +51,15 @@ async def held(tmp_path: Path) -> AsyncIterator[Between]:
         yield running
 
 
-async def done(scene: Between, running: asyncio.Future[object]) -> None:
-    """The running job ends well, its GPU is free again, and it was rendered once."""
-    job = scene.job()
+async def ends_well(running: asyncio.Future[object], job: Job) -> None:
     outcome = await running
     assert isinstance(outcome, Done), outcome
     assert whole(job)
+
+
+async def done(scene: Between, running: asyncio.Future[object]) -> None:
+    """The running job ends well, its GPU is free again, and it was rendered once."""
+    await ends_well(running, scene.job())
     await until(lambda: scene.settled)
     assert scene.machine.starts == 1
 
@@ -230,9 +233,7 @@ async def test_an_upload_that_is_cut_is_finished(scene: Between, after: int, res
     await way.until(lambda proxy: proxy.accepted >= 2)
     way.heal()
     way.break_all()
-    outcome = await running
-    assert isinstance(outcome, Done), outcome
-    assert whole(job)
+    await ends_well(running, job)
 
 
 @pytest.mark.parametrize(("kind", "fault", "up"), some([(k, *s) for k in (Uploading, Downloading) for s in SILENT], 2))
@@ -250,9 +251,7 @@ async def test_a_stalled_transfer_is_detected_and_restarted(scene: Between, kind
         await asyncio.wait([running, waiting], return_when=asyncio.FIRST_COMPLETED)
         waiting.cancel()
     way.heal()
-    outcome = await running
-    assert isinstance(outcome, Done), outcome
-    assert whole(job)
+    await ends_well(running, job)
 
 
 @bounded
@@ -266,9 +265,7 @@ async def test_a_result_that_is_cut_is_fetched_again_and_never_stands_half(scene
     await way.until(lambda proxy: proxy.accepted > made + 1)
     assert not job.output.exists()
     way.heal()
-    outcome = await running
-    assert isinstance(outcome, Done), outcome
-    assert whole(job)
+    await ends_well(running, job)
 
 
 @bounded

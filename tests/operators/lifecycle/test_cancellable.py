@@ -14,23 +14,28 @@ from wakestream.operators.rx.core.observable import Disposable, LightObservable
 from wakestream.operators.rx.sources import of, start_with
 
 
+def soon() -> Subject[None]:
+    """A signal in five seconds."""
+    signal = Subject[None]()
+    asyncio.get_running_loop().call_later(5.0, signal.on_next, None)
+    return signal
+
+
 async def test_without_a_signal_the_source_passes(stage: Stage) -> None:
     assert await stage.run(of(SUBMITTED).pipe(cancellable(rx.never(), stage.workers))) == [SUBMITTED]
 
 
 async def test_the_signal_disposes_the_source_and_cancels_the_task_at_its_worker() -> None:
-    stage, signal = Stage(), Subject[None]()
-    asyncio.get_running_loop().call_later(5.0, signal.on_next, None)
-    source = rx.never().pipe(start_with(SUBMITTED), cancellable(signal, stage.workers))
+    stage = Stage()
+    source = rx.never().pipe(start_with(SUBMITTED), cancellable(soon(), stage.workers))
     assert await stage.run(source) == [SUBMITTED, e.Cancelled()]
     assert stage.worker.said("cancel") == ["task-1"]
     assert stage.end == "|"
 
 
 async def test_before_the_submit_no_worker_gets_a_cancel() -> None:
-    stage, signal = Stage(), Subject[None]()
-    asyncio.get_running_loop().call_later(5.0, signal.on_next, None)
-    assert await stage.run(rx.never().pipe(cancellable(signal, stage.workers))) == [e.Cancelled()]
+    stage = Stage()
+    assert await stage.run(rx.never().pipe(cancellable(soon(), stage.workers))) == [e.Cancelled()]
     assert stage.worker.calls == []
 
 
@@ -45,33 +50,30 @@ async def test_an_earlier_signal_counts_and_nothing_starts() -> None:
 
 
 async def test_a_worker_that_fails_to_cancel_changes_nothing() -> None:
-    stage, signal = Stage(), Subject[None]()
+    stage = Stage()
     stage.worker.failures["cancel"] = [errors.WorkerUnreachable("gone")]
-    asyncio.get_running_loop().call_later(5.0, signal.on_next, None)
-    source = rx.never().pipe(start_with(SUBMITTED), cancellable(signal, stage.workers))
+    source = rx.never().pipe(start_with(SUBMITTED), cancellable(soon(), stage.workers))
     assert (await stage.run(source))[-1] == e.Cancelled()
 
 
 async def test_the_cancel_names_the_job() -> None:
-    stage, signal, told = Stage(), Subject[None](), []
+    stage, told = Stage(), []
 
     async def cancel(task_id: str, job_id: str | None = None) -> None:
         told.append((task_id, job_id))
 
     stage.worker.cancel = cancel  # type: ignore[method-assign]
-    asyncio.get_running_loop().call_later(5.0, signal.on_next, None)
-    await stage.run(rx.never().pipe(start_with(SUBMITTED), cancellable(signal, stage.workers, "job-2")))
+    await stage.run(rx.never().pipe(start_with(SUBMITTED), cancellable(soon(), stage.workers, "job-2")))
     assert told == [("task-1", "job-2")]
 
 
 async def test_every_worker_with_a_task_of_the_present_attempt_gets_the_cancel() -> None:
-    stage, signal = Stage(), Subject[None]()
+    stage = Stage()
     other = replace(SUBMITTED, worker=e.Online("http://other:8383"), task_id="task-2")
     gone = replace(SUBMITTED, worker=e.Online("http://gone:8383"), task_id="task-0")
     stage.workers.workers |= dict.fromkeys(("http://other:8383", "http://gone:8383"), stage.worker)
-    asyncio.get_running_loop().call_later(5.0, signal.on_next, None)
     source = rx.never().pipe(start_with(gone, e.Granted("offline", 1.0), SUBMITTED, other))
-    assert (await stage.run(source.pipe(cancellable(signal, stage.workers))))[-1] == e.Cancelled()
+    assert (await stage.run(source.pipe(cancellable(soon(), stage.workers))))[-1] == e.Cancelled()
     assert stage.worker.said("cancel") == ["task-1", "task-2"]
 
 
