@@ -31,8 +31,8 @@ class Peer:
     async def submit(self, job: str, kind: str = "gpu.job.submit") -> None:
         await self.say(kind, request_id=job, task_type="heygem_submit", payload=PAYLOAD)
 
-    async def result(self, job: str, fd: int = 0) -> None:
-        about = {"request_id": job, "task_type": "heygem_submit", "key": "key", "sender_fd": fd}
+    async def result(self, job: str) -> None:
+        about = {"request_id": job, "task_type": "heygem_submit", "key": "key", "sender_fd": 0}
         await self.say("gpu.job.result", **about, error=False, result={})
 
 

@@ -15,9 +15,9 @@ def client(net: Net) -> int:
     return net.join("client", features=("done", "inputs"))
 
 
-def paint(net: Net, client: int, id_: str = "j1", kind: str = "paint") -> m.Message:
+def paint(net: Net, client: int, id_: str = "j1") -> m.Message:
     net.sent.pop(client, None)
-    net.say(client, m.Submit(request_id=id_, task_type=kind, payload={**PAINT, "kind": kind}))
+    net.say(client, m.Submit(request_id=id_, task_type="paint", payload=PAINT))
     return net.sent[client][0]
 
 

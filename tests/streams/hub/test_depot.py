@@ -49,10 +49,10 @@ def offer(net: Net, fd: int, id_: str = "j1", files: tuple[d.DepotFile, ...] = F
     return net.heard(fd, d.DepotPlaces)[-1]
 
 
-def store(net: Store, fd: int, id_: str = "j1", files: tuple[d.DepotFile, ...] = FILES, owner: str = "ann") -> None:
+def store(net: Store, fd: int, id_: str = "j1", files: tuple[d.DepotFile, ...] = FILES) -> None:
     """Have a job stored, whose client is then free to go."""
     offer(net, fd, id_, files)
-    net.put(owner, *files)
+    net.put("ann", *files)
     net.say(fd, d.DepotStored(request_id=id_))
     assert net.heard(fd, d.DepotStored)
 
@@ -70,9 +70,9 @@ def fetching(**limits: Any) -> tuple[Store, int, int]:
     return net, ann, worker(net)
 
 
-def deliver(net: Store, fd: int, id_: str = "j1", owner: str = "ann") -> None:
+def deliver(net: Store, fd: int, id_: str = "j1") -> None:
     net.say(fd, d.DepotOffer(request_id=id_, files=(RESULT,)))
-    net.put(owner, RESULT)
+    net.put("ann", RESULT)
     net.say(fd, d.DepotDelivered(request_id=id_, files=(d.DepotPlace(**place(RESULT)),)))
 
 

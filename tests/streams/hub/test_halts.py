@@ -21,8 +21,8 @@ class Scene(Net):
         self.gpu = self.worker(features=("range", FEATURE))
         self.says(self.gpu, "ready")
 
-    def says(self, worker: int, state: str, reason: str | None = None, gpu: str = "studio") -> None:
-        self.say(worker, m.WorkerState(gpu=gpu, state=state, reason=reason))
+    def says(self, worker: int, state: str, reason: str | None = None) -> None:
+        self.say(worker, m.WorkerState(gpu="studio", state=state, reason=reason))
 
     def may_stop(self) -> bool:
         self.now += self.limits.recent + 1

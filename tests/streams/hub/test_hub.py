@@ -28,9 +28,9 @@ class Net(hub_net.Net):
         self.happen(f.Opened(self.fd))
         return self.fd
 
-    def register(self, fd: int, role: str, *, key: str | None = None, holds: str | None = None, **more: Any) -> None:
+    def register(self, fd: int, role: str, *, key: str | None = None, **more: Any) -> None:
         key = key or f"key-{role}"
-        known = f.License(f"id-{key.partition(':')[0]}", holds or role)
+        known = f.License(f"id-{key.partition(':')[0]}", role)
         message = m.Register(key=key if role == "client" else None, role=hub_net.ROLES[role], **more)
         self.happen(f.Registering(fd, message, key, known))
 
@@ -40,8 +40,8 @@ class Net(hub_net.Net):
         self.take(fd)
         return fd
 
-    def worker(self, gpu: str | None = "gpu", url: str = "http://w:1", key: str | None = None) -> int:
-        fd = self.join("worker", gpu=gpu, url=url, key=key, features=("range",))
+    def worker(self, gpu: str | None = "gpu", key: str | None = None) -> int:
+        fd = self.join("worker", gpu=gpu, url="http://w:1", key=key, features=("range",))
         self.say(fd, m.Online())
         return fd
 
@@ -600,11 +600,8 @@ def test_one_connection_cannot_leave_too_many_questions_open() -> None:
     assert net.take(other) == []
 
 
-def ask(net: Net, monitor: int, *, drain: bool | None = None) -> tuple[int, bool]:
-    net.take(monitor)
-    net.say(monitor, m.TaskQuery(request_id="t", gpu="gpu", drain=drain))
-    answer = net.take(monitor)[-1]
-    assert isinstance(answer, m.TaskQueryResponse)
+def ask(net: Net, monitor: int) -> tuple[int, bool]:
+    answer = net.use(monitor, gpu="gpu")
     return answer.active_count, answer.has_recent_active
 
 

@@ -9,8 +9,8 @@ OURS = ("done", "power_state")
 HOUR = 3600.0
 
 
-def holding(net: Net, id_: str = "j1") -> bool:
-    return id_ in net.state.jobs and net.state.jobs[id_].gpu is not None
+def holding(net: Net) -> bool:
+    return "j1" in net.state.jobs and net.state.jobs["j1"].gpu is not None
 
 
 def granted(net: Net) -> tuple[int, int]:

@@ -14,8 +14,8 @@ from wakestream.streams.hub.keep_warm import Hours, covered_until, parse
 HOUR = 3600.0
 
 
-def at(text: str, zone: str = BERLIN, *, second: bool = False) -> float:
-    return datetime.datetime.fromisoformat(text).replace(tzinfo=ZoneInfo(zone), fold=int(second)).timestamp()
+def at(text: str, *, second: bool = False) -> float:
+    return datetime.datetime.fromisoformat(text).replace(tzinfo=ZoneInfo(BERLIN), fold=int(second)).timestamp()
 
 
 @pytest.mark.parametrize(

@@ -178,12 +178,12 @@ class Work:
         return link
 
 
-async def raw(port: int, request: bytes, *, within: float = 30.0) -> bytes:
+async def raw(port: int, request: bytes) -> bytes:
     """What the hub answers to these bytes until it closes the connection."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     try:
         writer.write(request)
-        async with asyncio.timeout(within):
+        async with asyncio.timeout(30.0):
             return await reader.read()
     finally:
         writer.close()
