@@ -43,13 +43,13 @@ class SmallDisk:
 
 
 @contextlib.contextmanager
-def small_disk(path: Path) -> Iterator[SmallDisk]:
+def small_disk(path: Path, size: int = SIZE) -> Iterator[SmallDisk]:
     """Mounted for as long as the block runs; the test is skipped where that is not allowed."""
     if not sys.platform.startswith("linux") or os.geteuid() != 0:
         pytest.skip("a disk that fills up is a tmpfs, which only root on Linux may mount")
     path.mkdir()
     mounted = subprocess.run(
-        [MOUNT, "-t", "tmpfs", "-o", f"size={SIZE}", "tmpfs", str(path)], capture_output=True, text=True, check=False
+        [MOUNT, "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(path)], capture_output=True, text=True, check=False
     )
     if mounted.returncode:
         pytest.skip(f"a tmpfs cannot be mounted here: {mounted.stderr.strip()}")
