@@ -399,43 +399,33 @@ async def test_files_of_the_same_name_are_different_files(place: Place) -> None:
     assert sorted(len(each) for each in contents) == [5, 1001, 2_001_000]
 
 
-@real
-async def test_a_text_in_pieces_is_one_text(place: Place) -> None:
-    pieces = {"type": "array", "items": TEXT, "x-cog-array-type": "iterator", "x-cog-array-display": "concatenate"}
-    async with ready(place, place.server("Pieces", openapi(pieces, text=TEXT))) as engine:
-        assert [slot.accepts for slot in (await engine.describe())[0].outputs] == [(".txt",)]
-        files = await made(engine, place.work(text="one two three", inputs={}))
-    assert files["output"].read_text() == "one two three "
+PIECES = {"type": "array", "items": TEXT, "x-cog-array-type": "iterator", "x-cog-array-display": "concatenate"}
+NUMBERS = {"type": "array", "items": {"type": "integer"}}
+OBJECT = {"type": "object", "properties": {"Picture": FILE, "words": TEXT, "score": {"type": "number"}}}
+LIKE_FILES = ("http://127.0.0.1:1/a.png", "data:image/png;base64,QUFB", "größe")
 
 
 @real
-async def test_a_list_of_numbers_is_one_file(place: Place) -> None:
-    numbers = openapi({"type": "array", "items": {"type": "integer"}}, upto={"type": "integer"})
-    async with ready(place, place.server("Numbers", numbers)) as engine:
-        files = await made(engine, place.work(upto=12, inputs={}))
-    assert orjson.loads(files["output"].read_bytes()) == [*range(12)]
-    assert files["output"].suffix == ".json"
-
-
-@real
-@pytest.mark.parametrize("text", ["http://127.0.0.1:1/a.png", "data:image/png;base64,QUFB", "größe"])
-async def test_a_text_is_a_text_whatever_it_looks_like(place: Place, text: str) -> None:
-    async with ready(place, place.server("Says", SAYS)) as engine:
-        files = await made(engine, place.work(text=text, inputs={}))
-    assert files["output"].read_text() == text
-    assert files["output"].suffix == ".txt"
-
-
-@real
-async def test_an_object_has_an_output_in_each_property(place: Place) -> None:
-    said = {"type": "object", "properties": {"Picture": FILE, "words": TEXT, "score": {"type": "number"}}}
-    async with ready(place, place.server("Object", openapi(said, Image=FILE))) as engine:
+@pytest.mark.parametrize(
+    ("model", "schema", "given", "files"),
+    [
+        ("Pieces", openapi(PIECES, text=TEXT), {"text": "one two three"}, {"output.txt": b"one two three "}),
+        ("Numbers", openapi(NUMBERS, upto={"type": "integer"}), {"upto": 4}, {"output.json": b"[0,1,2,3]"}),
+        ("Object", openapi(OBJECT, Image=FILE), {},
+         {"picture.png": b"image" * 200, "score.json": b"0.5", "words.txt": b"http://127.0.0.1:1/not-a-file"}),
+        *(("Says", SAYS, {"text": text}, {"output.txt": text.encode()}) for text in LIKE_FILES),
+    ],
+)  # fmt: skip
+async def test_values_are_files_of_their_kind_whatever_they_look_like(
+    place: Place, model: str, schema: Mapping[str, Any], given: Mapping[str, Any], files: Mapping[str, bytes]
+) -> None:
+    async with ready(place, place.server(model, schema)) as engine:
         (kind,) = await engine.describe()
-        assert [slot.name for slot in kind.outputs] == ["picture", "score", "words"], "Cog sorts them; files come first"
-        files = await made(engine, place.work(outputs=("picture", "words", "score")))
-    assert files["picture"].read_bytes() == place.image.read_bytes()
-    assert files["words"].read_text() == "http://127.0.0.1:1/not-a-file"
-    assert files["score"].read_text() == "0.5"
+        assert [slot.name for slot in kind.outputs] == [name.partition(".")[0] for name in files]
+        inputs = {slot.name: place.image for slot in kind.inputs}
+        work = place.work(outputs=tuple(slot.name for slot in kind.outputs), inputs=inputs, **given)
+        found = await made(engine, work)
+    assert {path.name: path.read_bytes() for path in found.values()} == files
 
 
 @real
@@ -539,12 +529,7 @@ async def test_webhooks_that_overtake_each_other_change_nothing(place: Place) ->
 
 
 async def test_a_text_that_grows_is_shown_and_asked_for(place: Place) -> None:
-    schema = orjson.loads(orjson.dumps(SAYS))
-    schema["components"]["schemas"]["Output"] = {
-        "type": "array", "items": {"type": "string"}, "x-cog-array-type": "iterator",
-        "x-cog-array-display": "concatenate",
-    }  # fmt: skip
-    fake = TalkativeCog(schema)
+    fake = TalkativeCog(openapi(PIECES, text=TEXT))
     fake.output = ["Once", " upon"]
     async with fake.runs() as url:
         engine = place.engine(url)
