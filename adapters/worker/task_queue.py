@@ -306,7 +306,7 @@ class TaskQueue:
                         case Preview():
                             self.on_preview(task.id, item)
             files = checked_outputs(work.outputs, made, folder)
-            return await self._store.take(task.id, files, single=task.wish.old_shape)
+            return await self._store.take(task.id, files, single=task.single)
 
     def _work_of(self, task: w.Task, folder: Path = Path()) -> Work:
         wish = task.wish
@@ -397,7 +397,7 @@ def _ended(task: w.Task, rendering: asyncio.Task[tuple[Output, ...]]) -> w.Ended
     if error is None:
         first, *_ = made = rendering.result()
         size = sum(output.size for output in made)
-        return ended(size, first.blake3, made=() if task.wish.old_shape else made)
+        return ended(size, first.blake3, made=() if task.single else made)
     why = without_known(str(error)).encode(errors="replace").decode()  # it may quote a name that is not valid text
     if isinstance(error, NoSpace) or (isinstance(error, OSError) and is_full(error)):
         return ended(again=w.Halt("paused", why))

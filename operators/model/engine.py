@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+from wakestream.operators.model.events import JobSpec
+
 MAX_FILES = 64
 """The most input files of a job, and the most output files."""
 
@@ -109,7 +111,7 @@ class Kind:
 
 
 @dataclass(frozen=True, slots=True)
-class Work:
+class Work(JobSpec):
     """One task for an engine.
 
     Attributes:

@@ -12,7 +12,7 @@ import orjson
 from msgspec.structs import replace
 
 from wakestream.operators.model.engine import Frame, Waits
-from wakestream.operators.model.events import LIPSYNC, FileRef
+from wakestream.operators.model.events import LIPSYNC, FileRef, JobSpec
 from wakestream.operators.model.ports import Output
 from wakestream.streams.moments import Moment, Mover, mover
 from wakestream.streams.protocol.structs import Frozen
@@ -34,7 +34,7 @@ NO_PROGRESS = Frame(0, 0, 0.0)
 CANCELLED = "cancelled: no job holds this task"
 
 
-class Wish(Frozen, frozen=True):
+class Wish(Frozen, JobSpec, frozen=True):
     """The work that a job wants: the kind, the files by name, the parameters, and the names of the results.
 
     `version` is the fingerprint of the kind. `once` is the job whose own work it is: it finds no other job's task.
@@ -48,15 +48,9 @@ class Wish(Frozen, frozen=True):
     once: str = ""
 
     @property
-    def old_shape(self) -> bool:
-        """Whether deployed clients can wish it."""
-        return (
-            self.kind == LIPSYNC
-            and self.inputs.keys() == {"video", "audio"}
-            and not self.params
-            and len(self.outputs) == 1
-            and not self.once
-        )
+    def as_pair(self) -> tuple[FileRef, FileRef] | None:
+        """The video and the audio, if that is all of it: ids and journals have such work as those of 0.1.0 had it."""
+        return (self.inputs["video"], self.inputs["audio"]) if self.old_shape and not self.once else None
 
 
 def pair(video: FileRef, audio: FileRef) -> Wish:
@@ -68,8 +62,8 @@ class Task(Frozen, frozen=True):
     """One wish on its way to its results. `attempt` grows when a failed or cancelled one is requested again.
 
     `digest` (BLAKE3, hex) and `size` (bytes) are the finished main result's; `error` says why there is no result.
-    `made` are all results of a wish that is not of the old shape. `video` and `audio` are the inputs of the old shape,
-    as journals always had them; `wish` has any.
+    `video` and `audio` are those of `Wish.as_pair`, whose result is only in `digest` and `size`; `other` is any other
+    wish, and `made` all its results.
     `owners` has the license (its public id) of each job in `holders` that came with one: two licenses may use the same
     job id.
     """
@@ -94,14 +88,19 @@ class Task(Frozen, frozen=True):
     @classmethod
     def of(cls, wish: Wish, created_at: float, attempt: int = 1) -> Task:
         """A task that waits."""
-        video, audio = (wish.inputs[name] if wish.old_shape else None for name in ("video", "audio"))
-        other = None if wish.old_shape else wish
-        return cls(task_id(wish), video, audio, "queued", created_at, attempt, other=other)
+        files = wish.as_pair
+        video, audio = files or (None, None)
+        return cls(task_id(wish), video, audio, "queued", created_at, attempt, other=None if files else wish)
 
     @property
     def wish(self) -> Wish:
         """What is to be done."""
-        return self.other or Wish({"video": self.video, "audio": self.audio})  # type: ignore[dict-item] # one of both is set
+        return self.other or pair(self.video, self.audio)  # type: ignore[arg-type] # one of both is set
+
+    @property
+    def single(self) -> bool:
+        """Whether its one result has the place in journal and store that results had in 0.1.0."""
+        return self.other is None
 
     @property
     def files(self) -> tuple[FileRef, ...]:
@@ -378,10 +377,11 @@ Command = Run | Kill | Erase | Watch
 
 def task_id(wish: Wish) -> str:
     """The name of a task: 32 hex digits, the same for the same wish in every worker and after every restart."""
-    files = {name: file_name(ref) for name, ref in wish.inputs.items()}
-    text = f"{files['video']}|{files['audio']}" if wish.old_shape else None
-    if text is None:
-        whole = {"kind": wish.kind, "inputs": files, "params": wish.params, "outputs": sorted(wish.outputs)}
+    if (files := wish.as_pair) is not None:
+        text = "|".join(map(file_name, files))
+    else:
+        inputs = {name: file_name(ref) for name, ref in wish.inputs.items()}
+        whole = {"kind": wish.kind, "inputs": inputs, "params": wish.params, "outputs": sorted(wish.outputs)}
         whole |= {name: value for name, value in (("version", wish.version), ("once", wish.once)) if value}
         text = orjson.dumps(whole, option=orjson.OPT_SORT_KEYS).decode()
     return hashlib.sha256(text.encode()).hexdigest()[:32]
