@@ -147,17 +147,13 @@ async def test_a_cancel_of_a_queued_task_leaves_the_running_task() -> None:
             first, second = Run(client, make_job("job-1")), Run(client, second_job())
             running = first.start()
             await begun(scene, 1)
-            second.once(lambda event: isinstance(event, e.Running) and event.status == "queued", second_cancel(client))
+            queued = is_a(e.Running, status="queued")
+            second.once(queued, lambda: client.cancel("job-2"))  # from within its own event
             assert isinstance(await second.outcome(), e.Cancelled)
             async with asyncio.timeout(WITHIN):
                 assert isinstance(await running, e.Done)
             await nobody_holds_it(scene)
     assert len(scene.runs()) == 1
-
-
-def second_cancel(client: Any) -> Any:
-    """Cancels it from within its own event."""
-    return lambda: client.cancel("job-2")
 
 
 async def test_a_cancel_during_the_render_leaves_no_child_process() -> None:
