@@ -26,7 +26,7 @@ from wakestream.adapters.daemon import api_client as api
 from wakestream.adapters.runtime import printing
 from wakestream.adapters.runtime.tasks import first_of, tasks_of_block
 from wakestream.operators.lifecycle.outcome import is_outcome
-from wakestream.operators.model.events import JobEvent, Note, Stored
+from wakestream.operators.model.events import Cancelled, Done, Failed, JobEvent, Note, Stored, TimedOut
 from wakestream.streams.recording.event_json import event_from
 
 ASK_EVERY = 1.0
@@ -250,13 +250,7 @@ async def daemon_for(client: api.DaemonClient, hub: str | None, *, needed: bool,
 
 
 async def follow_or_cancel(
-    client: api.DaemonClient,
-    job: str,
-    shown: Display,
-    stop: Stop,
-    exit_code: Callable[[JobEvent], int],
-    *,
-    leave: bool = False,
+    client: api.DaemonClient, job: str, shown: Display, stop: Stop, *, leave: bool = False
 ) -> int:
     """Follow a job of the daemon to its end. Ctrl-C leaves it to the daemon; a second one cancels it.
 
@@ -298,3 +292,18 @@ async def job_events(client: api.DaemonClient, job: str) -> AsyncIterator[tuple[
             event = event_from(plain)
             if event is not None:
                 yield event, float(plain.get("at") or time.time())
+
+
+def exit_code(outcome: JobEvent) -> int:
+    """The exit code of a job's outcome."""
+    match outcome:
+        case Done() | Stored():
+            return exit_codes.DONE
+        case TimedOut():
+            return exit_codes.TIMED_OUT
+        case Cancelled():
+            return exit_codes.INTERRUPTED
+        case Failed():
+            return exit_codes.of_word(outcome.code)
+        case _:
+            return exit_codes.FAILED

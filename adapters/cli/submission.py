@@ -12,7 +12,7 @@ from pathlib import Path
 
 from wakestream.adapters.cli import any_kind, exit_codes, flags
 from wakestream.adapters.cli.i18n.catalog import t, translated
-from wakestream.adapters.cli.live_jobs import daemon_for, daemons_own, follow_or_cancel
+from wakestream.adapters.cli.live_jobs import daemon_for, daemons_own, exit_code, follow_or_cancel
 from wakestream.adapters.cli.many_jobs import agrees, folder_of_one
 from wakestream.adapters.cli.render import job_text as words
 from wakestream.adapters.cli.render.display import Display, Leaving, Notifying, display, is_terminal
@@ -29,7 +29,7 @@ from wakestream.adapters.runtime.known_secrets import known_params
 from wakestream.adapters.runtime.printing import answer
 from wakestream.adapters.runtime.tasks import tasks_of_block
 from wakestream.operators.model.errors import UnknownKind, WakestreamError, WrongInput
-from wakestream.operators.model.events import Cancelled, Done, Failed, Job, JobEvent, Note, Stored, TimedOut
+from wakestream.operators.model.events import Job, Note, Stored
 from wakestream.operators.model.policy import Policy
 from wakestream.streams.protocol.known_kinds import UNKNOWN, KnownKinds
 from wakestream.streams.protocol.messages import MAX_ID
@@ -109,23 +109,16 @@ class Submission:
 
 def submission_of(args: argparse.Namespace, settings: Settings) -> Submission:
     """What the arguments ask for. Raises `SettingsError` or `FileUnusable`."""
+    as_flags = ("state", "priority", "foreground", "detach", "plain", "notify", "leave", "again", "sidecar")
     return Submission(
         asked=_job(args),
         settings=settings,
-        state=args.state,
-        priority=args.priority,
         requires=tuple(args.requires or ()),
-        foreground=args.foreground,
-        detach=args.detach,
         ignored=daemons_own(args),
         as_json=args.json,
-        plain=args.plain,
         quiet=flags.is_quiet(args),
-        notify=args.notify,
-        leave=args.leave,
-        again=args.again,
         if_exists="replace" if args.overwrite else "fail" if _is_named(args) else "number",
-        sidecar=args.sidecar,
+        **{name: getattr(args, name) for name in as_flags},
     )
 
 
@@ -162,7 +155,7 @@ async def _hand_over(client: DaemonClient, asked: Submission, stop: Stop) -> int
     with asked.display(job) as shown:
         show_lengths(job, lengths, shown)
         await client.submit(job, lengths, asked.chain, asked.if_exists, sidecar=asked.sidecar)
-        return await follow_or_cancel(client, job.id, shown, stop, exit_code, leave=asked.leave)
+        return await follow_or_cancel(client, job.id, shown, stop, leave=asked.leave)
 
 
 async def checked(asked: Submission, ask: Callable[[], Awaitable[KnownKinds]]) -> tuple[Job, Lengths]:
@@ -303,18 +296,3 @@ async def _cancel_on(stop: asyncio.Event, shown: Display, cancel: Callable[[], o
     await stop.wait()
     shown.show(Note(t("cancelling")))
     cancel()
-
-
-def exit_code(outcome: JobEvent) -> int:
-    """The exit code of a job's outcome."""
-    match outcome:
-        case Done() | Stored():
-            return exit_codes.DONE
-        case TimedOut():
-            return exit_codes.TIMED_OUT
-        case Cancelled():
-            return exit_codes.INTERRUPTED
-        case Failed():
-            return exit_codes.of_word(outcome.code)
-        case _:
-            return exit_codes.FAILED

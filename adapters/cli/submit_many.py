@@ -14,13 +14,13 @@ from typing import Any
 from wakestream.adapters.cli import exit_codes
 from wakestream.adapters.cli.at_daemon import refused
 from wakestream.adapters.cli.i18n import t
-from wakestream.adapters.cli.live_jobs import Listed, daemon_for, follow, follow_jobs
+from wakestream.adapters.cli.live_jobs import Listed, daemon_for, exit_code, follow, follow_jobs
 from wakestream.adapters.cli.render import cost_text
 from wakestream.adapters.cli.render import job_text as words
 from wakestream.adapters.cli.render.display import Display, JsonLines, PlainLines
 from wakestream.adapters.cli.render.jobs_table import files
 from wakestream.adapters.cli.service import Stop, unless_stopped
-from wakestream.adapters.cli.submission import Submission, checked, exit_code, run_one, submission_of
+from wakestream.adapters.cli.submission import Submission, checked, run_one, submission_of
 from wakestream.adapters.config.settings import Settings
 from wakestream.adapters.daemon.api_client import DaemonClient, DaemonRefused, open_daemon_client
 from wakestream.adapters.engines.probe import AT_ONCE, MediaUnusable, both_probed

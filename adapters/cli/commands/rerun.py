@@ -10,7 +10,7 @@ from wakestream.adapters.cli import any_kind, exit_codes, flags
 from wakestream.adapters.cli.live_jobs import follow_or_cancel
 from wakestream.adapters.cli.render.display import display
 from wakestream.adapters.cli.service import Stop, begin, run_program
-from wakestream.adapters.cli.submission import exit_code, id_of
+from wakestream.adapters.cli.submission import id_of
 from wakestream.adapters.daemon.api_client import DaemonClient, open_daemon_client
 from wakestream.adapters.runtime.known_secrets import hide_params
 from wakestream.adapters.runtime.printing import answer
@@ -52,7 +52,7 @@ async def _rerun(args: argparse.Namespace, texts: dict[str, str], stop: Stop) ->
             return exit_codes.DONE
         shown = display(job_from(told["id"], told), as_json=args.json, plain=args.plain, quiet=flags.is_quiet(args))
         with shown:
-            return await follow_or_cancel(client, told["id"], shown, stop, exit_code)
+            return await follow_or_cancel(client, told["id"], shown, stop)
 
 
 async def _values(client: DaemonClient, kind: str, texts: dict[str, str]) -> dict[str, Any]:

@@ -11,10 +11,9 @@ from typing import Any
 
 from wakestream.adapters.cli import exit_codes, flags
 from wakestream.adapters.cli.i18n import t
-from wakestream.adapters.cli.live_jobs import follow, live_jobs
+from wakestream.adapters.cli.live_jobs import exit_code, follow, live_jobs
 from wakestream.adapters.cli.render.display import Display, PlainLines, display, is_terminal
 from wakestream.adapters.cli.service import begin, run_program, unless_stopped
-from wakestream.adapters.cli.submission import exit_code
 from wakestream.adapters.daemon.api_client import DaemonClient, DaemonRefused, DaemonUnreachable, open_daemon_client
 from wakestream.adapters.runtime.printing import say, say_json
 from wakestream.adapters.runtime.tasks import tasks_of_block
