@@ -300,10 +300,7 @@ async def test_the_daemon_does_the_same_work_once_and_other_parameters_again(sce
     ],
 )
 def test_submit_refuses_what_cannot_be_and_names_it(user: User, here: Here, flags: tuple[str, ...], words: str) -> None:
-    ran = here(user, "submit", *flags, "--hub", "ws://127.0.0.1:9", WAKESTREAM_KEY="ws_client_x")
-    assert ran.code != 0
-    assert words in ran.err
-    assert "Traceback" not in ran.err
+    here(user, "submit", *flags, "--hub", "ws://127.0.0.1:9", WAKESTREAM_KEY="ws_client_x").refuses(words)
 
 
 def _two(scene: Scene, then_of: Callable[..., Any] = Stages.then_job) -> Build:
@@ -463,8 +460,7 @@ async def test_rerun_makes_a_new_result_beside_the_first_one_with_the_parameters
         assert (other.code, Path(other.last["path"]).name) == (0, "six.bin")
         assert [work.params["seed"] for work in scene.engine.works] == [5, 5, 6]
         (await user.run("rerun", "one", "-o", "six.bin")).says("six.bin exists", code=2)
-        wrong = await user.run("rerun", "one", "--param", "sed=6")
-        assert (wrong.code != 0, "'sed'" in wrong.err) == (True, True), wrong
+        (await user.run("rerun", "one", "--param", "sed=6")).refuses("'sed'")
         detached = await user.run("rerun", "one", "--detach")
         assert (await api.outcome(detached.out.strip()))["event"] == "done"
         assert (await api.job(detached.out.strip()))["retry_of"] is None

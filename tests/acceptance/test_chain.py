@@ -81,9 +81,7 @@ async def test_after_a_failure_in_the_middle_one_retry_continues_there(scene: Sc
         assert (failed["code"], failed["why"]) == (
             "after_failed", "job two, whose result it needs, failed: this work fails"
         )  # fmt: skip
-        refused = await user.run(*stage("four", "reverse", "first=@two"))
-        assert refused.code != 0
-        assert "wakestream retry two" in refused.err
+        (await user.run(*stage("four", "reverse", "first=@two"))).refuses("wakestream retry two")
         scene.engine.failing = 0
         again = await user.does("retry", "three", "--json")
         (new,) = again.events
@@ -129,8 +127,7 @@ async def test_all_jobs_of_a_chain_are_checked_before_the_first_is_submitted(sce
             (["--param", "times=99", "--in", "second=@one"], "times"),
             (["--in", "third=@one"], "no input 'third'"),
         ):
-            ran = await user.run(*THEN[:-2], *wrong, "--out", "whole=three.bin")
-            assert (ran.code != 0, words in ran.err) == (True, True), ran
+            (await user.run(*THEN[:-2], *wrong, "--out", "whole=three.bin")).refuses(words)
         assert (await api.ask("GET", "/api/jobs"))[1]["jobs"] == []
     assert not scene.engine.works
 
@@ -143,14 +140,11 @@ async def test_a_result_that_there_will_never_be_is_refused_with_the_field(scene
             ("first=@one:log", "inputs.first: job one has no result 'log'; it has whole"),
             ("first=@", "inputs.first: there is no job '' here"),
         ):
-            refused = await user.run(*stage("two", "reverse", given))
-            assert (refused.code != 0, words in refused.err) == (True, True), refused
+            (await user.run(*stage("two", "reverse", given))).refuses(words)
 
 
 def test_without_a_daemon_it_says_that_one_is_needed(user: User, here: Here) -> None:
-    refused = here(user, *stage("two", "reverse", "first=@one", after=["one"]))
-    assert refused.code != 0
-    assert "wakestream daemon" in refused.err
+    here(user, *stage("two", "reverse", "first=@one", after=["one"])).refuses("wakestream daemon")
 
 
 async def test_a_result_that_is_gone_is_refused_before_the_gpu_is_woken(scene: Scene, user: User) -> None:

@@ -78,9 +78,9 @@ async def test_no_file_is_replaced_unless_that_is_wanted(user: User, place: Plac
         assert [Path(path).name for path in paths] == ["clip.synced.mp4", "clip.synced-2.mp4"]
         user.out.write_bytes(b"a holiday")
         for how in ("--foreground", "--plain"):
-            refused = await user.run(*take[:-1], "-o", "out.mp4", how)
-            assert refused.code != 0
-            assert "out.mp4 exists; choose another name with -o, or give --overwrite" in refused.err
+            (await user.run(*take[:-1], "-o", "out.mp4", how)).refuses(
+                "out.mp4 exists; choose another name with -o, or give --overwrite"
+            )
         assert user.out.read_bytes() == b"a holiday"
         assert (await user.run(*take, "-o", "out.mp4", "--overwrite")).code == 0
         assert user.out.read_bytes() == b"video" * 1000 + b"audio" * 500

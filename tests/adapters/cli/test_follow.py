@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any, cast
 
 import pytest
@@ -11,7 +10,6 @@ from wakestream.adapters.cli import exit_codes
 from wakestream.adapters.cli.live_jobs import follow_or_cancel
 from wakestream.adapters.cli.service import Stop
 from wakestream.adapters.daemon.api_client import DaemonClient, DaemonUnreachable
-from wakestream.operators.model.events import Job
 
 
 class Daemon:
@@ -20,9 +18,6 @@ class Daemon:
     def __init__(self, error: Exception | None = None) -> None:
         self.error = error
         self.cancelled = list[str]()
-
-    async def submit(self, *_: object) -> None:
-        """It is taken."""
 
     async def events(self, job: str) -> AsyncIterator[dict[str, Any]]:
         if self.error is not None:
@@ -36,15 +31,13 @@ class Daemon:
 
 
 async def handed_over(daemon: Daemon, stop: Stop) -> int:
-    job = Job.lipsync("job-1", Path("a.mp4"), Path("a.wav"), Path("out.mp4"))
-
     class Shown:
         def show(self, *_: object) -> None:
             """The user presses Ctrl-C again when the first one was answered."""
             if stop.again is not None:
                 stop.again.set()
 
-    return await follow_or_cancel(cast("DaemonClient", daemon), job.id, cast("Any", Shown()), stop, lambda _: 0)
+    return await follow_or_cancel(cast("DaemonClient", daemon), "job-1", cast("Any", Shown()), stop)
 
 
 async def test_an_error_of_the_events_is_the_reason_itself() -> None:

@@ -50,6 +50,11 @@ class Ran:
         assert "Traceback" not in self.err, self
         return self
 
+    def refuses(self, *words: str) -> Self:
+        """As `says`, with the code of any failure."""
+        assert self.code, self
+        return self.says(*words, code=self.code)
+
     def all(self, kind: str) -> list[dict[str, Any]]:
         """All events of one kind."""
         return [event for event in self.events if event["event"] == kind]
