@@ -87,6 +87,9 @@ async def test_the_same_id_gets_the_same_answer_and_other_fields_conflict(alone:
         again = await api.submit(alone)
         assert (first[0], again[0]) == (201, 200)
         assert first[1]["accepted_at"] == again[1]["accepted_at"]
+        alone.video.rename(alone.folder / "away.mp4")
+        assert (await api.submit(alone))[0] == 200
+        (alone.folder / "away.mp4").rename(alone.video)
         status, plain = await api.submit(alone, output=str(alone.folder / "other.mp4"))
         assert (status, plain["code"]) == (409, "conflict")
         status, plain = await api.submit(alone, "job-2", if_exists="fail")

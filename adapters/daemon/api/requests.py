@@ -211,8 +211,8 @@ def wanted(body: Mapping[str, Any], find: FindResult = no_results) -> Wanted:
     if new:
         return _of_any_kind(fields(_AnySubmission, body), find)
     said = fields(_PairSubmission, body)
-    files = {"video": said.video, "audio": said.audio}
-    return _wanted(said, Job("", _paths(files), _paths({"output": said.output}), alias=said.task_type))
+    paths = _paths({name: getattr(said, name) for name in ("video", "audio", "output")})
+    return _wanted(said, Job.lipsync("", **paths, task_type=said.task_type))
 
 
 def _of_any_kind(said: _AnySubmission, find: FindResult) -> Wanted:

@@ -223,7 +223,7 @@ class Api:
 
     def _plain(self, entry: Entry) -> dict[str, Any]:
         a, ended = entry.accepted, entry.ended
-        lengths = {name: file.seconds or None for name, file in a.inputs.items()} if a.old_shape else {}
+        lengths = {name: file.seconds or None for name, file in a.inputs.items()}
         return {
             "id": a.job, "state": entry.state, "stage": (entry.stage and entry.stage.stage) or "submit",
             **_files(a, self.kinds.shown(a.kind, a.params)),
@@ -277,12 +277,11 @@ def accepted(answer: f.Answer) -> f.Answer:
 def _same(known: Entry, asked: requests.Wanted, kinds: DaemonKinds) -> bool:
     """Whether a job with this id was submitted with the same files."""
     a, job = known.accepted, asked.job
-    inputs = {name: file.path for name, file in a.inputs.items()}
-    mine = inputs, a.outputs, a.kind, a.params, a.task_type if a.old_shape else job.task_type
-    theirs = [{name: str(path) for name, path in paths.items()} for paths in (job.inputs, job.outputs)]
-    if asked.if_exists == "number":
-        theirs[1] = _numbered_before(known, theirs[1])
-    return mine == (*theirs, job.kind, kinds.marked(job.kind, job.params), job.task_type)
+    again = f.JobAccepted.of(job, {})
+    outputs = _numbered_before(known, again.outputs) if asked.if_exists == "number" else again.outputs
+    mine = {name: file.path for name, file in a.inputs.items()}, a.outputs, a.kind, a.params, a.task_type
+    theirs = {name: str(path) for name, path in job.inputs.items()}, outputs, job.kind
+    return mine == (*theirs, kinds.marked(job.kind, job.params), again.task_type)
 
 
 def _numbered_before(known: Entry, outputs: Mapping[str, str]) -> dict[str, str]:
