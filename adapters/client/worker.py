@@ -7,7 +7,7 @@ import io
 import re
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,6 @@ from wakestream.adapters.client.upload import FilePart, Meter, form, reported, s
 from wakestream.adapters.client.worker_calls import REMEMBERED, WAIT, Known, Session, Wallet, WorkerCalls
 from wakestream.adapters.config.settings import Settings
 from wakestream.adapters.disk.hashing_writer import algorithm_of, hash_of
-from wakestream.adapters.disk.secret_values import SecretValues
 from wakestream.adapters.net.capabilities import is_token
 from wakestream.adapters.runtime.recent import Recent
 from wakestream.operators.model.engine import PREVIEWS, Preview
@@ -26,6 +25,7 @@ from wakestream.operators.model.errors import TaskLost, WorkerRefused
 from wakestream.operators.model.events import INPUTS, Done, Downloading, FileRef, Fingerprint, Job, Note
 from wakestream.operators.model.ports import Health, Output, Resumed, TaskReceipt, TaskReport, Workers
 from wakestream.operators.stages.follow import FINISHED
+from wakestream.streams.protocol.kinds import submit_fields
 
 CUT = 2
 """Waits in a row that did not end with an answer, after which a job asks without waiting: a proxy may end them."""
@@ -163,16 +163,6 @@ async def proved(calls: WorkerCalls, file: Fingerprint, ref: FileRef) -> bool:
         return False
 
 
-def _wish(job: Job, files: Mapping[str, FileRef], secrets: SecretValues) -> dict[str, Any]:
-    """What a submit asks for; a job of the old shape in the words of deployed workers."""
-    refs = {name: {"hash": ref.hash, "ext": ref.ext} for name, ref in files.items()}
-    again = {"again": True} if job.again else {}
-    if job.old_shape:
-        return again | {f"{name}_{field}": value for name, ref in refs.items() for field, value in ref.items()}
-    params = secrets.shown(job.params)
-    return {"kind": job.kind, "inputs": refs, "params": params, "outputs": [*job.outputs], **again}
-
-
 class HttpWorker(WorkerCalls):
     """Implements the port `Worker`. Its features beyond the common protocol are known after its first `health`."""
 
@@ -208,7 +198,10 @@ class HttpWorker(WorkerCalls):
         if not job.old_shape and INPUTS not in self.features:
             why = f"the worker at {self.url} knows only jobs of a video and an audio file, not the kind {job.kind}"
             raise WorkerRefused(f"{why}; update the worker first", code="unsupported")
-        asked = _wish(job, files, self.session.secrets)
+        refs = {name: {"hash": ref.hash, "ext": ref.ext} for name, ref in files.items()}
+        asked = submit_fields(replace(job, params=self.session.secrets.shown(job.params)), refs)
+        if job.again:
+            asked["again"] = True
         if "cancel" in self.features:
             asked["job_id"] = job.id
         with replies.task_known():  # a worker without the files has lost the task too

@@ -19,7 +19,7 @@ from wakestream.streams.jobs.hub_replies import reply_to
 from wakestream.streams.jobs.keyed_subject import Fault, KeyedSubject
 from wakestream.streams.protocol import depot_messages as d
 from wakestream.streams.protocol import messages as m
-from wakestream.streams.protocol.kinds import KINDS
+from wakestream.streams.protocol.kinds import KINDS, submit_fields
 
 HubEvent = m.Message | LinkUp | LinkDown
 """`LinkUp`, every message in between, and `LinkDown` at each loss and each attempt that failed."""
@@ -335,6 +335,4 @@ def payload(job: Job, files: Sequence[Fingerprint]) -> dict[str, Any]:
     chosen: dict[str, Any] = {name: [*said] for name in ("gpus", "requires") if (said := getattr(job, name))}
     if job.priority:
         chosen["priority"] = job.priority
-    if job.old_shape:
-        return {f"{name}_{field}": value for name, fields in found.items() for field, value in fields.items()} | chosen
-    return {"kind": job.kind, "inputs": found, "params": dict(job.params), "outputs": [*job.outputs], **chosen}
+    return submit_fields(job, found) | chosen

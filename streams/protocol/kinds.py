@@ -14,6 +14,7 @@ import orjson
 
 from wakestream.operators.model.engine import MAX_FILES, MAX_PARAMS, Kind, Slot, list_of, numbered
 from wakestream.operators.model.errors import WrongInput
+from wakestream.operators.model.events import JobSpec
 from wakestream.streams.protocol.param_schema import check_own, flat, misfits
 from wakestream.streams.protocol.wire import is_deeper
 
@@ -266,6 +267,18 @@ def check_kind_name(name: str) -> None:
             f"kind: the name {name[:40]!r} is not allowed; use 1 to 32 lower-case letters, digits or underscores, and "
             "begin with a letter",
         )
+
+
+def submit_fields(job: JobSpec, files: Mapping[str, Mapping[str, str]]) -> dict[str, Any]:
+    """A job in a submit, to the hub or to a worker. Deployed systems know no fields but those of a pair of files.
+
+    Args:
+        job: The job.
+        files: What is known of each input: `ext`, and `hash`.
+    """
+    if job.old_shape:
+        return {f"{name}_{field}": value for name, file in files.items() for field, value in file.items()}
+    return {"kind": job.kind, "inputs": files, "params": dict(job.params), "outputs": [*job.outputs]}
 
 
 def check_bounds(inputs: Collection[str], params: Mapping[str, Any], outputs: Collection[str]) -> None:
