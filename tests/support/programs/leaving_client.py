@@ -5,9 +5,8 @@ from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from tests.acceptance.test_worker_with_hub import Heard
 from tests.support.programs.depot_scene import named
-from tests.support.programs.our_peers import Place
+from tests.support.programs.our_peers import Place, until
 from wakestream.adapters.client.depot import DepotWallet, get, put
 from wakestream.adapters.client.worker import HttpWorkers
 from wakestream.adapters.net.hub_link import Link
@@ -27,19 +26,25 @@ class Client:
         register = m.Register(key=place.keys["client"], device_type="pc", features=(*FEATURES, d.FEATURE))
         self.link = Link(place.hub_url, lambda: register)
         self.link.events.subscribe(self.wallet.feed)
-        self.heard = Heard(self.link)
+        self.heard: list[Any] = []
+        self.link.events.subscribe(self.heard.append)
 
-    async def first(self, kind: type[m.Message], **fields: Any) -> Any:
-        return await self.heard.first(
-            lambda item: isinstance(item, kind) and all(getattr(item, name) == value for name, value in fields.items())
-        )
+    async def first(self, *kinds: type, **fields: Any) -> Any:
+        """The first of these kinds with these fields that came over the link."""
+
+        def found() -> list[Any]:
+            said = [item for item in self.heard if isinstance(item, kinds)]
+            return [item for item in said if all(getattr(item, name) == value for name, value in fields.items())]
+
+        await until(found)
+        return found()[0]
 
     async def store(self, job: str, **contents: bytes) -> None:
         """Submit the job, and put its files into the depot."""
-        await self.heard.first(lambda item: isinstance(item, LinkUp))
+        await self.first(LinkUp)
         payload = {f"{name}_ext": f".{name}" for name in contents}
         self.link.send(m.Submit(request_id=job, task_type="submit", payload=payload))
-        await self.heard.first(lambda item: isinstance(item, m.Offline | m.JobQueued))
+        await self.first(m.Offline, m.JobQueued)
         files, paths = [], {}
         for name, content in contents.items():
             path = paths[name] = self.folder / f"{job}.{name}"
@@ -59,7 +64,7 @@ class Client:
 
     async def results(self, job: str) -> list[bytes]:
         """What the hub has of the job."""
-        await self.heard.first(lambda item: isinstance(item, LinkUp))
+        await self.first(LinkUp)
         self.link.send(d.DepotQuery(request_id=job))
         delivered = await self.first(d.DepotDelivered, request_id=job)
         assert (delivered.code, delivered.reason) == (None, None)
