@@ -217,7 +217,8 @@ def files_with(text: str, folder: Path) -> list[Path]:
 
 
 async def test_a_secret_outlives_the_daemon_until_its_job_has_ended_and_no_longer(scene: Scene, user: User) -> None:
-    secret, scene.engine.kinds, scene.engine.failing = "open sesame 1002", [SECRETIVE], 1
+    secret = "open sesame 1002"
+    scene.engine.kinds, scene.engine.failing = [SECRETIVE], 1
     submit = ("submit", *JOIN[:-2], "--out", "whole=whole.bin", "--job-id", "one", "--param", f"hub={secret}")
     async with scene.place.hub() as hub:
         async with scene.worker():
@@ -236,7 +237,8 @@ async def test_a_secret_outlives_the_daemon_until_its_job_has_ended_and_no_longe
 
 
 async def test_a_job_without_the_daemon_leaves_no_secret_on_any_disk(scene: Scene, user: User) -> None:
-    secret, scene.engine.kinds = "open sesame 1003", [SECRETIVE]
+    secret = "open sesame 1003"
+    scene.engine.kinds = [SECRETIVE]
     async with scene.gpu():
         outputs = ("--out", "whole=whole.bin", "--foreground", "--record", "records", "-v")
         ran = await user.run("submit", *JOIN[:-2], *outputs, "--param", f"hub={secret}")

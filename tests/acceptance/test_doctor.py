@@ -45,6 +45,8 @@ from wakestream.streams.monitor.power_machine import Orphans, PowerPolicy
 from wakestream.streams.outbox.facts import FileStat
 from wakestream.streams.protocol import messages as m
 
+JSON = {"content_type": "application/json"}
+
 
 class Scene:
     """Hub, worker and monitor in this loop, and the settings of one who asks."""
@@ -86,7 +88,7 @@ class Scene:
                 return web.json_response({"code": 0, "msg": "ok", "initialized": True, "queue": {}})
             if refuses and request.path.endswith("check_files"):
                 return web.json_response({"code": 0, "data": {}, "msg": "ok"})
-            return web.Response(**refuses or {"status": 401, "text": '{"code": 401, "msg": "no"}'})
+            return web.Response(**refuses or {"status": 401, "text": '{"code": 401, "msg": "no"}', **JSON})
 
         return await self.stack.enter_async_context(plain_server.answering(answer))
 
@@ -334,10 +336,10 @@ async def test_an_unreadable_provider_state_and_missing_programs_are_reported(sc
         record=scene.folder / "missing" / "there",
     )
     found = [finding async for finding in examine(scene.settings, scene.folder)]
-    faults = "\n".join(f"{finding.check}: {finding.says}" for finding in found if finding.level == "fault")
+    faults = "".join(f"\n{finding.check}: {finding.says}" for finding in found if finding.level == "fault")
     for words in (
         "the provider does not report the machine's state", "[power] start: no-such-program-here is not a program",
-        "no-such-engine-here is not an executable program", "record:",
+        "no-such-engine-here is not an executable program", "\nrecord: ",
     ):  # fmt: skip
         assert words in faults
 

@@ -1,6 +1,7 @@
 """One sentence on why a job waits or a GPU is on, from facts."""
 
 import datetime
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -84,11 +85,14 @@ def test_a_gpu_that_the_budget_keeps_off_says_until_when() -> None:
     ("found", "said"),
     [
         (job(), "ws-1 is waiting for its turn, submitted 1 min 30 s ago"),
-        (job(e.Waking(42.0, "no_capacity")), "ws-1 has waited for the GPU for 42 s: no GPU available"),
-        (job(e.Waking(42.0, "no_capacity", retry_in=40.0)), "no GPU available; next try in 40 s"),
-        (job(e.Waking(42.0, "no_capacity", retry_in=0.0)), "no GPU available; the monitor keeps trying"),
+        (job(e.Waking(42.0, "no_capacity")), "ws-1 has waited for the GPU for 42 s: no GPU available*"),
+        (job(e.Waking(42.0, "no_capacity", retry_in=40.0)), "*no GPU available; next try in 40 s"),
+        (job(e.Waking(42.0, "no_capacity", retry_in=0.0)), "*no GPU available; the monitor keeps trying"),
         (job(e.Uploading(5, 10)), "ws-1 is running, submitted 1 min 30 s ago: uploading 50 % (5 B of 10 B)"),
-        (job(e.Retrying(2, 4.0, "the line broke")), "ws-1 is being retried: the line broke; trying again in 4.0 s"),
+        (
+            job(e.Retrying(2, 4.0, "the line broke")),
+            "ws-1 is being retried: the line broke; trying again in 4.0 s (attempt 2)",
+        ),
         (job(state="cancelling"), "ws-1 is being cancelled"),
         (
             job(state="done", outcome=plain_event(e.Done(Path("out.mp4"), 1000))),
@@ -108,33 +112,28 @@ def test_a_gpu_that_the_budget_keeps_off_says_until_when() -> None:
         ),
         (
             job(e.Waking(42.0, "budget", 1, until=UNTIL)),
-            "the budget is spent, so no GPU is started before 2026-03-11 00:00, position 1",
+            "*the budget is spent, so no GPU is started before 2026-03-11 00:00, position 1",
         ),
         (
             job(e.Queued(1, "budget", until=UNTIL)),
-            "job queued, position 1; the budget is spent, so no GPU is started before 2026-03-11 00:00",
+            "*job queued, position 1; the budget is spent, so no GPU is started before 2026-03-11 00:00",
         ),
-        (job(e.Note("the depot is not used: it is full", {"direct": "?"})), "ws-1 is waiting for the GPU: "),
+        (job(e.Note("the depot is not used: it is full", {"direct": "?"})), "ws-1 is waiting for the GPU: *"),
         (
             job(e.Remote("wait", gpu="studio")),
             "ws-1 is running, submitted 1 min 30 s ago: studio has the job; this PC is not needed",
         ),
-        (job(last=None) | {"last": {"event": "levitating"}}, "unknown activity (levitating), from a newer version"),
+        (job(last=None) | {"last": {"event": "levitating"}}, "*unknown activity (levitating), from a newer version*"),
     ],
 )
 def test_a_job(found: dict[str, Any], said: str) -> None:
-    assert said in why_words.job(found, 190.0)
+    """All that is said, where `*` stands for any words."""
+    assert fnmatchcase(why_words.job(found, 190.0), said)
 
 
 def planned(phase: str, do: str, in_s: float | None = None, **more: Any) -> m.HubStatus:
     plan = {"do": do, "in_s": in_s, "why": "of a later version"}
     return status({"phase": phase, "plan": plan, **more}, queue=1, currency="EUR")
-
-
-def stored(**jobs: int) -> m.HubStatus:
-    return status(
-        {"phase": "off", "waiting": 1}, queue=1, depot={"up": True, "storing": 0, "away": 0, "stored": 0, **jobs}
-    )
 
 
 def test_a_gpu_that_is_off_while_jobs_wait_at_the_worker_of_another_one_says_so() -> None:
@@ -188,9 +187,6 @@ def test_a_gpu_that_is_off_while_jobs_wait_at_the_worker_of_another_one_says_so(
             "off although 2 jobs are waiting: the GPUs that are on, or coming, start the work soon enough",
         ),
         (planned("off", "levitate"), "GPU studio is off; of a later version"),
-        (stored(storing=1), "studio is off: it is started when the files of 1 job are nearly in the depot"),
-        (stored(away=1), "is off: 1 job not yet in the depot, and the PC that has the files is not connected"),
-        (stored(stored=1), "is off although 1 job is waiting: the monitor has been asked to start it"),
     ],
 )
 def test_a_gpu(answer: m.HubStatus, said: str) -> None:
@@ -217,3 +213,16 @@ def test_a_job_whose_files_go_into_the_depot_says_what_it_waits_for() -> None:
 def test_a_gpu_that_is_held_says_so_once() -> None:
     held = status({"phase": "paused", "why": "it is held for maintenance (by ann)", "plan": {"do": "held"}})
     assert why_words.gpus(held) == ["GPU studio is on, but paused (it is held for maintenance (by ann))"]
+
+
+@pytest.mark.parametrize(
+    ("depot", "said"),
+    [
+        ({"storing": 1}, "GPU studio is off: it is started when the files of 1 job are nearly in the depot"),
+        ({"away": 1}, "GPU studio is off: 1 job not yet in the depot, and the PC that has the files is not connected"),
+        ({"stored": 1}, "GPU studio is off although 1 job is waiting: the monitor has been asked to start it"),
+    ],
+)
+def test_a_gpu_that_is_off_while_files_go_into_the_depot_says_so(depot: dict[str, int], said: str) -> None:
+    told = {"up": True, "storing": 0, "away": 0, "stored": 0, **depot}
+    assert why_words.gpus(status({"phase": "off", "waiting": 1}, queue=1, depot=told)) == [said]

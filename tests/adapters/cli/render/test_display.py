@@ -42,7 +42,9 @@ RUNS: list[e.JobEvent] = [ON, e.Running(42, "processing", 21, 50)]
 def test_a_skipped_stage_is_not_shown_as_pending_and_a_bar_has_the_text_of_the_line() -> None:
     _, stages, bar = picture(RUNS, 80)
     assert [part in stages for part in ("- wake", "▸ render", "· download")] == [True] * 3
-    assert (bar[:8], bar[-11:], "42 %" in bar) == ("render ━", "frame 21/50", True)
+    assert bar.startswith("render ━")
+    assert "42 %" in bar
+    assert bar.endswith("frame 21/50")
 
 
 def test_an_unknown_rate_is_left_out() -> None:
