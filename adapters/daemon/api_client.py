@@ -106,12 +106,12 @@ class DaemonClient:
 
     async def needed(self) -> dict[str, Any]:
         """As `look`; raises `DaemonUnreachable` if no daemon runs."""
-        found = await self.look()
-        if found is None:
+        health = await self.look()
+        if health is None:
             other = self.state != daemon_address.folder(None)
             how = f" --state {self.state}`" if other else "`, or name the folder of a running one with --state"
             raise DaemonUnreachable(f"no daemon runs for {self.state}; start one with `wakestream daemon{how}")
-        return found
+        return health
 
     async def submit(
         self,
@@ -187,22 +187,22 @@ class DaemonClient:
             DaemonRefused: The daemon has no answer of the hub; `code` is that of a `HubError`.
             DaemonUnreachable: The daemon does not answer.
         """
-        found = wire.from_frame(await self.call("POST", "/api/hub", wire.to_frame(query)), strict=False)
-        if not isinstance(found, kind):
-            raise DaemonRefused(f"the daemon at {self.url} answers with {found.TYPE!r}; update it", code="old_daemon")
-        return found
+        answer = wire.from_frame(await self.call("POST", "/api/hub", wire.to_frame(query)), strict=False)
+        if not isinstance(answer, kind):
+            raise DaemonRefused(f"the daemon at {self.url} answers with {answer.TYPE!r}; update it", code="old_daemon")
+        return answer
 
     async def costs(self) -> tuple[dict[str, float], str]:
         """What the last jobs cost by id, and the currency; nothing if the hub or the daemon does not tell it."""
         if "costs" not in self._features:
             return {}, ""
-        found = await self.call("GET", "/api/costs")
-        return found["jobs"], found["currency"]
+        answer = await self.call("GET", "/api/costs")
+        return answer["jobs"], answer["currency"]
 
     async def spent(self) -> dict[str, dict[str, Any]]:
         """What the last jobs used by id: `used_s`, `gpu`, and with a price `cost` and `currency`, as far as known."""
-        found: dict[str, dict[str, Any]] = (await self.call("GET", "/api/costs")).get("spent", {})
-        return found
+        spent: dict[str, dict[str, Any]] = (await self.call("GET", "/api/costs")).get("spent", {})
+        return spent
 
     async def estimate(self, kind: str, lengths: Sequence[float | None]) -> dict[str, Any]:
         """What jobs of a kind take (docs/protocol-api.md); empty if it is not known."""
@@ -212,8 +212,8 @@ class DaemonClient:
 
     async def jobs(self, state: str, limit: int, skip: int = 0) -> tuple[list[dict[str, Any]], int]:
         """Jobs, newest first, without the `skip` newest, and the number of older ones beyond `limit`."""
-        found = await self.call("GET", f"/api/jobs?state={state}&limit={limit}&skip={skip}")
-        return found["jobs"], found["matching"] - skip - len(found["jobs"])
+        answer = await self.call("GET", f"/api/jobs?state={state}&limit={limit}&skip={skip}")
+        return answer["jobs"], answer["matching"] - skip - len(answer["jobs"])
 
     async def job(self, job: str) -> dict[str, Any]:
         """One job."""
@@ -252,8 +252,8 @@ class DaemonClient:
 
     async def retry_all(self) -> list[str]:
         """End the pause of all jobs; returns their ids."""
-        found: list[str] = (await self.call("POST", "/api/retry"))["jobs"]
-        return found
+        jobs: list[str] = (await self.call("POST", "/api/retry"))["jobs"]
+        return jobs
 
     async def call(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """One call. Raises `DaemonRefused` with the daemon's reason, or `DaemonUnreachable`."""

@@ -47,8 +47,8 @@ def announced(state: Path, address: Address) -> Iterator[None]:
     try:
         yield
     finally:
-        found = read(state)
-        if found is not None and found.token == address.token:
+        current = read(state)
+        if current is not None and current.token == address.token:
             with contextlib.suppress(OSError):
                 path.unlink(missing_ok=True)
 
@@ -56,10 +56,10 @@ def announced(state: Path, address: Address) -> Iterator[None]:
 def read(state: Path) -> Address | None:
     """The address in `state/daemon.json`; None if it cannot be read. The daemon may have ended since."""
     try:
-        found = msgspec.json.decode(retry_in_use((state / FILE).read_bytes), type=Address)
+        address = msgspec.json.decode(retry_in_use((state / FILE).read_bytes), type=Address)
     except (OSError, ValueError):
         return None
-    return found if found.url.startswith("http://") else None
+    return address if address.url.startswith("http://") else None
 
 
 def _write(path: Path, content: object, *, sync: bool = True) -> None:

@@ -112,9 +112,9 @@ class EventFeed:
 
     def first(self, job: str) -> dict[str, Any] | None:
         """The first event of the row of equal ones that the job's newest event ends; None if it is the only one."""
-        _, found = self._first.get(job, (None, None))
+        _, item = self._first.get(job, (None, None))
         kept = self._kept(job)
-        return None if found is None or found is kept[-1] else orjson.loads(found.data)
+        return None if item is None or item is kept[-1] else orjson.loads(item.data)
 
     def last(self, job: str) -> dict[str, Any] | None:
         """The job's newest event."""
@@ -155,7 +155,7 @@ class EventFeed:
 
     def close(self) -> None:
         """End all streams."""
-        for listener in [one for several in self._listeners.values() for one in several]:
+        for listener in [listener for listeners in self._listeners.values() for listener in listeners]:
             listener.end()
 
 

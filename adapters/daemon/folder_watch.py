@@ -93,7 +93,7 @@ class FolderWatch:
     async def look(self) -> None:
         """Read the folder, and start the pairs whose files have not changed since the look before."""
         try:
-            found = await asyncio.to_thread(_files_in, self.folder)
+            looks = await asyncio.to_thread(_files_in, self.folder)
         except OSError as error:
             if not self._away:
                 why = error.strerror or error
@@ -102,15 +102,15 @@ class FolderWatch:
             return
         if self._away:
             logger.info("--watch: {} is back", self.folder)
-        before, self._before, self._away = self._before, found, False
+        before, self._before, self._away = self._before, looks, False
         # Linux also allows names that are no text in UTF-8, which a job cannot have.
-        unnamed = {name for name in found if name.encode(errors="ignore").decode() != name}
+        unnamed = {name for name in looks if name.encode(errors="ignore").decode() != name}
         for name in sorted(unnamed - self._unnamed):
             logger.warning("--watch: {!a} has a name that is no UTF-8; rename it", name)
         self._unnamed = unnamed
-        for video, audio in pairs_of(sorted(found.keys() - unnamed), strict=True).jobs:
-            if all(found[name] == before.get(name) and found[name].size for name in (video, audio)):
-                files = [(path_key(str(self.folder / name)), *found[name]) for name in (video, audio)]
+        for video, audio in pairs_of(sorted(looks.keys() - unnamed), strict=True).jobs:
+            if all(looks[name] == before.get(name) and looks[name].size for name in (video, audio)):
+                files = [(path_key(str(self.folder / name)), *looks[name]) for name in (video, audio)]
                 job = f"watch-{hashlib.sha256(orjson.dumps(files)).hexdigest()[:24]}"  # the same after a restart
                 if job not in self._started and job not in self._refused and not await self._start(job, video, audio):
                     return
@@ -154,7 +154,7 @@ class FolderWatch:
 
 def _files_in(folder: Path) -> dict[str, Look]:
     """The complete files in a folder by name: without hidden ones, and without those that a program is writing."""
-    found: dict[str, Look] = {}
+    looks: dict[str, Look] = {}
     with os.scandir(folder) as entries:
         names = {entry.name: entry for entry in entries}
     for name, entry in names.items():
@@ -162,10 +162,10 @@ def _files_in(folder: Path) -> dict[str, Look]:
         try:
             if not partial and entry.is_file():
                 status = Path(entry.path).stat()
-                found[name] = Look(status.st_size, status.st_mtime_ns)
+                looks[name] = Look(status.st_size, status.st_mtime_ns)
         except OSError:  # it was removed meanwhile
             continue
-    return found
+    return looks
 
 
 def _output(folder: Path, video: Path, audio: Path, taken: Collection[str]) -> Path:

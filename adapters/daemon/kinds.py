@@ -130,23 +130,23 @@ class DaemonKinds:
 
     async def _asked(self) -> None:
         try:
-            found = await ask_kinds(self._link)
+            answer = await ask_kinds(self._link)
         except WakestreamError as error:
             logger.debug("the kinds are not known: {}", error)
             return
         self._at, before = time.monotonic(), self.known
-        found = found if self._up else _stale(found)
-        self.known = found if found.known else _not_told(before)
+        answer = answer if self._up else _stale(answer)
+        self.known = answer if answer.known else _not_told(before)
         if self.known != before:
             self.on_change()
-        if found.known and found.kinds != before.kinds:
-            await keep_state(self._path, orjson.dumps({"v": 1, "hub": self._hub, **found.plain()}))
+        if answer.known and answer.kinds != before.kinds:
+            await keep_state(self._path, orjson.dumps({"v": 1, "hub": self._hub, **answer.plain()}))
 
 
 def _stale(known: KnownKinds) -> KnownKinds:
     """The last known kinds, while the hub cannot be asked: there may be others by now."""
     kinds = tuple(
-        replace(each, gpus=tuple(GpuOfKind(one.gpu, online=False) for one in each.gpus)) for each in known.kinds
+        replace(kind, gpus=tuple(GpuOfKind(gpu.gpu, online=False) for gpu in kind.gpus)) for kind in known.kinds
     )
     return KnownKinds(kinds, known.known, complete=False)
 

@@ -163,7 +163,7 @@ class Outbox:
             return None
         if any(isinstance(fact, f.JobAccepted) for fact in rest.facts):
             self.runner.apply(f.JobForgotten(event.job, self._now()))
-        accepted = any(isinstance(each, f.Answer) and each.status < 300 for each in rest.commands)
+        accepted = any(isinstance(command, f.Answer) and command.status < 300 for command in rest.commands)
         if not accepted or event.job in self.state.jobs:
             return rest
         # Of a refused job only the removal of older jobs remains.

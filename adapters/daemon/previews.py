@@ -66,8 +66,8 @@ class Previews:
         if job not in self._state.jobs:
             raise ApiError(404, "unknown_job", unknown(job))
         seen = whole_number(request.query.get("seen", "0"), most=10**15) or 0
-        found = await self.newer(job, seen, 0.0)
-        return json_answer({} if found is None else {"number": found[0], **found[1].plain()}, headers=SAFE)
+        newest = await self.newer(job, seen, 0.0)
+        return json_answer({} if newest is None else {"number": newest[0], **newest[1].plain()}, headers=SAFE)
 
     async def newer(self, job: str, seen: int, within: float) -> tuple[int, Preview] | None:
         """The newest preview of a job and its number; None if none with another number than `seen` comes in time."""

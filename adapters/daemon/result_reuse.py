@@ -46,9 +46,9 @@ class ResultReuse:
     async def _of(self, twins: Sequence[Entry], entry: Entry) -> Mapping[str, Any] | None:
         """The first of `twins` that has a result or still runs."""
         for twin in twins:
-            found = {"job": twin.accepted.job}
+            earlier = {"job": twin.accepted.job}
             if twin.ended is None:
-                return found
+                return earlier
             if results_of(twin).keys() != entry.accepted.outputs.keys():
                 continue  # the worker still has what a list has more, and knows what was not made
             if is_intact(twin) and (taken := await _taken(twin, entry)) is not None:
@@ -56,7 +56,7 @@ class ResultReuse:
                 sizes = {name: size for name, (_, size) in results_of(twin).items()}
                 files = [{"name": name, "path": mine[name], "size": size} for name, size in sizes.items()]
                 more = ({"files": files} if len(files) > 1 else {}) | ({"notes": notes} if notes else {})
-                return {**found, "path": next(iter(mine.values())), "size": twin.ended.size, **more}
+                return {**earlier, "path": next(iter(mine.values())), "size": twin.ended.size, **more}
         return None
 
     async def ended(self, job: str, by: str) -> None:
@@ -70,7 +70,7 @@ class ResultReuse:
     def tell(self, job: str) -> None:
         """That job has ended. Without its result, the first that waited makes it, and the others wait for that one."""
         jobs, waiting = self._state.jobs, self._waiting.pop(job, {})
-        left = {by: each for by, each in waiting.items() if not each.done() and by in jobs and jobs[by].ended is None}
+        left = {by: wait for by, wait in waiting.items() if not wait.done() and by in jobs and jobs[by].ended is None}
         if not left or job not in jobs or jobs[job].state == "done":
             self._wake(iter(waiting.values()))
             return
@@ -81,9 +81,9 @@ class ResultReuse:
     def _wake(self, waiting: Iterator[asyncio.Future[None]]) -> None:
         """Let jobs go on, some in each turn: thousands of the same work may have waited for one."""
         some = list(islice(waiting, AT_ONCE))
-        for each in some:
-            if not each.done():
-                each.set_result(None)
+        for future in some:
+            if not future.done():
+                future.set_result(None)
         if some:
             asyncio.get_running_loop().call_soon(self._wake, waiting)
 
@@ -93,8 +93,8 @@ class ResultReuse:
         if mine is None:
             return None
         unread = self._state.of_same_sizes(entry)
-        found = await self._of(self._state.of_content(entry, mine), entry)
-        return found or await self._of([twin for twin in unread if await self._content(twin) == mine], entry)
+        result = await self._of(self._state.of_content(entry, mine), entry)
+        return result or await self._of([twin for twin in unread if await self._content(twin) == mine], entry)
 
     async def _content(self, entry: Entry) -> Content | None:
         """The BLAKE3 of all files as they were for that job; None if that is no longer known."""
@@ -129,8 +129,8 @@ def _brought_home(entry: Entry) -> int | None:
     stage = entry.stage
     if stage is None or stage.stage != "download" or stage.size is None or len(entry.accepted.outputs) > 1:
         return None
-    found = _dated(Path(entry.accepted.output))
-    if found is None or found[0] != stage.size or found[1] < stage.at * 1e9:
+    size_and_time = _dated(Path(entry.accepted.output))
+    if size_and_time is None or size_and_time[0] != stage.size or size_and_time[1] < stage.at * 1e9:
         return None
     return stage.size
 
@@ -153,7 +153,7 @@ def results_of(entry: Entry) -> dict[str, tuple[Path, int]]:
     ended = entry.ended
     if ended is None:
         return {}
-    sizes = [int(one["size"]) for one in ended.files] or [ended.size]
+    sizes = [int(file["size"]) for file in ended.files] or [ended.size]
     return {name: (Path(path), size) for (name, path), size in zip(entry.made.items(), sizes, strict=False)}
 
 

@@ -121,8 +121,8 @@ def _records(text: str, table: Table) -> Iterator[Row]:
                 why = f"it has {len(cells)} values for {len(table.columns)} columns; put quotes around a value with"
                 table.faults.append(Fault(begins, "", f"{why} {separator!r} in it"))
             else:
-                found = {name: cell.strip() for name, cell in zip(table.columns, cells, strict=False)}
-                yield Row(begins, {name: cell for name, cell in found.items() if name and cell})
+                by_column = {name: cell.strip() for name, cell in zip(table.columns, cells, strict=False)}
+                yield Row(begins, {name: cell for name, cell in by_column.items() if name and cell})
     except csv.Error as error:
         table.faults.append(Fault(line, "", f"this is no CSV ({error}); check the quotes from this line on"))
 
@@ -139,17 +139,17 @@ def _objects(text: str, table: Table) -> Iterator[Row]:
         if not line.strip():
             continue
         try:
-            found = orjson.loads(line)
+            row = orjson.loads(line)
         except orjson.JSONDecodeError as error:
             hint = r"; write \\ or / in paths" if "escape" in str(error) else "; write an object such as {}"
             table.faults.append(Fault(number, "", f"this is no JSON ({error.msg}){hint}"))
             continue
-        if not isinstance(found, dict):
+        if not isinstance(row, dict):
             table.faults.append(Fault(number, "", 'this is no object; write {"COLUMN": VALUE, …}'))
             continue
-        table.columns += [name for name in found if name not in columns]
-        columns |= found.keys()
-        texts = {name: _text(value) for name, value in found.items() if value is not None}
+        table.columns += [name for name in row if name not in columns]
+        columns |= row.keys()
+        texts = {name: _text(value) for name, value in row.items() if value is not None}
         yield Row(number, {name: value for name, value in texts.items() if value})
 
 
@@ -174,9 +174,9 @@ def uses(table: Table, kind: Kind | None, given: Uses, patterns: Collection[str]
         given: What flags give; columns of these names are only for patterns.
         patterns: The values of these flags, with `{COLUMN}` in them.
     """
-    found = Uses([], [], [])
+    use = Uses([], [], [])
     if len(table.columns) > COLUMNS_MOST:
-        return found
+        return use
     needed = blanks(patterns)
     inputs, outputs = ({slot.name for slot in slots} for slots in ((kind.inputs, kind.outputs) if kind else ((), ())))
     params = kind.params.get("properties", {}) if kind else {}
@@ -191,7 +191,7 @@ def uses(table: Table, kind: Kind | None, given: Uses, patterns: Collection[str]
         place = next((at for at, fits in enumerate(places) if fits), None)
         if place is not None:
             if name not in given[place]:
-                found[place].append(name)
+                use[place].append(name)
         elif name not in needed and not any(name in names for names in given):
             have = ", ".join([*dict.fromkeys([*inputs, *params, *outputs])]) or "none that is known"
             why = f"no input, parameter or result has this name (they are {have}), and no flag has {{{name}}} in it"
@@ -201,7 +201,7 @@ def uses(table: Table, kind: Kind | None, given: Uses, patterns: Collection[str]
         table.faults.append(
             Fault(1, name, f"a flag has {{{name}}} in it, and there is no such column; there are {have}")
         )
-    return found
+    return use
 
 
 def blanks(patterns: Collection[str]) -> set[str]:

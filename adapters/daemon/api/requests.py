@@ -217,8 +217,8 @@ def wanted(body: Mapping[str, Any], find: FindResult = no_results) -> Wanted:
 
 def _of_any_kind(said: _AnySubmission, find: FindResult) -> Wanted:
     check_kind_name(said.kind)
-    found = {name: find(f"inputs.{name}", each[1:]) for name, each in said.inputs.items() if _is_result(each)}
-    inputs = said.inputs | {name: path for name, (_, path, _) in found.items()}
+    results = {name: find(f"inputs.{name}", value[1:]) for name, value in said.inputs.items() if _is_result(value)}
+    inputs = said.inputs | {name: path for name, (_, path, _) in results.items()}
     check_bounds(inputs, said.params, said.outputs)
     job = Job("", _paths(inputs, "inputs."), _paths(said.outputs, "outputs."), said.kind, said.params, gpus=said.gpus)
     try:
@@ -228,10 +228,10 @@ def _of_any_kind(said: _AnySubmission, find: FindResult) -> Wanted:
     return replace(
         _wanted(said, job),
         after=tuple(
-            dict.fromkeys([*(find("after", name)[0] for name in said.after), *(id_ for id_, *_ in found.values())])
+            dict.fromkeys([*(find("after", name)[0] for name in said.after), *(id_ for id_, *_ in results.values())])
         ),
-        sources={name: ":".join([id_, *said.inputs[name].split(":", 1)[1:]]) for name, (id_, *_) in found.items()},
-        pending=tuple(name for name, (*_, there) in found.items() if not there),
+        sources={name: ":".join([id_, *said.inputs[name].split(":", 1)[1:]]) for name, (id_, *_) in results.items()},
+        pending=tuple(name for name, (*_, there) in results.items() if not there),
     )
 
 

@@ -97,10 +97,13 @@ class Api:
     async def list_jobs(self, request: web.Request) -> web.Response:
         """Jobs, newest first; `?state=`, `?limit=` and `?skip=` select."""
         wanted, limit, skip = requests.listed(request.query)
-        found = [entry for entry in self.outbox.state.jobs.values() if entry.state in wanted]
+        entries = [entry for entry in self.outbox.state.jobs.values() if entry.state in wanted]
         places = {job: place for place, job in enumerate(self.outbox.state.in_turn(), 1)}
-        jobs = [{**self._plain(one), "place": places.get(one.accepted.job)} for one in found[::-1][skip : skip + limit]]
-        return json_answer({"jobs": jobs, "matching": len(found)})
+        jobs = [
+            {**self._plain(entry), "place": places.get(entry.accepted.job)}
+            for entry in entries[::-1][skip : skip + limit]
+        ]
+        return json_answer({"jobs": jobs, "matching": len(entries)})
 
     async def submit(self, request: web.Request) -> web.Response:
         """Submit a job: 201 when it is in the journal; 200 when the same was submitted before with this id."""
@@ -203,10 +206,10 @@ class Api:
 
     def _named(self, given: Any) -> str:
         """The id of the job that a request names; the name itself if there is no such job."""
-        found = self.outbox.state.named(job := requests.job_name(given))
-        if len(found) > 1:
-            raise ApiError(409, "ambiguous_job", chains.ambiguous(job, found))
-        return found[0] if found else job
+        ids = self.outbox.state.named(job := requests.job_name(given))
+        if len(ids) > 1:
+            raise ApiError(409, "ambiguous_job", chains.ambiguous(job, ids))
+        return ids[0] if ids else job
 
     def _known(self, request: web.Request) -> Entry:
         job = self._named(request.match_info["job"])

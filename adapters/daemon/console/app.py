@@ -270,8 +270,8 @@ class Console:
         """Copy the results of the page's own job into the user's folder, if there is one."""
         if not self.cards.is_ours(entry.accepted.output):
             return
-        made, here = results_of(entry), [one for one in self.cards.outputs(entry) if one["here"]]
-        results = {one["name"]: (made[one["name"]][0], one["file"]) for one in here}
+        made, here = results_of(entry), [output for output in self.cards.outputs(entry) if output["here"]]
+        results = {output["name"]: (made[output["name"]][0], output["file"]) for output in here}
         folder = "" if entry.accepted.caller is not None else self.preferences.output_folder  # its program gets them
         mark = mark_of(Path(entry.accepted.output))
         try:

@@ -89,14 +89,14 @@ async def open_source(text: str) -> Source:
 
 async def _open_in_thread(path: str) -> Source:
     """Open a file in a thread, and close it again if the caller is cancelled meanwhile."""
-    found: list[Source] = []
+    sources: list[Source] = []
     try:
-        await finish_despite_cancel(asyncio.to_thread(lambda: found.append(_open_path(path))))
+        await finish_despite_cancel(asyncio.to_thread(lambda: sources.append(_open_path(path))))
     except asyncio.CancelledError:
-        for source in found:
+        for source in sources:
             await source.close()
         raise
-    return found[0]
+    return sources[0]
 
 
 async def find_source(text: str) -> tuple[str, int]:

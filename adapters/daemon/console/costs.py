@@ -212,25 +212,25 @@ def usual(spent: dict[str, Spent], state: OutboxState) -> dict[str, Any]:
         lengths are known; and, if the last of them had a price, `cost` and `currency`.
     """
     made: dict[str, list[tuple[Spent, float]]] = {}
-    for job, one in reversed(spent.items()):
+    for job, usage in reversed(spent.items()):
         entry = state.jobs.get(job)
         if entry is not None and entry.ended is not None and entry.ended.outcome == "done" and not entry.ended.reused:
             of_kind = made.setdefault(entry.accepted.kind, [])
             if len(of_kind) < USUAL_OF:
-                of_kind.append((one, _work(entry.accepted)[1]))
+                of_kind.append((usage, _work(entry.accepted)[1]))
     return {kind: _median(jobs) for kind, jobs in made.items() if len(jobs) >= USUAL_LEAST}
 
 
 def _median(jobs: list[tuple[Spent, float]]) -> dict[str, Any]:
-    spent = [one for one, _ in jobs]
-    found = {"jobs": len(jobs), "used_s": round(median(one["used_s"] for one in spent), 1)}
-    paces = [one["used_s"] / length for one, length in jobs if length]
+    spent = [usage for usage, _ in jobs]
+    medians = {"jobs": len(jobs), "used_s": round(median(usage["used_s"] for usage in spent), 1)}
+    paces = [usage["used_s"] / length for usage, length in jobs if length]
     if len(paces) >= USUAL_LEAST:
-        found["per_s"] = round(median(paces), 3)
-    priced = [one for one in spent if "cost" in one and one["currency"] == spent[0].get("currency")]
+        medians["per_s"] = round(median(paces), 3)
+    priced = [usage for usage in spent if "cost" in usage and usage["currency"] == spent[0].get("currency")]
     if len(priced) < USUAL_LEAST:
-        return found
-    return {**found, "cost": round(median(one["cost"] for one in priced), 2), "currency": priced[0]["currency"]}
+        return medians
+    return {**medians, "cost": round(median(usage["cost"] for usage in priced), 2), "currency": priced[0]["currency"]}
 
 
 def estimate(
@@ -262,20 +262,20 @@ def estimate(
     first: Mapping[str, Any] = min(on or gpus, key=_comes_first, default={})
     wake = 0.0 if on else (first.get("boot_s") or told.get("boot_s") or {}).get("p50") if gpus else None
     whole = used + (wake or 0.0) + first.get("idle_after_s", 0.0)
-    found = {"jobs": len(jobs), "used_s": used, "wake_s": wake, "idle_s": first.get("idle_after_s"), "all_s": whole}
+    figures = {"jobs": len(jobs), "used_s": used, "wake_s": wake, "idle_s": first.get("idle_after_s"), "all_s": whole}
     costs = told.get("costs") or {}
     if (worked := sum(row["used_s"] for row in costs.get("licenses", ()))) and "unused" in costs:
-        found["share_s"] = used * costs["unused"]["used_s"] / worked
+        figures["share_s"] = used * costs["unused"]["used_s"] / worked
     kind = usually[jobs[0][0]]
     rate = first["price_per_hour"] / 3600 if "price_per_hour" in first else kind.get("cost", 0) / (kind["used_s"] or 1)
     if rate:
         currency = first.get("currency") or told.get("currency") or kind.get("currency")
-        share = {"share": rate * found["share_s"]} if "share_s" in found else {}
-        found |= {"cost": rate * used, "all_cost": rate * whole, **share, "currency": currency}
+        share = {"share": rate * figures["share_s"]} if "share_s" in figures else {}
+        figures |= {"cost": rate * used, "all_cost": rate * whole, **share, "currency": currency}
     others = told.get("queue", 0) > told.get("own_queued", 0) or any(gpu.get("others") for gpu in gpus)
     if wake is not None and before is not None and not others:
-        found["done_at"] = now + wake + (before + used) / max(1, len(on))
-    return {name: value for name, value in found.items() if value is not None}
+        figures["done_at"] = now + wake + (before + used) / max(1, len(on))
+    return {name: value for name, value in figures.items() if value is not None}
 
 
 def _comes_first(gpu: Mapping[str, Any]) -> tuple[bool, bool, float, float]:
@@ -288,8 +288,10 @@ def _used(usually: Mapping[str, Mapping[str, Any]], jobs: Sequence[Work]) -> flo
     """The GPU time of the jobs; None if a kind is not known."""
     if any(kind not in usually for kind, _ in jobs):
         return None
-    found = ((usually[kind], length) for kind, length in jobs)
-    return math.fsum(one["per_s"] * length if length and "per_s" in one else one["used_s"] for one, length in found)
+    usages = ((usually[kind], length) for kind, length in jobs)
+    return math.fsum(
+        usage["per_s"] * length if length and "per_s" in usage else usage["used_s"] for usage, length in usages
+    )
 
 
 def _work(accepted: JobAccepted) -> Work:

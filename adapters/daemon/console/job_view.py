@@ -97,7 +97,7 @@ class JobView:
             stem, path = Path(names.get(list_of(name, names), name)).stem, made[name][0]
             ours = self.is_ours(str(path))
             names[name] = f"{stem}{name.removeprefix(list_of(name, names))}{path.suffix}" if ours else path.name
-        names = {name: names[name] for name in (*made, *(each for each in names if each not in made))}
+        names = {name: names[name] for name in (*made, *(output for output in names if output not in made))}
         return [
             {"name": name, "file": file, **(self._made(file, *made[name], intact) if name in made else {"here": False})}
             for name, file in names.items()
@@ -106,7 +106,7 @@ class JobView:
     def detailed(self, entry: Entry) -> dict[str, Any]:
         """One job with all that is known of it: also the `path` of each output."""
         card, paths = self.card(entry), self.paths(entry)
-        outputs = [{**each, "path": plain_text(str(paths[each["name"]]))} for each in card["outputs"]]
+        outputs = [{**output, "path": plain_text(str(paths[output["name"]]))} for output in card["outputs"]]
         return {**card, "outputs": outputs}
 
     def paths(self, entry: Entry) -> dict[str, Path]:
@@ -114,10 +114,10 @@ class JobView:
         made, folder = results_of(entry), self._pattern[1]
         paths = {name: Path(path) for name, path in entry.accepted.outputs.items()}
         paths |= {name: path for name, (path, _) in made.items()}
-        for each in self.outputs(entry) if folder and self.is_ours(entry.accepted.output) else ():
-            copy = Path(folder, each["file"])
-            if each["name"] in made and copy.is_file() and copy.stat().st_size == made[each["name"]][1]:
-                paths[each["name"]] = copy
+        for output in self.outputs(entry) if folder and self.is_ours(entry.accepted.output) else ():
+            copy = Path(folder, output["file"])
+            if output["name"] in made and copy.is_file() and copy.stat().st_size == made[output["name"]][1]:
+                paths[output["name"]] = copy
         return paths
 
     def _made(self, name: str, path: Path, size: int, intact: bool) -> dict[str, Any]:
@@ -174,7 +174,7 @@ class JobView:
         if entry.ended is None or entry.ended.outcome != "done":
             return None
         return {
-            "here": any(each["here"] for each in outputs), "size": sum(each.get("size", 0) for each in outputs),
+            "here": any(output["here"] for output in outputs), "size": sum(output.get("size", 0) for output in outputs),
             "ours": self.is_ours(entry.accepted.output),
         }  # fmt: skip
 
@@ -202,21 +202,21 @@ class JobView:
         """
         words = text.casefold().split()
         jobs = self.outbox.state.jobs
-        open_ = [one for one in reversed(jobs.values()) if one.ended is None] if words and not state else []
-        asked, found = [*open_, *self._ended(state)], list[Entry]()
+        open_ = [entry for entry in reversed(jobs.values()) if entry.ended is None] if words and not state else []
+        asked, matches = [*open_, *self._ended(state)], list[Entry]()
         for at in range(0, len(asked), SEARCHED):
             for entry in asked[at : at + SEARCHED]:
                 day = time.strftime("%Y-%m-%d", time.localtime(entry.ended.at if entry.ended else entry.accepted.at))
                 named = f"{self._file_names(entry).text} {entry.accepted.batch.casefold()}" if words else ""
                 text = f"{named} {_state_word(entry)} {day}" if words else ""
-                found += [entry] if all(word in text for word in words) else []
+                matches += [entry] if all(word in text for word in words) else []
             await asyncio.sleep(0)
-        return [self.card(entry, events=False) for entry in found[skip : skip + limit]], len(found)
+        return [self.card(entry, events=False) for entry in matches[skip : skip + limit]], len(matches)
 
     def _ended(self, state: str) -> Iterator[Entry]:
         """The newest first."""
-        found = (self.outbox.state.jobs[job] for job in reversed(self.outbox.state.ended))
-        return (entry for entry in found if state in ("", entry.state))
+        entries = (self.outbox.state.jobs[job] for job in reversed(self.outbox.state.ended))
+        return (entry for entry in entries if state in ("", entry.state))
 
 
 _WAITING = ("", "submit", "wake")

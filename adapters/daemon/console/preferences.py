@@ -113,16 +113,16 @@ def load(state: Path) -> Preferences:
 
 def save(state: Path, plain: Mapping[str, Any]) -> Preferences:
     """Check and store settings. `ApiError` says which cannot be used."""
-    found = replace(load(state), **_valid(plain))
-    if found.output_folder:
-        check_folder(Path(found.output_folder), state)
+    preferences = replace(load(state), **_valid(plain))
+    if preferences.output_folder:
+        check_folder(Path(preferences.output_folder), state)
     try:
-        write_atomic(state / FILE, orjson.dumps(found.plain()))
+        write_atomic(state / FILE, orjson.dumps(preferences.plain()))
     except OSError as error:
         if is_full(error):
             raise ApiError(507, "no_space", "the disk is full; free some space, then save again") from None
         raise ApiError(500, "disk", f"the settings cannot be written: {error.strerror or error}") from None
-    return found
+    return preferences
 
 
 def _valid(plain: Mapping[str, Any]) -> dict[str, Any]:

@@ -37,7 +37,7 @@ class Records:
     def of(self, entry: Entry) -> dict[str, Any]:
         """The record of the results of a job that is done."""
         a, spent, digests = entry.accepted, self._costs.of(entry.accepted.job), entry.read.inputs if entry.read else {}
-        found: dict[str, Any] = {
+        record: dict[str, Any] = {
             "job": a.job, "kind": a.kind, "version": a.version, "params": self._shown(a.kind, a.params),
             "inputs": {name: {"path": file.path, **digests.get(name, {})} for name, file in a.inputs.items()},
             "results": {name: str(path) for name, (path, _) in results_of(entry).items()},
@@ -45,7 +45,7 @@ class Records:
             "currency": spent.get("currency"), "reused": entry.ended and entry.ended.reused,
             "accepted_at": a.at, "ended_at": entry.ended and entry.ended.at, "batch": a.batch, "family": a.family,
         }  # fmt: skip
-        return {name: value for name, value in found.items() if value not in (None, "")}
+        return {name: value for name, value in record.items() if value not in (None, "")}
 
     def due(self, job: str, *, booked: bool = False) -> None:
         """Write the file of a job, if it wants one; with `booked` the hub knows its cost."""

@@ -87,15 +87,15 @@ class Results:
 
     def _files(self, jobs: list[str]) -> list[tuple[str, Path]]:
         """The results that are here, each with a name of its own."""
-        found: dict[str, Path] = {}
+        paths: dict[str, Path] = {}
         entries = (self._jobs.outbox.state.jobs.get(job) for job in jobs)
         for entry in (entry for entry in entries if entry is not None):
             made = results_of(entry)
-            for each in self._jobs.outputs(entry):
-                if each["here"]:
-                    names = (path.name for path in numbered(Path(each["file"])))
-                    found[next(name for name in names if name not in found)] = made[each["name"]][0]
-        return [*found.items()]
+            for output in self._jobs.outputs(entry):
+                if output["here"]:
+                    names = (path.name for path in numbered(Path(output["file"])))
+                    paths[next(name for name in names if name not in paths)] = made[output["name"]][0]
+        return [*paths.items()]
 
     async def ticket(self, request: web.Request) -> web.Response:
         """An address of a job's results for a player or a download; add `&name=` for one of several."""
@@ -116,13 +116,13 @@ class Results:
         if "input" in request.query:
             return self._given(entry, request.query["input"])
         name = request.query.get("name") or next(iter(entry.accepted.outputs))
-        found = next((each for each in self._jobs.outputs(entry) if each["name"] == name), None)
+        result = next((output for output in self._jobs.outputs(entry) if output["name"] == name), None)
         path = results_of(entry).get(name, (None, 0))[0]
-        if found is None or path is None:
+        if result is None or path is None:
             raise ApiError(404, "no_result", f"job {entry.accepted.job} has no result {name[:40]!r}")
-        if not found["here"]:
+        if not result["here"]:
             raise gone()
-        return file_answer(path, found["file"], download="download" in request.query)
+        return file_answer(path, result["file"], download="download" in request.query)
 
     def _given(self, entry: Entry, name: str) -> web.StreamResponse:
         """An input for a player; other types of files are not given away."""

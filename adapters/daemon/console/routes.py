@@ -165,8 +165,8 @@ class JobCalls:
         """Start a job, for `caller` if it is not a page's; its status is 202 while a file is still copied."""
         said.caller = caller
         # The input `video` comes first: lip-sync jobs of old hubs have this order.
-        inputs = sorted(said.inputs.items(), key=lambda each: each[0] != "video")
-        files = {name: self.holdings.uploads.get(each, complete=False) for name, each in inputs}
+        inputs = sorted(said.inputs.items(), key=lambda pair: pair[0] != "video")
+        files = {name: self.holdings.uploads.get(id_, complete=False) for name, id_ in inputs}
         asked = self._wanted(said, files)
         fit = (await requests.fitting(self.kinds, asked)).job
         said.params = self.kinds.hidden(fit.kind, fit.params)
@@ -265,9 +265,9 @@ class JobCalls:
 
     def _detailed(self, entry: Entry) -> dict[str, Any]:
         family = entry.accepted.family or entry.accepted.job
-        done = [one for one in [*self.outbox.state.jobs.values()] if one.state == "done"]
-        mine = [one for one in done if family in (one.accepted.family, one.accepted.job)][:FAMILY_MOST]
-        return {**self.cards.detailed(entry), "family": [self.cards.card(one, events=False) for one in mine]}
+        done = [job for job in [*self.outbox.state.jobs.values()] if job.state == "done"]
+        mine = [job for job in done if family in (job.accepted.family, job.accepted.job)][:FAMILY_MOST]
+        return {**self.cards.detailed(entry), "family": [self.cards.card(job, events=False) for job in mine]}
 
     async def show_folder(self, request: web.Request) -> web.Response:
         """Show the result `name` in the file manager of this machine."""
@@ -326,7 +326,7 @@ class JobCalls:
         batch, jobs, waiting = request.query.get("batch", ""), dict(self.outbox.state.jobs), list(self.waiting.jobs)
         if batch:
             again = self.outbox.state.again
-            jobs = {id_: one for id_, one in jobs.items() if one.accepted.batch == batch and id_ not in again}
+            jobs = {id_: entry for id_, entry in jobs.items() if entry.accepted.batch == batch and id_ not in again}
             waiting = [job for job in waiting if self.waiting.jobs[job].started.batch == batch]
         done = [entry for entry in jobs.values() if entry.state == "done"]
         return plain_answer({
@@ -337,37 +337,37 @@ class JobCalls:
 
     def _with_results(self, done: list[Entry]) -> list[str]:
         """Those whose results are here, and were made for this page."""
-        found = ((entry.accepted.job, [path for path, _ in results_of(entry).values()]) for entry in done)
+        results = ((entry.accepted.job, [path for path, _ in results_of(entry).values()]) for entry in done)
         return [
             job
-            for job, paths in found
+            for job, paths in results
             if all(self.cards.is_ours(str(path)) for path in paths) and any(path.is_file() for path in paths)
         ]
 
     async def batches(self, _: web.Request) -> web.Response:
         """The batches that are unfinished or ended recently, the newest first: `name`, and how many jobs are how."""
-        found: dict[str, dict[str, Any]] = {}
+        batches: dict[str, dict[str, Any]] = {}
         kept = self.outbox.state
         since, jobs = time.time() - NOW_LASTS, kept.jobs.values()
-        states = [(one.accepted.batch, one.state, one.ended) for one in jobs if one.accepted.job not in kept.again]
-        for name, state, ended in (*states, *((one.started.batch, "open", None) for one in self.waiting.jobs.values())):
+        states = [(job.accepted.batch, job.state, job.ended) for job in jobs if job.accepted.job not in kept.again]
+        for name, state, ended in (*states, *((job.started.batch, "open", None) for job in self.waiting.jobs.values())):
             if name:
                 before, done = kept.forgotten.get(name, (0, 0))
                 new = {"name": name, "jobs": before, "open": 0, "done": done, "recent": False}
-                batch = found.setdefault(name, new)
+                batch = batches.setdefault(name, new)
                 batch["jobs"] += 1
                 batch["open"] += ended is None
                 batch["done"] += state == "done"
                 batch["recent"] |= ended is None or ended.at >= since
-        recent = [batch for batch in found.values() if batch.pop("recent")]
+        recent = [batch for batch in batches.values() if batch.pop("recent")]
         return plain_answer({"batches": recent[: -BATCHES_MOST - 1 : -1]})
 
     async def history(self, request: web.Request) -> web.Response:
         """Ended jobs: `?text=&state=&limit=&skip=`; with `text` also unfinished ones."""
         query = request.query
         limit, skip = _number(query.get("limit", "20"), HISTORY_MOST), _number(query.get("skip", "0"), HISTORY_MOST)
-        found, matching = await self.cards.history(query.get("text", "")[:200], query.get("state", ""), limit, skip)
-        return plain_answer({"jobs": found, "matching": matching})
+        cards, matching = await self.cards.history(query.get("text", "")[:200], query.get("state", ""), limit, skip)
+        return plain_answer({"jobs": cards, "matching": matching})
 
     # Previews
 

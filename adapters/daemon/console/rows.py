@@ -38,10 +38,10 @@ async def read_rows(kinds: DaemonKinds, chinese: Callable[[str], str | None], re
             raise ApiError(413, "too_long", f"a table has at most {BYTES_MOST} bytes; split it")
     named = (await kinds.present()).named(query.get("kind", ""))
     kind, params = next(iter(named), PAIR), msgspec.json.decode(query.get("params") or "{}", type=dict[str, Any])
-    found = await asyncio.to_thread(checked_rows, bytes(content), query.get("name", ""), kind, params)
-    for fault in found.get("faults", ()) if query.get("lang") == "zh" else ():
+    answer = await asyncio.to_thread(checked_rows, bytes(content), query.get("name", ""), kind, params)
+    for fault in answer.get("faults", ()) if query.get("lang") == "zh" else ():
         fault["why"] = chinese(fault["why"]) or fault["why"]
-    return plain_answer(found)
+    return plain_answer(answer)
 
 
 def checked_rows(content: bytes, name: str, kind: Kind, params: Mapping[str, Any]) -> dict[str, Any]:
@@ -64,7 +64,7 @@ def checked_rows(content: bytes, name: str, kind: Kind, params: Mapping[str, Any
     rows = [_checked(row, use, kind, params, table.faults) for row in (table.rows if not table.faults else ())]
     if not table.faults:
         return {"rows": rows, "secret": sorted(secret_names([kind], dict.fromkeys(use.params, name)))}
-    faults = [{"line": each.line, "column": each.column, "why": each.why} for each in table.faults]
+    faults = [{"line": fault.line, "column": fault.column, "why": fault.why} for fault in table.faults]
     return {"faults": faults[:FAULTS_MOST], "more": max(0, len(faults) - FAULTS_MOST)}
 
 

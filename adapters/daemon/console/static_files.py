@@ -19,8 +19,8 @@ class Page:
     """The files of the folder `static` of a package, and those that our pages share, by path; `/` is `index.html`."""
 
     def __init__(self, package: str = "wakestream.adapters.daemon.console") -> None:
-        found = {f"/{name}": body for name, body in files_of(package).items()}
-        self._files = {"/": found[f"/{INDEX}"], **found}
+        files = {f"/{name}": body for name, body in files_of(package).items()}
+        self._files = {"/": files[f"/{INDEX}"], **files}
         self._packed = {path: gzip.compress(body, mtime=0) for path, body in self._files.items()}
 
     @property

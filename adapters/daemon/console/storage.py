@@ -78,19 +78,19 @@ class Previews:
         if not S_ISREG(stat.st_mode):
             return NONE
         key = str(path), stat.st_mtime_ns, stat.st_size
-        found = self._known.get(key) or (await asyncio.to_thread(_kept, beside) if beside else None)
-        if found is None:
+        plain = self._known.get(key) or (await asyncio.to_thread(_kept, beside) if beside else None)
+        if plain is None:
             if self._waiting >= WAITING or self._failed.get(key, float("-inf")) > self._now() - RETRY_AFTER:
                 return UNSEEN
-            found = await self._made(path, key)
-            if found is None:
+            plain = await self._made(path, key)
+            if plain is None:
                 self._failed[key] = self._now()
                 return UNSEEN
             if beside is not None:
                 with contextlib.suppress(OSError):  # the folder is gone with its file
-                    await asyncio.to_thread((beside / NAME).write_bytes, orjson.dumps(found))
-        self._known[key] = found
-        return found
+                    await asyncio.to_thread((beside / NAME).write_bytes, orjson.dumps(plain))
+        self._known[key] = plain
+        return plain
 
     async def _made(self, path: Path, key: tuple[str, int, int]) -> Plain | None:
         """The preview; None if the file could not be looked at."""
@@ -110,8 +110,8 @@ class Previews:
 
 def _kept(folder: Path) -> Plain | None:
     with contextlib.suppress(OSError, ValueError):
-        found = msgspec.json.decode((folder / NAME).read_bytes(), type=dict[str, Any])
-        return found if found.keys() == NONE.keys() and found != NONE else None
+        plain = msgspec.json.decode((folder / NAME).read_bytes(), type=dict[str, Any])
+        return plain if plain.keys() == NONE.keys() and plain != NONE else None
     return None
 
 
@@ -187,7 +187,7 @@ def missing(mark: Path, results: Results) -> Results:
 
 
 def _without(results: Results, made: Collection[str]) -> Results:
-    return {name: each for name, each in results.items() if name not in made}
+    return {name: result for name, result in results.items() if name not in made}
 
 
 def _read(mark: Path) -> _Plan:
@@ -279,9 +279,9 @@ class Storage:
 
     async def catch_up(self) -> None:
         """Call `on_done` later for jobs that are done and whose results were not copied, as after a stop."""
-        found = {path for path in await asyncio.to_thread(_results_in, self.results) if path.suffix == ENDING}
-        for entry in self._outbox.state.jobs.values() if found else ():
-            if entry.state == "done" and mark_of(Path(entry.accepted.output)) in found:
+        marks = {path for path in await asyncio.to_thread(_results_in, self.results) if path.suffix == ENDING}
+        for entry in self._outbox.state.jobs.values() if marks else ():
+            if entry.state == "done" and mark_of(Path(entry.accepted.output)) in marks:
                 self._done.put_nowait(entry)
 
     async def expect_copies(self) -> None:
@@ -370,16 +370,16 @@ class Storage:
                 await self.uploads.discard(upload)
 
     async def _remove_results(self) -> None:
-        found = await asyncio.to_thread(_results_in, self.results)
-        if not found:
+        paths = await asyncio.to_thread(_results_in, self.results)
+        if not paths:
             return
         # Computed after the folder was read, so that it contains jobs that started in the meantime.
         jobs, wanted, folder = list(self._outbox.state.jobs.values()), set(self.beginning), f"{self.results}{os.sep}"
         wanted |= await asyncio.to_thread(_keys_in, folder, jobs)
         wanted |= {result_key(Path(path)) for path in self.needed() if path.startswith(folder)}
-        for each in found:
-            if result_key(each) not in wanted:
-                await asyncio.to_thread(remove, each)
+        for path in paths:
+            if result_key(path) not in wanted:
+                await asyncio.to_thread(remove, path)
 
 
 def _inputs(entries: Iterable[Entry]) -> set[str]:

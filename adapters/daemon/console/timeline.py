@@ -104,15 +104,15 @@ class Timeline(Tap):
 
         The last change of the connection comes first, even if it is older.
         """
-        found: list[Row] = []
+        rows: list[Row] = []
         for row in reversed(self.rows):
-            if row.seq <= seq or len(found) >= SHOWN:
+            if row.seq <= seq or len(rows) >= SHOWN:
                 break
             if row.label not in _TOO_MANY and (row.dir != "effect" or "item" not in row.data):
-                found.append(row)
-        if self._link is not None and seq < self._link.seq < (found[-1].seq if found else 0):
-            found.append(self._link)
-        return [{**_brief(row), "t": row.t + self._ahead(row)} for row in reversed(found)]
+                rows.append(row)
+        if self._link is not None and seq < self._link.seq < (rows[-1].seq if rows else 0):
+            rows.append(self._link)
+        return [{**_brief(row), "t": row.t + self._ahead(row)} for row in reversed(rows)]
 
     def _ahead(self, row: Row) -> float:
         """The difference between the system clock and the row's time."""

@@ -55,7 +55,7 @@ def checked(body: dict[str, Any]) -> Announced:
         raise bad_request('send "kind" (video, audio or file), "name" and "size" in bytes')
     accepts = body.get("accepts", [] if kind == "file" else [kind])
     slot = body.get("slot", f"{LIPSYNC}.{kind}")
-    if not isinstance(accepts, list) or not all(isinstance(each, str) for each in (*accepts, slot)):
+    if not isinstance(accepts, list) or not all(isinstance(text, str) for text in (*accepts, slot)):
         raise bad_request('"accepts" must be a list of media types and file endings, and "slot" a text')
     if not all(map(can_be_accepted, accepts)):
         raise bad_request(f'"accepts" may contain {", ".join(MEDIA)}, and file endings such as ".srt"')
@@ -84,13 +84,13 @@ def likely_ending(asked: Announced) -> str:
 
     It is empty if there is none: it becomes part of a path.
     """
-    likely = (asked.ending,) if _fits(asked) else tuple(min(MEDIA.get(each, (each,))) for each in asked.accepts)
-    return next((each for each in likely if ENDING.fullmatch(each)), "")
+    likely = (asked.ending,) if _fits(asked) else tuple(min(MEDIA.get(accept, (accept,))) for accept in asked.accepts)
+    return next((ending for ending in likely if ENDING.fullmatch(ending)), "")
 
 
 def known_endings(accepts: Iterable[str]) -> str:
     """The file endings that fit, as a list for people."""
-    return ", ".join(sorted({end.removeprefix(".") for each in accepts for end in MEDIA.get(each, (each,))}))
+    return ", ".join(sorted({end.removeprefix(".") for accept in accepts for end in MEDIA.get(accept, (accept,))}))
 
 
 def shown_name(name: str) -> str:

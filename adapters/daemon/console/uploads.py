@@ -117,8 +117,8 @@ class Uploads:
         self._by_path: dict[str, Upload] = {}
         self._moved = 0.0  # when a file was last complete
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        for each in sorted(folder.iterdir()):
-            self._take_up(each)
+        for path in sorted(folder.iterdir()):
+            self._take_up(path)
 
     def _take_up(self, folder: Path) -> None:
         """Take over an upload of an earlier run; an incomplete one is removed."""
@@ -148,11 +148,11 @@ class Uploads:
 
     def idle(self, referred: Collection[str]) -> list[Upload]:
         """Complete files that no job uses."""
-        return [one for one in self._known.values() if one.complete and str(one.path) not in referred]
+        return [file for file in self._known.values() if file.complete and str(file.path) not in referred]
 
     def of_programs(self) -> list[Upload]:
         """The complete files of the API for programs."""
-        return [one for one in self._known.values() if one.complete and one.more]
+        return [file for file in self._known.values() if file.complete and file.more]
 
     def knows(self, upload: Upload) -> bool:
         """Whether this upload is here or still expected."""
@@ -218,8 +218,8 @@ class Uploads:
 
     def expect_only(self, referred: Collection[str]) -> None:
         """Forget the `restored` files that no job refers to."""
-        for one in [one for one in self._known.values() if not one.complete and str(one.path) not in referred]:
-            self._forget(one)
+        for file in [file for file in self._known.values() if not file.complete and str(file.path) not in referred]:
+            self._forget(file)
 
     def check_quota(self, size: int) -> None:
         """`ApiError` if a file has more bytes than all together may have."""
@@ -260,7 +260,7 @@ class Uploads:
     def _check_share(self, owner: str, size: int, referred: Collection[str]) -> None:
         """`ApiError` if the files of a program would leave no space for others. Those that make room do not count."""
         needed = set(self._needed()) if owner else ()
-        mine = [one.size for one in self._known.values() if one.owner == owner and _stays(one, referred, needed)]
+        mine = [file.size for file in self._known.values() if file.owner == owner and _stays(file, referred, needed)]
         files, most = int(SHARE * FILES_MOST), int(SHARE * self.quota)
         if owner and (len(mine) >= files or sum(mine) + size > most):
             why = f"a token may have {files} files, with {_bytes(most)} of {_bytes(self.quota)}; remove some of them"
@@ -270,9 +270,9 @@ class Uploads:
         """Remove what was announced and did not begin. Files of waiting jobs come one after the other: while one of
         them is copied, the others may begin later."""
         late, expected = time.time() - BEGIN_WITHIN, frozenset[str]()
-        if self._moved >= late or any(one.busy for one in self._known.values()):
+        if self._moved >= late or any(file.busy for file in self._known.values()):
             expected = frozenset(self._needed())
-        for upload in [one for one in self._known.values() if not one.complete and not one.busy and one.at < late]:
+        for upload in [file for file in self._known.values() if not file.complete and not file.busy and file.at < late]:
             if str(upload.path) not in expected:
                 self.remove(upload)
 

@@ -122,17 +122,17 @@ class WaitingJobs:
     def load(self, ask: Ask, submitted: Container[str]) -> None:
         """Read the jobs of earlier runs, except those that were `submitted` since."""
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        found: list[Waiting] = []
+        jobs: list[Waiting] = []
         for path in self.folder.glob("*.json"):
             try:
                 record = msgspec.json.decode(path.read_bytes(), type=_Record)
                 if record.id in submitted:
                     self._gone.add(path)
                     continue
-                found.append(self._restored(record, ask))
+                jobs.append(self._restored(record, ask))
             except (OSError, ValueError, TypeError, KeyError, ApiError, WrongInput) as error:
                 logger.warning("{} is no job that waits for its files: {}", path, error)
-        self.jobs = {job.id: job for job in sorted(found, key=lambda job: job.at)}
+        self.jobs = {job.id: job for job in sorted(jobs, key=lambda job: job.at)}
         self.uploads.expect_only(self.paths())
 
     def _restored(self, record: _Record, ask: Ask) -> Waiting:
@@ -202,18 +202,18 @@ class WaitingJobs:
 
     async def settled(self, job: str) -> None:
         """Wait while a job is submitted: its files belong to the outbox after that."""
-        found = self.jobs.get(job)
-        if found is not None and found.submitting is not None:
-            await found.submitting.wait()
+        waiting = self.jobs.get(job)
+        if waiting is not None and waiting.submitting is not None:
+            await waiting.submitting.wait()
 
     async def drop(self, job: str) -> Waiting | None:
         """Forget a job."""
-        found = self.jobs.pop(job, None)
-        if found is not None:
-            self._gone.add(self._path(found))
+        waiting = self.jobs.pop(job, None)
+        if waiting is not None:
+            self._gone.add(self._path(waiting))
             self.tell("wait", {"id": job, "gone": True})
             await finish_despite_cancel(self.clear())
-        return found
+        return waiting
 
     async def clear(self) -> None:
         """Remove the records of jobs that do not wait any more; one that cannot be removed is tried again later."""
@@ -253,7 +253,7 @@ class WaitingJobs:
                 await self._changed(job, why)
 
     def _of(self, upload: Upload) -> Iterator[Waiting]:
-        return (job for job in list(self.jobs.values()) if any(one is upload for one in job.files.values()))
+        return (job for job in list(self.jobs.values()) if any(file is upload for file in job.files.values()))
 
     def plain(self, job: Waiting) -> dict[str, Any]:
         """A job for the page. A file that has to be chosen again is `lost`."""

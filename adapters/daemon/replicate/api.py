@@ -53,7 +53,7 @@ CANCEL_WAITS: Final = 5.0
 
 _FIELDS: Final = ("input", "version", "stream", "webhook", "webhook_completed", "webhook_events_filter")
 
-Found = list[tuple[str, Slot, list[Upload]]]
+FieldFiles = list[tuple[str, Slot, list[Upload]]]
 """The files of an input: the field, what it accepts, and its files."""
 
 
@@ -115,12 +115,12 @@ class Api:
 
     async def _models(self, request: web.Request) -> list[Model]:
         token = request[TOKEN]
-        return [each for each in models(await self._console.kinds.present()) if token.allows(each.kind.name)]
+        return [model for model in models(await self._console.kinds.present()) if token.allows(model.kind.name)]
 
     async def _of_name(self, request: web.Request) -> list[Model]:
         name = kind_name(request.match_info["name"])
-        if found := [each for each in await self._models(request) if each.kind.name == name]:
-            return found
+        if named := [model for model in await self._models(request) if model.kind.name == name]:
+            return named
         raise ApiError(404, "unknown_kind", f"there is no model {name[:40]!r}, or this token may not use it")
 
     async def list_models(self, request: web.Request) -> web.Response:
@@ -130,11 +130,11 @@ class Api:
             async with self._turn(request):
                 asked = await requests.body_of(request)
         text = asked.decode(errors="replace").strip().strip('"').casefold()
-        found: dict[str, Model] = {}
+        by_name: dict[str, Model] = {}
         for model in await self._models(request):
             if text in f"{model.kind.name} {model.kind.title} {model.kind.help}".casefold():
-                found.setdefault(model.kind.name, model)
-        return page([model.plain(origin(request), self._began) for model in found.values()])
+                by_name.setdefault(model.kind.name, model)
+        return page([model.plain(origin(request), self._began) for model in by_name.values()])
 
     async def get_model(self, request: web.Request) -> web.Response:
         """One model."""
@@ -195,7 +195,7 @@ class Api:
     async def _caller(self, request: web.Request, model: Model, body: Mapping[str, Any]) -> f.Caller:
         webhook = str(body.get("webhook") or body.get("webhook_completed") or "")
         events = body.get("webhook_events_filter") or USUAL
-        if not isinstance(events, list | tuple) or not all(each in EVENTS for each in events):
+        if not isinstance(events, list | tuple) or not all(event in EVENTS for event in events):
             raise WrongInput("webhook_events_filter", f"webhook_events_filter must be a list of {', '.join(EVENTS)}")
         if webhook:
             await self.hooks.check(webhook)
@@ -208,30 +208,34 @@ class Api:
         """Start the job of a prediction, whose files may come later."""
         if not self._tokens.take(token):
             raise ApiError(429, "day_spent", f"this token may start {token.per_day} predictions a day")
-        found: Found = []
+        uploads: FieldFiles = []
         try:
             files, params = model.split(given)
             for field, (slot, values) in files.items():
-                found.append((field, slot, []))
+                uploads.append((field, slot, []))
                 for value in values:
-                    found[-1][2].append(await self._files.given(token.name, caller.url, field, slot, value))
-            caller = replace(caller, input=self._shown(model, params, caller.url, found))
-            await self._console.calls.begin(_job(job, model, params, found), caller)
+                    uploads[-1][2].append(await self._files.given(token.name, caller.url, field, slot, value))
+            caller = replace(caller, input=self._shown(model, params, caller.url, uploads))
+            await self._console.calls.begin(_job(job, model, params, uploads), caller)
         except BaseException as error:
             self._tokens.give_back(token)
-            await self._files.drop(each for _, _, files_of in found for each in files_of)
+            await self._files.drop(upload for _, _, files_of in uploads for upload in files_of)
             if isinstance(error, WrongInput):
                 raise WrongInput(model.field_of(error.field), str(error)) from None
             raise
         await self._tokens.keep()
         self._keep_deadline(job, caller)
 
-    def _shown(self, model: Model, params: Mapping[str, Any], url: str, found: Found) -> dict[str, Any]:
+    def _shown(self, model: Model, params: Mapping[str, Any], url: str, uploads: FieldFiles) -> dict[str, Any]:
         """The input as the program sees it again."""
-        addresses = [(field, slot, [self._files.address(each, url) for each in files]) for field, slot, files in found]
+        addresses = [
+            (field, slot, [self._files.address(file, url) for file in files]) for field, slot, files in uploads
+        ]
         shown = {field: of if slot.many else of[0] for field, slot, of in addresses if of}
         fields = {of: field for field, of in model.fields.items() if not isinstance(of, Slot)}
-        return shown | {fields[name]: each for name, each in self._console.kinds.shown(model.kind.name, params).items()}
+        return shown | {
+            fields[name]: value for name, value in self._console.kinds.shown(model.kind.name, params).items()
+        }
 
     async def _ended(self, job: str, listener: Listener, within: float) -> bool:
         """Whether a prediction ends in this time."""
@@ -250,11 +254,11 @@ class Api:
 
     async def list_predictions(self, request: web.Request) -> web.Response:
         """The program's predictions, the newest first, `PAGE` at a time."""
-        found, at = self._predictions.of(request[TOKEN].name), f"{origin(request)}/v1/predictions"
-        start = place_after(found, request.query.get("cursor", ""))
-        shown = [await self._predictions.plain(one, inline=False) for one in found[start : start + PAGE]]
-        further = f"{at}{cursor(found, start + PAGE)}" if start + PAGE < len(found) else None
-        return page(shown, next=further, previous=f"{at}{cursor(found, start - PAGE)}" if start else None)
+        entries, at = self._predictions.of(request[TOKEN].name), f"{origin(request)}/v1/predictions"
+        start = place_after(entries, request.query.get("cursor", ""))
+        shown = [await self._predictions.plain(entry, inline=False) for entry in entries[start : start + PAGE]]
+        further = f"{at}{cursor(entries, start + PAGE)}" if start + PAGE < len(entries) else None
+        return page(shown, next=further, previous=f"{at}{cursor(entries, start - PAGE)}" if start else None)
 
     async def get(self, request: web.Request) -> web.Response:
         """One prediction."""
@@ -340,7 +344,7 @@ class Api:
 
     async def list_files(self, request: web.Request) -> web.Response:
         """The program's files."""
-        return page([self._files.plain(each, origin(request)) for each in self._files.of(request[TOKEN].name)])
+        return page([self._files.plain(file, origin(request)) for file in self._files.of(request[TOKEN].name)])
 
     async def get_file(self, request: web.Request) -> web.Response:
         """What is known of a file."""
@@ -353,8 +357,8 @@ class Api:
         return web.Response(status=204)
 
 
-def _job(job: str, model: Model, params: dict[str, Any], found: Found) -> Start:
+def _job(job: str, model: Model, params: dict[str, Any], uploads: FieldFiles) -> Start:
     """The job of a prediction, with all outputs that its kind has."""
-    inputs = {numbered(slot.name, n): each.id for _, slot, files in found for n, each in enumerate(files, 1)}
+    inputs = {numbered(slot.name, n): file.id for _, slot, files in uploads for n, file in enumerate(files, 1)}
     outputs = {slot.name: usual_ext(slot, params) for slot in model.kind.outputs}
     return Start(id=job, kind=model.kind.name, inputs=inputs, params=params, outputs=outputs, gpus=model.gpus)

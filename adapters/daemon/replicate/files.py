@@ -54,15 +54,15 @@ class Files:
 
     def of(self, token: str) -> list[Upload]:
         """The uploaded files of a program, the newest first."""
-        mine = (one for one in self._holdings.uploads.of_programs() if one.owner == token)
-        return sorted((one for one in mine if "metadata" in one.more), key=lambda one: -one.at)
+        mine = (upload for upload in self._holdings.uploads.of_programs() if upload.owner == token)
+        return sorted((upload for upload in mine if "metadata" in upload.more), key=lambda upload: -upload.at)
 
     def get(self, token: str, id_: str) -> Upload:
         """A file of a program, also one of a data URL. `ApiError` if it has none with this id."""
-        found = next((one for one in self._holdings.uploads.of_programs() if one.id == id_), None)
-        if found is None or found.owner != token:
+        file = next((upload for upload in self._holdings.uploads.of_programs() if upload.id == id_), None)
+        if file is None or file.owner != token:
             raise ApiError(404, "unknown_file", f"there is no file {id_[:40]!r}; upload it again")
-        return found
+        return file
 
     async def receive(self, token: str, request: web.Request) -> Upload:
         """The file of an upload, as its form has it: `content`, and an object as `metadata`."""

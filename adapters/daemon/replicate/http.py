@@ -87,8 +87,8 @@ def origin(request: web.Request) -> str:
 
 def wait_of(request: web.Request) -> float:
     """Seconds that `Prefer: wait` asks for; 0 if it is not there."""
-    found = re.search(r"(?:^|[,;\s])wait(?:=(\d+))?(?:$|[,;\s])", request.headers.get("Prefer", ""))
-    return 0.0 if found is None else min(WAIT_MOST, float(found[1] or WAIT_MOST))
+    preference = re.search(r"(?:^|[,;\s])wait(?:=(\d+))?(?:$|[,;\s])", request.headers.get("Prefer", ""))
+    return 0.0 if preference is None else min(WAIT_MOST, float(preference[1] or WAIT_MOST))
 
 
 def deadline_of(request: web.Request) -> float:

@@ -52,8 +52,8 @@ class Model:
 
     @property
     def _properties(self) -> Mapping[str, Mapping[str, Any]]:
-        found: Mapping[str, Mapping[str, Any]] = self.kind.params.get("properties", {})
-        return found
+        properties: Mapping[str, Mapping[str, Any]] = self.kind.params.get("properties", {})
+        return properties
 
     @cached_property
     def shape(self) -> dict[str, str]:
@@ -133,9 +133,9 @@ class Model:
 
 def models(known: KnownKinds) -> Iterator[Model]:
     """The models of all kinds, those of one name one after the other. A hub that tells no kinds has lip-sync."""
-    for each in known.kinds:
-        several = len(known.named(each.kind.name)) > 1
-        yield Model(each.kind, tuple(has.gpu for has in each.gpus) if several else ())
+    for known_kind in known.kinds:
+        several = len(known.named(known_kind.kind.name)) > 1
+        yield Model(known_kind.kind, tuple(has.gpu for has in known_kind.gpus) if several else ())
     if not known.known and not known.named(LIPSYNC_KIND.name):
         yield Model(LIPSYNC_KIND)
 

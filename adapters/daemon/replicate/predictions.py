@@ -68,8 +68,8 @@ class Predictions:
         """The predictions of a program, the newest first."""
         waiting = map(_entry_of, self._console.calls.waiting.jobs.values())
         gone = self._gone[token].values()
-        every = {one.accepted.job: one for one in (*waiting, *gone, *self._outbox.state.jobs.values())}
-        mine = (one for one in every.values() if one.accepted.caller and one.accepted.caller.token == token)
+        every = {entry.accepted.job: entry for entry in (*waiting, *gone, *self._outbox.state.jobs.values())}
+        mine = (entry for entry in every.values() if entry.accepted.caller and entry.accepted.caller.token == token)
         return sorted(mine, key=_place)
 
     def end(self, job: Waiting, outcome: str, why: str, code: str = "") -> Entry:
@@ -137,17 +137,17 @@ class Predictions:
     def output(self, entry: Entry, *, inline: bool = True) -> Any:
         """The output of a prediction that has succeeded; None if it was removed. It reads files."""
         made, shape = results_of(entry), caller_of(entry).shape
-        left, found = INLINE if inline else 0, dict[str, Any]()
+        left, outputs = INLINE if inline else 0, dict[str, Any]()
         for name, form in shape.items():
             values: list[Any] = []
-            for each in files_of(name, made):
-                path, size = made[each]
+            for file in files_of(name, made):
+                path, size = made[file]
                 if path.is_file():
                     fits = size <= left
                     left -= size if fits else 0
-                    values.append(_content(path, form) if fits else self._address(entry, each))
-            found[name] = values if form == "files" and values else next(iter(values), None)
-        return found if len(found) > 1 and any(found.values()) else next(iter(found.values()), None)
+                    values.append(_content(path, form) if fits else self._address(entry, file))
+            outputs[name] = values if form == "files" and values else next(iter(values), None)
+        return outputs if len(outputs) > 1 and any(outputs.values()) else next(iter(outputs.values()), None)
 
     def _address(self, entry: Entry, name: str) -> str:
         job = entry.accepted.job
@@ -222,7 +222,7 @@ def _content(path: Path, form: str) -> Any:
         return data.decode(errors="replace")
     if form == "json":
         with suppress(orjson.JSONDecodeError, orjson.JSONEncodeError):
-            orjson.dumps(found := orjson.loads(data))  # it reads a deeper value than it writes
-            return found
+            orjson.dumps(value := orjson.loads(data))  # it reads a deeper value than it writes
+            return value
     content = mimetypes.guess_type(path.name)[0] or media_type(path).content.replace(" ", "")
     return f"data:{content};base64,{base64.b64encode(data).decode()}"

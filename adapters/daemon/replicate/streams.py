@@ -70,9 +70,9 @@ class Streams:
         """Follow the text of a prediction; `tell` is called when there is more, once until it was read."""
         number = 0
         while True:
-            if (found := await self._previews.newer(job, number, WAITS)) is None:
+            if (newest := await self._previews.newer(job, number, WAITS)) is None:
                 continue
-            number, preview = found
+            number, preview = newest
             if preview.media == TEXT:
                 waits, grown.text = grown.waits, preview.data.decode(errors="replace")
                 if not waits and grown.waits:
@@ -113,10 +113,10 @@ def end_of(plain: Mapping[str, Any], grown: GrowingText | None = None) -> bytes:
     """The last events of a stream: the output, or what `grown` lacks of it, or the error, and the end."""
     job, output, status = plain["id"], plain["output"], plain["status"]
     values = [*output.values()] if isinstance(output, dict) else output if isinstance(output, list) else [output]
-    flat = [each for value in values for each in (value if isinstance(value, list) else [value]) if each is not None]
-    texts = [each if isinstance(each, str) else orjson.dumps(each).decode() for each in flat]
+    flat = [item for value in values for item in (value if isinstance(value, list) else [value]) if item is not None]
+    texts = [item if isinstance(item, str) else orjson.dumps(item).decode() for item in flat]
     if grown is not None:
-        texts = [rest for each in texts if (rest := grown.rest(each))]
+        texts = [rest for text in texts if (rest := grown.rest(text))]
     events = [event(f"{job}:{number}", "output", text) for number, text in enumerate(texts)]
     if plain["error"]:
         events.append(event(f"{job}:error", "error", plain["error"]))

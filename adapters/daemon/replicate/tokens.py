@@ -89,8 +89,8 @@ class Tokens:
         except OSError:
             seen = None
         if seen != self._seen:
-            found = read_state(self._path, msgspec.json.Decoder(_File).decode, _File(), mend=MEND)
-            self._known, self._seen = {token.hash: token for token in found.tokens}, seen
+            file = read_state(self._path, msgspec.json.Decoder(_File).decode, _File(), mend=MEND)
+            self._known, self._seen = {token.hash: token for token in file.tokens}, seen
         return [*self._known.values()]
 
     def of(self, text: str) -> Token | None:
