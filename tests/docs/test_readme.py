@@ -15,7 +15,7 @@ ENGLISH, CHINESE = PAGES.values()
 ALL_PAGES = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), *(ROOT / "docs" / "zh").glob("*.md")]
 
 
-@pytest.mark.parametrize("name", ["README.md", "README.zh-CN.md"])
+@pytest.mark.parametrize("name", ["README.md", "README.zh-CN.md", "docs/design.md"])
 def test_the_page_of_a_job_is_shown_as_it_stands(name: str) -> None:
     code = (ROOT / "streams/jobs/standard.py").read_text(encoding="utf-8")
     page = code[code.index("def whole(") :].rstrip()
