@@ -9,7 +9,6 @@ import sys
 import time
 from abc import abstractmethod
 from contextlib import AbstractContextManager
-from datetime import timedelta
 from typing import Self
 
 from rich.columns import Columns
@@ -100,8 +99,10 @@ class _Left(ProgressColumn):
     """The time left, which counts down between two reports; dashes while it is not known."""
 
     def render(self, task: Task) -> RenderableType:
-        left = task.fields["left"]
-        return Text("-:--:--" if left is None else str(timedelta(seconds=round(left))), "progress.remaining")
+        if (left := task.fields["left"]) is None:
+            return Text("-:--:--", "progress.remaining")
+        minutes, seconds = divmod(round(left), 60)  # a timedelta says "1 day, ", whatever the language
+        return Text(f"{minutes // 60}:{minutes % 60:02}:{seconds:02}", "progress.remaining")
 
 
 class LiveDisplay(Display):

@@ -94,6 +94,12 @@ def test_the_stages_of_a_job_that_has_long_been_at_work_have_taken_as_long_as_th
     assert "0:01:30" in shown[2]
 
 
+@pytest.mark.parametrize(("minutes", "left"), [(1, "left 0:01:00"), (25 * 60, "left 25:00:00")])
+def test_the_time_left_is_in_hours_also_after_a_day(minutes: int, left: str) -> None:
+    uploads = [(e.Uploading(done, 10 + minutes), 60.0 * (10 - done)) for done in (0, 10)]
+    assert left in picture([ON, *uploads], 120)[2]
+
+
 def test_the_remaining_time_counts_down_between_events() -> None:
     events = [(e.Queued(1, "booting", e.Eta(60, 90)), 15.0), (e.Waking(1, "booting", 1, e.Eta(60, 90)), 15.0)]
     for shown in (picture(events[:1], 120), picture(events, 120)):
