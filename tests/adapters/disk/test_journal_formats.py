@@ -3,28 +3,21 @@
 tests/data/fact_formats.json has a short hash of each kind of fact, by format and program.
 """
 
-import asyncio
 import hashlib
 import json
 import os
-import signal
-import subprocess
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
 import apsw
 import msgspec
-import pytest
 
 import wakestream
 from tests.adapters.disk.test_journal import Paid, Put, journal
-from tests.support.programs.mixed_versions import NOT_HERE, RELEASED
-from wakestream.adapters.disk.journal import open_journal
-from wakestream.adapters.disk.journal_bound import bound_path
 from wakestream.adapters.disk.sqlite_file import FORMAT
 from wakestream.streams.hub import state as hub
-from wakestream.streams.hub.events import Fact, JobQueued
+from wakestream.streams.hub.events import Fact
 from wakestream.streams.monitor.persistence import MachineKept
 from wakestream.streams.outbox import state as outbox
 from wakestream.streams.outbox.facts import OutboxFact
@@ -85,45 +78,6 @@ async def test_the_copy_is_migrated_again_when_it_took_the_place_of_the_journal(
     (tmp_path / "j.sqlite3.v1-backup").replace(path)
     async with journal(path) as again:
         assert list(again.read()) == facts
-
-
-WRITE = """
-import asyncio, os, signal, sys
-from pathlib import Path
-from wakestream.adapters.disk.journal import open_journal
-from wakestream.streams.hub import state as hub
-from wakestream.streams.outbox import state as outbox
-from wakestream.streams.worker import state as worker
-from wakestream.streams.hub.events import Fact, JobQueued
-async def main():
-    async with open_journal(Path(sys.argv[1]), Fact, program="hub") as journal:
-        print([fact.id for fact in journal.read()])
-        await journal.append([JobQueued(id, "owner", 1, "heygem_submit", {}, 1.0) for id in sys.argv[2:]])
-        if sys.argv[2:]:
-            os.kill(os.getpid(), signal.SIGKILL)
-asyncio.run(main())
-"""
-
-
-async def released(*words: str) -> subprocess.CompletedProcess[str]:
-    command = [str(RELEASED), "-I", "-c", WRITE, *words]  # without the folder that we are in
-    return await asyncio.to_thread(subprocess.run, command, capture_output=True, text=True, timeout=150)
-
-
-@pytest.mark.skipif(not RELEASED.exists(), reason=NOT_HERE)
-async def test_the_last_release_refuses_our_journal_untouched_and_goes_on_with_the_copy(tmp_path: Path) -> None:
-    path = tmp_path / "hub.sqlite3"
-    assert (await released(str(path), "a", "b")).returncode == -signal.SIGKILL
-    async with open_journal(path, Fact, program="hub") as ours:
-        assert [fact.id for fact in ours.read() if isinstance(fact, JobQueued)] == ["a", "b"]
-        await ours.append([JobQueued("c", "owner", 1, "heygem_submit", {}, 1.0)])
-    before = path.read_bytes(), bound_path(path).read_bytes()
-    refused = await released(str(path))
-    assert refused.returncode == 1
-    assert f"a later version of wakestream wrote it (format {FORMAT})" in refused.stderr
-    assert (path.read_bytes(), bound_path(path).read_bytes()) == before
-    kept = await released(str(tmp_path / "hub.sqlite3.v1-backup"))
-    assert kept.stdout.strip() == "['a', 'b']", kept.stderr
 
 
 def hashes(facts: Any) -> dict[str, str]:
