@@ -189,11 +189,11 @@ async def open_client(
             tap = TapPair(tap, await stack.enter_async_context(tracing()))
         tap = TapPair(tap, watch(header)) if watch is not None else tap
         read = files or _closed_with(stack, DiskFiles())
-        found = workers
-        if found is None:
+        fleet = workers
+        if fleet is None:
             idle = 0.9 * policy.transfer  # less than the pipeline's limit, so that a partial transfer can be kept
             http = HttpWorkers.of(settings, idle=idle, ca=ca, secrets=secrets or SecretValues())
-            found = _closed_with(stack, http)
+            fleet = _closed_with(stack, http)
         opened = Link(url, lambda: register, tap=_OfJobs(tap), random=random.Random(seed), ca=ca)
         link = _closed_with(stack, opened)
         scheduler = _closed_with(stack, LoopScheduler())
@@ -204,12 +204,12 @@ async def open_client(
             link.events.subscribe(observer)
 
         def world(job: Job) -> World:
-            if not isinstance(found, HttpWorkers):
-                return World(hub, found, read, job_random(seed, job))
-            store = HttpDepot(found, permissions, job)
-            return World(hub, found.of_job(job.id, wallet), read, job_random(seed, job), depot=store)
+            if not isinstance(fleet, HttpWorkers):
+                return World(hub, fleet, read, job_random(seed, job))
+            store = HttpDepot(fleet, permissions, job)
+            return World(hub, fleet.of_job(job.id, wallet), read, job_random(seed, job), depot=store)
 
-        client = Client(Daemon(world, policy, tap=tap, build=build), link, scheduler, hub, found, wallet=wallet)
+        client = Client(Daemon(world, policy, tap=tap, build=build), link, scheduler, hub, fleet, wallet=wallet)
         stack.callback(client.cancel_all)
         if lasting:
             stack.callback(hub.stop_releasing)

@@ -138,8 +138,8 @@ class Partial:
             self._open()
 
     def _expect(self, etag: str | None, *, verified: bool) -> None:
-        found = _BLAKE3.fullmatch(etag) if etag and verified else None
-        self.expected = found[1] if found else None
+        match = _BLAKE3.fullmatch(etag) if etag and verified else None
+        self.expected = match[1] if match else None
 
     def _open(self) -> None:
         file = self._file = self._file or self._taken()

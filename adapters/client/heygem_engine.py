@@ -79,7 +79,7 @@ class EasyEngine(Workers, Worker):
 
     async def check(self, files: Sequence[FileRef]) -> Mapping[str, bool]:
         """Whether each file is in the shared folder."""
-        return {ref.hash: all(self.folder.has(one) for one in files if one.hash == ref.hash) for ref in files}
+        return {ref.hash: all(self.folder.has(file) for file in files if file.hash == ref.hash) for ref in files}
 
     def upload(self, file: Fingerprint, ref: FileRef) -> AsyncGenerator[int, None]:
         """Copy the file into the shared folder; it gets its name when it is complete."""
@@ -161,11 +161,11 @@ def _refusal(said: Mapping[str, Any]) -> WorkerRefused:
 
 
 def _report(data: object) -> TaskReport:
-    found = data if isinstance(data, dict) else {}
-    status, progress = found.get("status"), found.get("progress")
+    reply = data if isinstance(data, dict) else {}
+    status, progress = reply.get("status"), reply.get("progress")
     word = ENDS.get(status, "processing") if isinstance(status, int) else "processing"
     percent = float(progress) if isinstance(progress, int | float) and math.isfinite(progress) else 0.0
-    said = found.get("msg")  # sometimes a number
+    said = reply.get("msg")  # sometimes a number
     return TaskReport(word, min(100.0, max(0.0, percent)), shortened(str(said)) if said else "")
 
 

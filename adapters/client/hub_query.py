@@ -68,25 +68,25 @@ async def first(
     Returns:
         What `answer` returned; None when no such event came in time.
     """
-    found: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+    future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
 
     def look(event: Any) -> None:
-        if found.done():
+        if future.done():
             return
         try:
             value = answer(event)
         except HubError as error:
-            found.set_exception(error)
+            future.set_exception(error)
         else:
             if value is not None:
-                found.set_result(value)
+                future.set_result(value)
 
     subscription = link.events.subscribe(look)
     try:
         if question is not None:
             link.send(question)
         async with asyncio.timeout(within):
-            return await found
+            return await future
     except TimeoutError:
         return None
     finally:
@@ -201,9 +201,9 @@ async def _asked(link: Link, query: Query | m.KindsQuery, take: Callable[[Any], 
                 return take(event)
         return None
 
-    if (found := await first(link, look, within)) is None:
+    if (answer := await first(link, look, within)) is None:
         raise HubUnreachable(f"hub {link.url}: no answer within {within:g} s; look at its log")
-    return found
+    return answer
 
 
 async def hub_statuses(settings: Settings, every: float) -> AsyncGenerator[m.HubStatus | LinkDown, None]:

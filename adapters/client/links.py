@@ -203,8 +203,8 @@ _EXPIRED: Final = frozenset({"ExpiredToken", "TokenRefreshRequired", "RequestTim
 
 async def _refused(response: aiohttp.ClientResponse) -> DepotError:
     """The error for an answer that is no success."""
-    found = _CODE.search((await response.content.read(65536))[:65536])
-    word, status = found[1].decode() if found else "", response.status
+    match = _CODE.search((await response.content.read(65536))[:65536])
+    word, status = match[1].decode() if match else "", response.status
     said = f"the depot{_host(str(response.url))} answered HTTP {status}{word and f' {word}'}"
     if status in (413, 507) or word in _FULL:
         return DepotError(f"{said}: it is full, or accepts no file of this size", code="full")

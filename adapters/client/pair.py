@@ -152,8 +152,8 @@ async def _connected(address: str, code: Code, talk: _Talk[T]) -> T:
             try:
                 makes = ssl.create_default_context if verified else _unverified
                 context = makes() if url.startswith("wss") else None
-                async with connect(at, ssl=context, open_timeout=10, max_size=_LONGEST) as found:
-                    return await talk(found, url, code, verified)
+                async with connect(at, ssl=context, open_timeout=10, max_size=_LONGEST) as connection:
+                    return await talk(connection, url, code, verified)
             except ssl.SSLCertVerificationError:
                 continue  # a certificate of the hub's own: the code proves it
             except (OSError, UnicodeError, InvalidHandshake, InvalidMessage) as error:

@@ -294,8 +294,8 @@ async def tus_upload(calls: WorkerCalls, endpoint: str, ref: FileRef, file: Fing
         # The file may have changed since it was hashed; then every new upload would fail too.
         same, loop = False, asyncio.get_running_loop()
         with suppress(OSError):
-            found = await loop.run_in_executor(calls.session.executor, hash_of, file.path, file.size)
-            same = found.hexdigest() == ref.hash
+            hasher = await loop.run_in_executor(calls.session.executor, hash_of, file.path, file.size)
+            same = hasher.hexdigest() == ref.hash
         if not same:
             raise changed(file.path) from None
         raise

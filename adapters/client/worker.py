@@ -178,9 +178,9 @@ class HttpWorker(WorkerCalls):
         """See `Worker.health`. Called without the secret, as old workers expect."""
         timeout = self.session.call_timeout
         async with self.exchange("GET", "health", open_to_all=True, timeout=timeout) as response:
-            found = replies.health(response.status, await replies.body(response))
-        self.features = found.features
-        return found
+            health = replies.health(response.status, await replies.body(response))
+        self.features = health.features
+        return health
 
     async def check(self, files: Sequence[FileRef]) -> Mapping[str, bool]:
         """See `Worker.check`."""
@@ -238,16 +238,16 @@ class HttpWorker(WorkerCalls):
                 self.session.waiting += 1
                 try:
                     asked |= {"wait": f"{WAIT:g}", "seen": seen}
-                    found = await self.call("GET", "progress", params=asked, timeout=self.session.wait_timeout)
+                    reply = await self.call("GET", "progress", params=asked, timeout=self.session.wait_timeout)
                 finally:
                     self.session.waiting -= 1
                 self._cut = 0
             else:
-                found = await self.call("GET", "progress", params=asked)
-            version = str(found.get("version") or "")
+                reply = await self.call("GET", "progress", params=asked)
+            version = str(reply.get("version") or "")
             if version and "wait" in self.features and self._cut < CUT and self.session.waiting < MOST_WAITING:
                 self._seen[task_id] = version
-            return replies.report({**found, "live": task_id in self._seen})
+            return replies.report({**reply, "live": task_id in self._seen})
 
     async def previews(self, task_id: str) -> AsyncGenerator[Preview, None]:
         """What the engine has so far of a task, until the task ends. Nothing from workers without previews.

@@ -162,10 +162,10 @@ def no_result(status: int, raw: bytes) -> WorkerError:
 def continued(headers: Mapping[str, str], etag: str | None, have: int) -> int:
     """The complete length, if `headers` belong to the rest of `etag` from byte `have` on. Raises `Corrupt`."""
     content_range = headers.get("Content-Range", "")
-    found = re.fullmatch(r"bytes (\d{1,18})-\d+/(\d{1,18})", content_range.strip())
-    if found is None or int(found[1]) != have or headers.get("ETag", etag) != etag:
+    match = re.fullmatch(r"bytes (\d{1,18})-\d+/(\d{1,18})", content_range.strip())
+    if match is None or int(match[1]) != have or headers.get("ETag", etag) != etag:
         raise Corrupt(f"asked to continue at byte {have}, the worker sent {shortened(content_range)!r}")
-    return int(found[2])
+    return int(match[2])
 
 
 def nothing_left(status: int, headers: Mapping[str, str], etag: str, have: int) -> bool:
@@ -203,7 +203,7 @@ def health(status: int, raw: bytes) -> Health:
         raise WorkerRefused(f'not a worker: its health lacks "initialized": {shown}', code="bad_reply")
     listed = reply.get("features")
     features = listed if isinstance(listed, list) else ()
-    words = frozenset(one for one in features if isinstance(one, str))
+    words = frozenset(word for word in features if isinstance(word, str))
     return Health(initialized, words, _busy(reply.get("queue")), str(reply.get("msg", "")))
 
 
@@ -273,8 +273,8 @@ def preview(line: bytes) -> Preview | None:
         )
     except (KeyError, TypeError, ValueError, AttributeError):
         return None
-    found = Preview(media, data)
-    return found if found.fits else None
+    candidate = Preview(media, data)
+    return candidate if candidate.fits else None
 
 
 def _outputs(value: object) -> tuple[Output, ...]:
