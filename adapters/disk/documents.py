@@ -55,10 +55,10 @@ class FolderDocuments:
     def stamp(self, name: str) -> tuple[int, int, int] | None:
         """See `Documents.stamp`."""
         try:
-            found = self.path(name).stat()
+            status = self.path(name).stat()
         except FileNotFoundError:
             return None
-        return found.st_mtime_ns, found.st_size, found.st_ino
+        return status.st_mtime_ns, status.st_size, status.st_ino
 
     def read(self, name: str) -> bytes | None:
         """See `Documents.read`."""

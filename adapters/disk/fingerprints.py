@@ -203,7 +203,7 @@ def _hashed(key: _Key, algorithms: Collection[Algorithm], stop: threading.Event)
         raise _changed(key.path) from None
     except (OSError, ValueError) as error:
         raise _unreadable(key.path, error) from None
-    return {name: one.hexdigest() for name, one in hashes.items()}
+    return {name: hash_.hexdigest() for name, hash_ in hashes.items()}
 
 
 def _feed(file: FileIO, hashes: list[Hasher], stop: threading.Event) -> None:
@@ -212,8 +212,8 @@ def _feed(file: FileIO, hashes: list[Hasher], stop: threading.Event) -> None:
     if size < BLOCK:
         buffer = bytearray(size + 1)  # a small file is read faster without another thread
         while count := file.readinto(buffer):
-            for one in hashes:
-                one.update(memoryview(buffer)[:count])
+            for hash_ in hashes:
+                hash_.update(memoryview(buffer)[:count])
         return
     here, ahead = bytearray(BLOCK), bytearray(BLOCK)
     with ThreadPoolExecutor(1, "wakestream-reader") as reader:
@@ -222,8 +222,8 @@ def _feed(file: FileIO, hashes: list[Hasher], stop: threading.Event) -> None:
             if stop.is_set():
                 raise _StoppedError("the reading was stopped: the program ends")
             reading = reader.submit(file.readinto, ahead)
-            for one in hashes:
-                one.update(memoryview(here)[:count])
+            for hash_ in hashes:
+                hash_.update(memoryview(here)[:count])
             count = reading.result()
             here, ahead = ahead, here
 

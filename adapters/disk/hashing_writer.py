@@ -69,13 +69,13 @@ def hash_of(path: Path, size: int, key: bytes | None = None) -> blake3:
 
 def hash_in(file: FileIO, size: int, key: bytes | None = None) -> blake3:
     """As `hash_of`, for the next `size` bytes of an open file: a locked one cannot be opened again on Windows."""
-    found = blake3() if key is None else blake3(key=key)
+    hash_ = blake3() if key is None else blake3(key=key)
     buffer = bytearray(BATCH)
     view = memoryview(buffer)
     while size and (count := file.readinto(view[: min(size, BATCH)])):
-        found.update(view[:count])
+        hash_.update(view[:count])
         size -= count
-    return found
+    return hash_
 
 
 class HashingWriter:
@@ -185,6 +185,6 @@ class HashingWriter:
         """In the thread."""
         for block in batch:
             write_all(self.file, block)
-            for one in self._hashers:
-                one.update(block)
+            for hash_ in self._hashers:
+                hash_.update(block)
             self.written += len(block)

@@ -86,6 +86,6 @@ def _line(bound: Bound) -> bytes:
 def _parse(line: bytes) -> Bound | None:
     words = line.split(b" ")
     with contextlib.suppress(ValueError, IndexError):
-        found = Bound(words[1].decode(), int(words[2]))
-        return found if line == _line(found) else None
+        bound = Bound(words[1].decode(), int(words[2]))
+        return bound if line == _line(bound) else None
     return None

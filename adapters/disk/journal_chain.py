@@ -62,13 +62,13 @@ def bytes_of(rows: Sequence[JournalRow]) -> int:
 def numbered(rows: Sequence[JournalRow], end: End) -> tuple[list[tuple[int, str, bytes, int]], End]:
     """The rows as they are stored after `end`: number, kind, data and checksum; and the last one."""
     seq, checksum = end
-    found = []
+    stored = []
     crc32, mark = zlib.crc32, _mark  # this loop does what `End.next` does, in less time
     for kind, data, _ in rows:
         seq += 1
         checksum = crc32(data, checksum ^ seq ^ mark(kind))
-        found.append((seq, kind, data, checksum))
-    return found, End(seq, checksum)
+        stored.append((seq, kind, data, checksum))
+    return stored, End(seq, checksum)
 
 
 def snapshot_rows(found: Iterable[tuple[Any, ...]], start: End, last: End, damaged: Damaged) -> list[bytes]:

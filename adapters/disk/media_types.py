@@ -106,8 +106,8 @@ def content_ending(path: Path) -> str:
 def ending_of_content(head: bytes) -> str:
     """As `content_ending`, of a file that begins like this."""
     head = head[:_HEAD]
-    found = next((ending for at, magic, ending in _MAGIC if head.startswith(magic, at)), "")
-    return ".webm" if found == ".mkv" and b"webm" in head else found
+    by_magic = next((ending for at, magic, ending in _MAGIC if head.startswith(magic, at)), "")
+    return ".webm" if by_magic == ".mkv" and b"webm" in head else by_magic
 
 
 def same_type(path: Path, ending: str) -> bool:

@@ -61,8 +61,8 @@ def _made(path: str, flags: int) -> int:
 
 
 def _ours(file: FileIO) -> bool:
-    found = os.fstat(file.fileno())
-    if os.name == "posix" and (found.st_uid != os.geteuid() or found.st_nlink > 1):
+    status = os.fstat(file.fileno())
+    if os.name == "posix" and (status.st_uid != os.geteuid() or status.st_nlink > 1):
         return False
     if os.name != "posix":  # a lock on Windows blocks readers too, and was never tested
         return True

@@ -37,11 +37,11 @@ class PostgresDocuments:
         """Read what has changed, so that `stamp` and `read` need not ask: for a program that calls this regularly."""
         seen = self._seen or {}
         names, versions = list(seen), [version for version, _ in seen.values()]
-        found = session.execute(_CHANGED, (names, versions), binary=True).fetchall()
+        changed = session.execute(_CHANGED, (names, versions), binary=True).fetchall()
         with self._noting:
             now = self._seen or {}  # another thread may have written meanwhile
-            if found or self._seen is None:
-                fresh = {name: (version, data) for name, version, data in found if now.get(name) is seen.get(name)}
+            if changed or self._seen is None:
+                fresh = {name: (version, data) for name, version, data in changed if now.get(name) is seen.get(name)}
                 self._seen = {**now, **fresh}
 
     def path(self, name: str) -> str:
@@ -62,8 +62,8 @@ class PostgresDocuments:
             return self._seen.get(name, (None, None))
         with self._session(name) as session:
             query = "SELECT version, data FROM wakestream.documents WHERE name = %s"
-            found = session.execute(query, (name,), binary=True).fetchone()
-            return (found[0], found[1]) if found else (None, None)
+            row = session.execute(query, (name,), binary=True).fetchone()
+            return (row[0], row[1]) if row else (None, None)
 
     def write(self, name: str, content: bytes) -> None:
         """See `Documents.write`."""

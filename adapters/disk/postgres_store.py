@@ -120,8 +120,8 @@ class PostgresStore:
         with errors(self.name, "be read", session), session.transaction():
             snapshot = self._head()
             query = "SELECT seq, kind, data, sum FROM wakestream.facts WHERE seq > %s ORDER BY seq"
-            found = session.execute(query, (self.end.seq,), binary=True).fetchall()
-            self._restored, self._read = snapshot, list(self._verified(found))
+            rows = session.execute(query, (self.end.seq,), binary=True).fetchall()
+            self._restored, self._read = snapshot, list(self._verified(rows))
         if first:
             self._check_bound()
         return len(self._read)
@@ -155,8 +155,8 @@ class PostgresStore:
         first = one(self._session, "SELECT min(seq) FROM wakestream.facts")
         snapshot: list[bytes] = []
         if self.end.seq < 0 or (self.end.seq < seq and (first is None or first > self.end.seq + 1)):
-            found = self._session.execute("SELECT n, data, sum FROM wakestream.snapshot ORDER BY n", binary=True)
-            snapshot = sums.snapshot_rows(found, sums.start_of(self.id), last, self._damaged)
+            rows = self._session.execute("SELECT n, data, sum FROM wakestream.snapshot ORDER BY n", binary=True)
+            snapshot = sums.snapshot_rows(rows, sums.start_of(self.id), last, self._damaged)
             self.end = self._base
         elif self.end.seq == seq:
             self.end = self._base
@@ -185,8 +185,8 @@ class PostgresStore:
         """The permanent rows from `since` on."""
         query = "SELECT kind, data, at, seq, sum FROM wakestream.ledger WHERE at >= %s ORDER BY at, seq"
         with errors(self.name, "be read", self._session):
-            found = self._session.execute(query, (since,), binary=True).fetchall()
-        return sums.ledger_rows(found, self._damaged)
+            rows = self._session.execute(query, (since,), binary=True).fetchall()
+        return sums.ledger_rows(rows, self._damaged)
 
     def append(self, rows: Sequence[JournalRow]) -> None:
         """Write the rows; they are on the disk when it returns. After `NoSpace` none of them is."""

@@ -47,15 +47,15 @@ def free_name(
 
 def _split(path: Path) -> tuple[str, int]:
     """The stem without its number, and the number; 1 if it has none."""
-    found = re.fullmatch(r"(.+)-([2-9]|[1-9][0-9]{1,3})", path.stem)
-    return (path.stem, 1) if found is None else (found[1], int(found[2]))
+    match = re.fullmatch(r"(.+)-([2-9]|[1-9][0-9]{1,3})", path.stem)
+    return (path.stem, 1) if match is None else (match[1], int(match[2]))
 
 
 def numbered(path: Path) -> Iterator[Path]:
     """Yield the path and those with the next numbers: `a.mp4`, `a-2.mp4`, `a-3.mp4`, …"""
     yield path
     stem, number = _split(path)
-    yield from (path.with_name(f"{stem}-{each}{path.suffix}") for each in count(number + 1))
+    yield from (path.with_name(f"{stem}-{next_number}{path.suffix}") for next_number in count(number + 1))
 
 
 def is_numbered(path: Path, wanted: Path) -> bool:
@@ -67,7 +67,7 @@ def is_numbered(path: Path, wanted: Path) -> bool:
 
 def next_free(path: Path, taken: Container[str] = ()) -> Path:
     """Return the first of the `numbered` paths where no file is, and whose `path_key` is not in `taken`."""
-    return next(each for each in numbered(path) if not os.path.lexists(each) and path_key(str(each)) not in taken)
+    return next(free for free in numbered(path) if not os.path.lexists(free) and path_key(str(free)) not in taken)
 
 
 def place_free(partial: Path, wanted: Path, own: Path | None = None, *, overwrite: bool = False) -> Path:

@@ -95,8 +95,8 @@ class SqliteFile:
     def restore(self) -> list[bytes]:
         """The rows of the snapshot."""
         with self._errors("be read"):
-            found = self._db.execute("SELECT n, data, sum FROM snapshot ORDER BY n")
-            return sums.snapshot_rows(found, sums.start_of(self.id), self._snapshot, self._damaged)
+            rows = self._db.execute("SELECT n, data, sum FROM snapshot ORDER BY n")
+            return sums.snapshot_rows(rows, sums.start_of(self.id), self._snapshot, self._damaged)
 
     def read(self) -> Iterator[JournalRow]:
         """The facts after the snapshot, oldest first."""
@@ -219,8 +219,8 @@ class SqliteFile:
 
     def _migrate(self) -> None:
         version = self.format
-        found = {name for (name,) in self._db.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")}
-        if found != ({"facts", "ledger"} if version else set()):
+        tables = {name for (name,) in self._db.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")}
+        if tables != ({"facts", "ledger"} if version else set()):
             raise self._unusable("it is damaged, or no journal of wakestream; restore a backup")
         if version:
             self._copy(self.path.with_name(f"{self.path.name}.v{version}-backup"))

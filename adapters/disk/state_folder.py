@@ -44,10 +44,10 @@ def prepare_state(folder: Path) -> None:
                     if later := later_format(path, part):
                         raise SettingsError(later)
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        found = folder.stat()
-        if os.name != "posix" or not found.st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+        status = folder.stat()
+        if os.name != "posix" or not status.st_mode & (stat.S_IRWXG | stat.S_IRWXO):
             return
-        if found.st_uid == os.geteuid() and not found.st_mode & stat.S_ISVTX:
+        if status.st_uid == os.geteuid() and not status.st_mode & stat.S_ISVTX:
             folder.chmod(0o700)
             logger.warning("other accounts could read {}; its permissions are now 0700", folder)
         else:
