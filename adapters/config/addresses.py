@@ -110,19 +110,19 @@ def port_of(url: str) -> int | None:
 
 def hosts(value: str) -> tuple[str, ...]:
     """A list of hosts, separated by commas or blanks: names, endings such as `.gpu.example`, addresses, networks."""
-    found = tuple(part.lower().strip("[]") for part in value.replace(",", " ").split())
-    for host in found:
+    entries = tuple(part.lower().strip("[]") for part in value.replace(",", " ").split())
+    for host in entries:
         if "://" in host or not re.fullmatch(r"\.?[a-z0-9_:]([a-z0-9_.:-]*[a-z0-9_:])?(/\d{1,3})?", host):
             raise ValueError(f"{host[:60]!r} is not a host; write for example gpu.example, .gpu.example or 10.0.0.0/24")
-    return found
+    return entries
 
 
 def is_among(url: str, listed: Collection[str]) -> bool:
     """Whether the host of `url` is one of those `listed` (see `hosts`)."""
     host = host_of(url)
     return any(
-        host == one or (one.startswith(".") and host.endswith(one)) or ("/" in one and _in_network(host, one))
-        for one in listed
+        host == entry or (entry.startswith(".") and host.endswith(entry)) or ("/" in entry and _in_network(host, entry))
+        for entry in listed
     )
 
 

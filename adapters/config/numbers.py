@@ -31,10 +31,10 @@ def seconds(value: object) -> float:
     Raises:
         ValueError: it is not a time, or not longer than 0 seconds.
     """
-    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([a-z]*)\s*", str(value)) if not isinstance(value, bool) else None
-    if found is None or found[2] not in _UNITS:
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([a-z]*)\s*", str(value)) if not isinstance(value, bool) else None
+    if match is None or match[2] not in _UNITS:
         raise ValueError("is not a time; write seconds, or a number with s, min, h or d, such as 90 or 30min")
-    number = float(found[1]) * _UNITS[found[2]]
+    number = float(match[1]) * _UNITS[match[2]]
     if not 0 < number < math.inf:
         raise ValueError("must be longer than 0 seconds")
     return number
@@ -53,8 +53,8 @@ def size(text: str) -> int:
         >>> size("50GB")
         50000000000
     """
-    found = re.fullmatch(r"\s*(\d{1,15}(?:\.\d{1,9})?)\s*([kmgt]?i?)b?\s*", text, re.ASCII | re.IGNORECASE)
-    unit = _SIZES.get(found[2].lower()) if found is not None else None
-    if found is None or unit is None or (number := int(float(found[1]) * unit)) < 1:
+    match = re.fullmatch(r"\s*(\d{1,15}(?:\.\d{1,9})?)\s*([kmgt]?i?)b?\s*", text, re.ASCII | re.IGNORECASE)
+    unit = _SIZES.get(match[2].lower()) if match is not None else None
+    if match is None or unit is None or (number := int(float(match[1]) * unit)) < 1:
         raise ValueError("is not a size; write bytes, or a number with kB, MB, GB or TB, such as 50GB")
     return number

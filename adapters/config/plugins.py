@@ -28,8 +28,8 @@ class Plugins:
 
     def installed(self) -> dict[str, EntryPoint]:
         """The installed plugins by name; one of this package takes precedence over another of the same name."""
-        found = sorted(entry_points(group=self.group), key=lambda each: each.value.startswith("wakestream."))
-        return {each.name: each for each in found}
+        plugins = sorted(entry_points(group=self.group), key=lambda plugin: plugin.value.startswith("wakestream."))
+        return {plugin.name: plugin for plugin in plugins}
 
     def make(self, name: str, config: Any) -> Any:
         """Call the factory of a plugin with its configuration.
@@ -45,20 +45,20 @@ class Plugins:
             SettingsError: There is no such plugin, it cannot be imported, or an option is wrong.
         """
         installed = self.installed()
-        found = EntryPoint(name, name, self.group) if ":" in name else installed.get(name)
-        if found is None:
+        plugin = EntryPoint(name, name, self.group) if ":" in name else installed.get(name)
+        if plugin is None:
             have = ", ".join(sorted(installed)) or "none (run `pip install -e .` again)"
             raise SettingsError(
                 f"{self.flag} is {name[:40]!r}; installed are {have}; MODULE:FUNCTION names one of your own"
             )
         try:
-            return found.load()(config)
+            return plugin.load()(config)
         except SettingsError:
             raise
         except Exception as error:
             logger.opt(exception=error).debug("the {} {} cannot be made", self.kind, name)
             why = f"{type(error).__name__}: {error}"
-            raise SettingsError(f"the {self.kind} {found.name} ({found.value}) cannot be used: {why}") from error
+            raise SettingsError(f"the {self.kind} {plugin.name} ({plugin.value}) cannot be used: {why}") from error
 
     def known(
         self, options: Mapping[str, str], plugin: str, names: Collection[str], needed: Collection[str] = ()

@@ -94,12 +94,12 @@ def read_config(path: Path) -> dict[str, Given]:
         text = _text(path)
     except SettingsError:
         return {}
-    found: dict[str, Given] = {}
+    settings: dict[str, Given] = {}
     for number, line in enumerate((text or "").split("\n"), 1):
         name, is_setting, value = (part.strip() for part in line.partition("="))
         if is_setting and not name.startswith("#"):
-            found[name] = Given(value, f"{path} line {number} ({name})")
-    return found
+            settings[name] = Given(value, f"{path} line {number} ({name})")
+    return settings
 
 
 def _bindings(path: Path, text: str) -> Iterator[tuple[str, Given]]:
@@ -142,8 +142,8 @@ def _flat(document: Mapping[str, object]) -> Iterator[tuple[str, str, object]]:
 
 
 def _toml_place(path: Path, text: str, key: str) -> str:
-    found = re.search(rf"^[ \t]*['\"]?{re.escape(key)}['\"]?[ \t]*=", text, re.MULTILINE)
-    line = f" line {text.count(chr(10), 0, found.start()) + 1}" if found else ""
+    match = re.search(rf"^[ \t]*['\"]?{re.escape(key)}['\"]?[ \t]*=", text, re.MULTILINE)
+    line = f" line {text.count(chr(10), 0, match.start()) + 1}" if match else ""
     return f"{path}{line} ({key})"
 
 
@@ -169,10 +169,10 @@ def key_in(path: Path, where: str, warnings: list[str]) -> Secret:
     text = _text(path)
     if text is None:
         raise SettingsError(f"{where} names {path}, which does not exist; give the file that holds the key")
-    found = _checked_key(_license(text, path), str(path))
+    license_key = _checked_key(_license(text, path), str(path))
     if os.name == "posix" and path.stat().st_mode & stat.S_IROTH:
         warnings.append(f"{path} contains a key and every account on this machine can read it; run: chmod 600 {path}")
-    return _long_enough(found, where, warnings)
+    return _long_enough(license_key, where, warnings)
 
 
 def _long_enough(secret: Secret, where: str, warnings: list[str]) -> Secret:
@@ -188,10 +188,10 @@ def read_keys(path: Path | None) -> list[Secret]:
     if text is None:
         raise SettingsError("this file does not exist; give a file that contains the keys, not a key itself")
     keys = [_license(text, where)] if text.lstrip().startswith("{") else text.splitlines()
-    found = [Secret(key.strip()) for key in keys if key.strip()]
-    if not found:
+    secrets = [Secret(key.strip()) for key in keys if key.strip()]
+    if not secrets:
         raise SettingsError(f"{where} contains no key; write one key per line")
-    return found
+    return secrets
 
 
 def _checked_key(text: str, where: str) -> Secret:

@@ -74,10 +74,10 @@ def hosts(value: object) -> tuple[str, ...]:
 def labels(value: object) -> Mapping[str, str]:
     """`NAME=VALUE` words, which become the labels of a GPU."""
     words = map(plain_text, _words(value))
-    found = options([word if "=" in word else f"{word}=" for word in words])
-    if (fault := requirements.misfit(found, None)) is not None:
+    by_name = options([word if "=" in word else f"{word}=" for word in words])
+    if (fault := requirements.misfit(by_name, None)) is not None:
         raise ValueError(f"cannot be used: {fault}")
-    return found
+    return by_name
 
 
 def slots(value: object) -> int:

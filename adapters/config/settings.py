@@ -236,7 +236,7 @@ _FLAGS = {
 }  # fmt: skip
 """Settings whose flag has another name."""
 _SECRET = {_KEY.name, _API_SECRET.name, _WEBHOOK_SECRET.name}
-_PATHS = {one.name for one in _ALL if one.read is setting_values.path}
+_PATHS = {setting.name for setting in _ALL if setting.read is setting_values.path}
 
 _Layer = Mapping[str, Given]
 
@@ -268,15 +268,19 @@ def load(
     own = user_folder(environment)
     owns = [*_readable(own / program), *_readable(own)] if program else _readable(own)
     here = Path() if folder is None else folder
-    files = [*_of_folder(here, here, owns), *(layer for each in owns if folder is None for layer in _of_folder(each))]
+    files = [*_of_folder(here, here, owns), *(layer for path in owns if folder is None for layer in _of_folder(path))]
     layers = _layers(flags, environment, files)
-    values: dict[str, Any] = {one.field: value for one in _PLAIN if (value := _value(one, layers)) is not None}
+    values: dict[str, Any] = {
+        setting.field: value for setting in _PLAIN if (value := _value(setting, layers)) is not None
+    }
     by_setting = {setting: name for name, setting in WAITS.items()}
-    values["waits"] = {by_setting[one.name]: value for one in _TIMES if (value := _value(one, layers)) is not None}
+    values["waits"] = {
+        by_setting[setting.name]: value for setting in _TIMES if (value := _value(setting, layers)) is not None
+    }
     warnings: list[str] = []
     api_secret = _secret(layers, _API_SECRET, warnings)
     license_key, key_place = _key(layers, warnings, here, owns)
-    given = {one.name: found for one in _ALL if (found := _first(layers, one)) is not None}
+    given = {setting.name: source for setting in _ALL if (source := _first(layers, setting)) is not None}
     return Settings(
         **values,
         api_secret=api_secret,
@@ -290,7 +294,7 @@ def load(
 
 def variables() -> frozenset[str]:
     """The names of all environment variables that are settings."""
-    return frozenset({USER_FOLDER, _OLD_HUB, *(one.variable for one in _ALL)})
+    return frozenset({USER_FOLDER, _OLD_HUB, *(setting.variable for setting in _ALL)})
 
 
 def user_folder(environment: Mapping[str, str] | None = None) -> Path:
@@ -318,7 +322,7 @@ def _layers(flags: Mapping[str, object], environment: Mapping[str, str], files: 
     given = {name: Given(value, flag_of(name)) for name, value in flags.items() if name not in _SECRET}
     variables = {name: Given(value, f"the environment variable {name}") for name, value in environment.items()}
     layers = (given, trust.from_source(_by_name(variables), trust.ENVIRONMENT), *files)
-    return tuple({name: one for name, one in layer.items() if one.value not in (None, "")} for layer in layers)
+    return tuple({name: entry for name, entry in layer.items() if entry.value not in (None, "")} for layer in layers)
 
 
 def _of_folder(folder: Path, here: Path | None = None, owns: Collection[Path] = ()) -> tuple[_Layer, ...]:
@@ -351,16 +355,16 @@ def _placed(folder: Path, given: Given) -> Given:
 
 
 def _by_name(variables: _Layer) -> _Layer:
-    found = {one.name: variables[one.variable] for one in _ALL if one.variable in variables}
+    layer = {setting.name: variables[setting.variable] for setting in _ALL if setting.variable in variables}
     old = variables.get(_OLD_HUB)
-    return found if old is None or ("hub" in found and found["hub"].value) else {**found, "hub": old}
+    return layer if old is None or ("hub" in layer and layer["hub"].value) else {**layer, "hub": old}
 
 
 def _check_names(file: _Layer) -> None:
-    known = [one.name for one in _ALL if one.name not in _SECRET]
+    known = [setting.name for setting in _ALL if setting.name not in _SECRET]
     for name, given in file.items():
         if name in _SECRET:
-            variable = next(one.variable for one in _ALL if one.name == name)
+            variable = next(setting.variable for setting in _ALL if setting.name == name)
             raise SettingsError(f"{given.where}: this file must not contain secrets; write {variable}=… into .env")
         if name not in known:
             raise SettingsError(f"{given.where}: there is no setting {name!r}; {_nearest(name, known)}")

@@ -29,7 +29,7 @@ def source_of(file: Path, here: Path, own: Collection[Path] = ()) -> Source:
         True
     """
     folder, current = file.resolve().parent, here.resolve()
-    if any(folder == each.resolve() for each in own):
+    if any(folder == path.resolve() for path in own):
         return OWN
     return Source(3, str(current if folder.is_relative_to(current) else folder))
 
