@@ -81,7 +81,7 @@ class LogFile(RotatingFileHandler):
 def pieces(path: Path) -> list[Path]:
     """The files of a log, the oldest first."""
     older = [path.with_name(f"{path.name}.{number}") for number in range(PIECES - 1, 0, -1)]
-    return [each for each in (*older, path) if each.is_file()]
+    return [piece for piece in (*older, path) if piece.is_file()]
 
 
 if TYPE_CHECKING:

@@ -51,15 +51,15 @@ def counters(name: str, text: str, labels: Sequence[str], values: Labelled) -> M
 def _filled(family: GaugeMetricFamily | CounterMetricFamily, values: Labelled) -> Metric:
     # The first `MANY` values of the first label; the others are summed up.
     first: set[str] = set()
-    found: dict[tuple[str, ...], float] = {}
+    sums: dict[tuple[str, ...], float] = {}
     for label, value in values.items():
         head, *rest = (label,) if isinstance(label, str) else label
         if head not in first and len(first) >= MANY:
             head = OTHERS
         else:
             first.add(head)
-        found[head, *rest] = found.get((head, *rest), 0.0) + value
-    for labels, value in found.items():
+        sums[head, *rest] = sums.get((head, *rest), 0.0) + value
+    for labels, value in sums.items():
         family.add_metric(labels, value)
     return family
 

@@ -63,21 +63,21 @@ def find(paths: Iterable[Path]) -> list[LogFile]:
         UnusableLog: a path does not exist, a folder has no logs, or a part of a run is missing.
     """
     numbered = functools.cache(_numbered)
-    found: dict[Path, LogFile] = {}
+    runs: dict[Path, LogFile] = {}
     for path in paths:
-        for one in _in(path):
-            if one not in found:
-                run = _run_of(one, numbered)
-                found.update(dict.fromkeys((one, *run.parts), run))
-    return list({run.parts: run for run in found.values()}.values())
+        for file in _in(path):
+            if file not in runs:
+                run = _run_of(file, numbered)
+                runs.update(dict.fromkeys((file, *run.parts), run))
+    return list({run.parts: run for run in runs.values()}.values())
 
 
 def one(path: Path) -> LogFile:
     """The one run that `path` names. Raises `UnusableLog` when it names several."""
-    found = find([path])
-    if len(found) != 1:
-        raise UnusableLog(f"{path} contains {len(found)} logs; name one of them")
-    return found[0]
+    runs = find([path])
+    if len(runs) != 1:
+        raise UnusableLog(f"{path} contains {len(runs)} logs; name one of them")
+    return runs[0]
 
 
 def output_beside(file: LogFile, given: Path | None, tag: str) -> Path:
@@ -93,7 +93,7 @@ def _in(path: Path) -> Sequence[Path]:
         if not path.exists():
             raise UnusableLog(f"{path}: the file or folder does not exist")
         return (path,)
-    inside = sorted(each for each in path.iterdir() if each.name.endswith(SUFFIXES) and each.is_file())
+    inside = sorted(file for file in path.iterdir() if file.name.endswith(SUFFIXES) and file.is_file())
     if not inside:
         raise UnusableLog(f"{path}: this folder contains no log (*.jsonl, *.jsonl.gz)")
     return inside
@@ -102,9 +102,9 @@ def _in(path: Path) -> Sequence[Path]:
 def _numbered(folder: Path) -> Mapping[str, Mapping[int, Path]]:
     """The parts of runs in a folder, by the name and the number of each."""
     runs: dict[str, dict[int, Path]] = {}
-    for each in folder.iterdir():
-        if (part := _PART.fullmatch(each.name)) is not None:
-            runs.setdefault(part[1], {}).setdefault(int(part[2]), each)
+    for file in folder.iterdir():
+        if (part := _PART.fullmatch(file.name)) is not None:
+            runs.setdefault(part[1], {}).setdefault(int(part[2]), file)
     return runs
 
 
