@@ -181,8 +181,8 @@ class LastWords:
         """Whether a line with a percentage is a progress line; earlier lines of this form are then removed too."""
         if not shape or shape in self._progress:
             return True
-        if any(one == shape for one, line in self._lines if _PERCENT.search(line)):
-            self._lines = deque((one for one in self._lines if one[0] != shape), self._lines.maxlen)
+        if any(form == shape for form, line in self._lines if _PERCENT.search(line)):
+            self._lines = deque((pair for pair in self._lines if pair[0] != shape), self._lines.maxlen)
             self._progress[shape] = None
             if len(self._progress) > SHAPES:
                 del self._progress[next(iter(self._progress))]

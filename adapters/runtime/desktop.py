@@ -77,13 +77,13 @@ def has_desktop(environment: Mapping[str, str]) -> bool:
 
 def _start(command: Sequence[str]) -> bool:
     """Start a program that may outlive this one."""
-    found = shutil.which(command[0])
-    if found is None:
+    program = shutil.which(command[0])
+    if program is None:
         return False
     quiet = subprocess.DEVNULL
     try:
         subprocess.Popen(
-            [found, *command[1:]], stdin=quiet, stdout=quiet, stderr=quiet, start_new_session=True
+            [program, *command[1:]], stdin=quiet, stdout=quiet, stderr=quiet, start_new_session=True
         ).returncode = 0  # it is not waited for, which is not worth a warning
     except OSError:
         return False

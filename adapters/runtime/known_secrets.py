@@ -23,7 +23,7 @@ _known: list[str] = []
 def hide(*secrets: str) -> None:
     """Redact these values from now on, also where they are escaped for a URL or for JSON."""
     long = {secret for secret in secrets if len(secret) >= SHORTEST and not secret.startswith(REDACTED)}
-    escaped = {form for one in long for form in (one, quote(one), quote(one, safe=""), json.dumps(one)[1:-1])}
+    escaped = {form for value in long for form in (value, quote(value), quote(value, safe=""), json.dumps(value)[1:-1])}
     # The longest first, since one secret may begin with another.
     _known[:] = sorted(escaped.union(_known), key=len, reverse=True)
 
@@ -47,7 +47,7 @@ def hide_params(kinds: Iterable[Kind], params: Mapping[str, Any]) -> dict[str, A
 def secret_names(kinds: Iterable[Kind], params: Mapping[str, Any]) -> set[str]:
     """The parameters with a value that a kind declares as secret; those with such a name if no kind is known."""
     known = [*kinds]
-    schemas = [found for kind in known for found in kind.params.get("properties", {}).items()]
+    schemas = [parameter for kind in known for parameter in kind.params.get("properties", {}).items()]
     declared = {name for name, schema in schemas if is_secret(schema)}
     return {name for name, value in params.items() if value and (name in declared if known else is_secret_name(name))}
 

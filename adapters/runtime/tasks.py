@@ -171,7 +171,7 @@ async def first_of(*waits: Awaitable[object]) -> None:
         Exception: A coroutine raised it.
     """
     async with tasks_of_block() as start:
-        futures = [start(each) if isinstance(each, Coroutine) else asyncio.ensure_future(each) for each in waits]
+        futures = [start(wait) if isinstance(wait, Coroutine) else asyncio.ensure_future(wait) for wait in waits]
         await asyncio.wait(futures, return_when=asyncio.FIRST_COMPLETED)
 
 
