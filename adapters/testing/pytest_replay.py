@@ -245,7 +245,7 @@ def failure(replay: Replay) -> str:
     crashes = list(streams_divergence.crashes(replay.recorded, replay.again).items())
     lines = first.lines()
     shown = [f"    {line}" for line in lines[:SHOWN]] + ([f"    … {len(lines) - SHOWN} more"] if lines[SHOWN:] else [])
-    also = [f"  and in {each.stream!s}: seq {each.seq}, {each.label}" for each in others[:5]]
+    also = [f"  and in {divergence.stream!s}: seq {divergence.seq}, {divergence.label}" for divergence in others[:5]]
     more = [f"  and in {len(others) - 5} more streams"] if others[5:] else []
     return "\n".join(
         [

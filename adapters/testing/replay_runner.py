@@ -86,7 +86,7 @@ def run_together(
     replayed = _run(again, Watch())
     if isinstance(replayed, Trial):
         return [replayed]
-    return [Trial(each, report(each)) for each in replayed.programs]
+    return [Trial(program, report(program)) for program in replayed.programs]
 
 
 def _run(replaying: Coroutine[Any, Any, T], watch: Watch) -> T | Trial:

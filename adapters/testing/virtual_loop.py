@@ -101,7 +101,7 @@ class VirtualLoop(base_events.BaseEventLoop):
         """Remove cancelled timers when more than half of the timers are cancelled."""
         self._cancelled += handle._scheduled  # type: ignore[attr-defined]  # one that has fired is not in the heap
         if self._cancelled > 100 and 2 * self._cancelled > len(self._timers):
-            self._timers = [each for each in self._timers if not each[2].cancelled()]
+            self._timers = [timer for timer in self._timers if not timer[2].cancelled()]
             heapq.heapify(self._timers)
             self._cancelled = 0
 
