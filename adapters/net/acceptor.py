@@ -75,10 +75,10 @@ class Acceptor:
 
 async def _bound(host: str, port: int) -> list[Listening]:
     loop = asyncio.get_running_loop()
-    found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    infos = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     with ExitStack() as stack:
         sockets = []
-        for family, address in sorted({(family, address) for family, *_, address in found}, key=str):
+        for family, address in sorted({(family, address) for family, *_, address in infos}, key=str):
             # With the protocol's number: for no other asyncio sets TCP_NODELAY.
             listening = stack.enter_context(Listening(family, socket.SOCK_STREAM, socket.IPPROTO_TCP))
             if os.name == "posix":

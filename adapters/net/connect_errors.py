@@ -31,7 +31,7 @@ def no_connection(error: OSError) -> str:
     # For several failed addresses asyncio raises one error, whose text has the number of each.
     numbers = {error.errno, *map(int, re.findall(r"\[Errno (\d+)\]", text))}
     there = {getattr(error, "winerror", None), *map(int, re.findall(r"\[WinError (\d+)\]", text))}
-    numbers |= {number for each, number in _WINDOWS.items() if each in there}
+    numbers |= {number for code, number in _WINDOWS.items() if code in there}
     if isinstance(error, ConnectionRefusedError) or "refused" in text:
         numbers.add(errno.ECONNREFUSED)
     known = next((why for number, why in _WHY.items() if number in numbers), None)

@@ -55,8 +55,8 @@ class Proxies:
 
     def include(self, peer: str) -> bool:
         """Whether this is the address of a named proxy."""
-        found = _address(peer)
-        return found is not None and any(found in network for network in self._named)
+        address = _address(peer)
+        return address is not None and any(address in network for network in self._named)
 
     def caller(self, peer: str, forwarded: str | None) -> str:
         """The client's address: the one that the proxy reports, or else the peer's.
@@ -73,8 +73,8 @@ class Proxies:
 
     def _tell(self, peer: str) -> None:
         """Warn once about a proxy on this machine that was not named."""
-        found = _address(peer)
-        if found is None or not found.is_loopback or self._told:
+        address = _address(peer)
+        if address is None or not address.is_loopback or self._told:
             return
         self._told = True
         logger.warning(
@@ -85,18 +85,18 @@ class Proxies:
 
 def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
     try:
-        found = ipaddress.ip_address(text)
+        address = ipaddress.ip_address(text)
     except ValueError:
         return None
-    return getattr(found, "ipv4_mapped", None) or found
+    return getattr(address, "ipv4_mapped", None) or address
 
 
 def neighbourhood(address: str) -> str:
     """The addresses that one person usually has: an IPv4 address, or an IPv6 network of 64 bits."""
-    found = _address(address.partition("%")[0])
-    if isinstance(found, ipaddress.IPv6Address):
-        return str(ipaddress.ip_network((found, 64), strict=False))
-    return address if found is None else str(found)
+    parsed = _address(address.partition("%")[0])
+    if isinstance(parsed, ipaddress.IPv6Address):
+        return str(ipaddress.ip_network((parsed, 64), strict=False))
+    return address if parsed is None else str(parsed)
 
 
 # Counts what a server refuses, by reason, for metrics and tests. Pure.

@@ -117,9 +117,9 @@ async def body_of(request: web.Request, within: float) -> bytes:
 def object_of(body: bytes) -> dict[str, Any]:
     """The JSON object of a body; `ValueError` if it is none."""
     try:
-        found = orjson.loads(body)
+        value = orjson.loads(body)
     except orjson.JSONDecodeError:
         raise ValueError("the body of this call must be a JSON object in UTF-8, but it is not valid JSON") from None
-    if not isinstance(found, dict):
+    if not isinstance(value, dict):
         raise ValueError("the body of this call must be a JSON object")  # noqa: TRY004 - the caller answers both alike
-    return found
+    return value

@@ -306,10 +306,10 @@ async def _hosts_of(url: str) -> list[str]:
     if getproxies().keys() - {"no"}:
         return []
     try:
-        found = await asyncio.get_running_loop().getaddrinfo(parts.hostname, parts.port, type=sockets.SOCK_STREAM)
+        infos = await asyncio.get_running_loop().getaddrinfo(parts.hostname, parts.port, type=sockets.SOCK_STREAM)
     except OSError:  # the name is not known at the moment
         return []
-    hosts = list(dict.fromkeys(str(address[4][0]) for address in found))
+    hosts = list(dict.fromkeys(str(info[4][0]) for info in infos))
     return hosts if len(hosts) > 1 else []
 
 

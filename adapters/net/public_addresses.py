@@ -63,8 +63,8 @@ class PublicResolver(AbstractResolver):
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
     ) -> list[ResolveResult]:
         loop = asyncio.get_running_loop()
-        found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM, family=family)
-        addresses = [(each[0], str(each[4][0])) for each in found]
+        infos = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM, family=family)
+        addresses = [(info[0], str(info[4][0])) for info in infos]
         for _, address in addresses:
             check_public(host, address)
         return [

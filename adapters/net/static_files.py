@@ -35,7 +35,7 @@ TYPES: Final = {
 def files_of(package: str) -> dict[str, bytes]:
     """The files of a page by name: those in the folder `static` of a package, and those that our pages share."""
     folders = files("wakestream.adapters.net") / "page", files(package) / "static"
-    return {each.name: _short(each) for folder in folders for each in folder.iterdir() if _ending(each.name)}
+    return {file.name: _short(file) for folder in folders for file in folder.iterdir() if _ending(file.name)}
 
 
 _SPARE: Final = re.compile(rb"^[ \t]*(?://[^\n]*\n|/\*.*?\*/[ \t]*\n|\n)|^[ \t]+", re.MULTILINE | re.DOTALL)

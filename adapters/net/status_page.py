@@ -84,4 +84,4 @@ def words_for(languages: str) -> Words:
 @functools.cache
 def _catalogs() -> dict[str, Words]:
     texts = json.loads(Path(__file__).with_name("status_page.json").read_text("utf-8"))
-    return {language: Words(found) for language, found in texts.items()}
+    return {language: Words(words) for language, words in texts.items()}

@@ -131,10 +131,10 @@ def _read(request: str) -> tuple[x509.CertificateSigningRequest, str]:
 
 def _is_at(name: str, address: str) -> bool:
     try:
-        found = {info[4][0] for info in socket.getaddrinfo(name, None)}
+        addresses = {info[4][0] for info in socket.getaddrinfo(name, None)}
     except OSError:
         return False
-    return address in found
+    return address in addresses
 
 
 def _usage(*, signs: bool) -> x509.KeyUsage:
@@ -174,7 +174,7 @@ def names_of(cert: Path) -> list[str]:
 
 
 def _names(extensions: x509.Extensions) -> list[str]:
-    return [str(one.value) for one in extensions.get_extension_for_class(x509.SubjectAlternativeName).value]
+    return [str(name.value) for name in extensions.get_extension_for_class(x509.SubjectAlternativeName).value]
 
 
 def _name(host: str) -> x509.GeneralName:
@@ -317,25 +317,25 @@ def warn_unless_private(host: str, tls: ServerTls | None) -> None:
 
 def explained(error: BaseException) -> str | None:
     """What a failed TLS handshake means and what to do; None for other errors."""
-    found: BaseException | None = error
-    while found is not None and type(found).__module__ != "ssl":  # aiohttp's subclasses lack its attributes
-        found = found.__cause__ or found.__context__
-    if isinstance(found, ssl.SSLCertVerificationError):
-        said = found.verify_message
-        if found.verify_code in (62, 64):  # X509_V_ERR_HOSTNAME_MISMATCH, X509_V_ERR_IP_ADDRESS_MISMATCH
+    cause: BaseException | None = error
+    while cause is not None and type(cause).__module__ != "ssl":  # aiohttp's subclasses lack its attributes
+        cause = cause.__cause__ or cause.__context__
+    if isinstance(cause, ssl.SSLCertVerificationError):
+        said = cause.verify_message
+        if cause.verify_code in (62, 64):  # X509_V_ERR_HOSTNAME_MISMATCH, X509_V_ERR_IP_ADDRESS_MISMATCH
             return f"its certificate is for another name ({said}); use that name, or get another certificate"
-        if found.verify_code == 10:  # X509_V_ERR_CERT_HAS_EXPIRED
+        if cause.verify_code == 10:  # X509_V_ERR_CERT_HAS_EXPIRED
             return "its certificate has expired; renew it there, or set this machine's clock right"
-        if found.verify_code == 9:  # X509_V_ERR_CERT_NOT_YET_VALID
+        if cause.verify_code == 9:  # X509_V_ERR_CERT_NOT_YET_VALID
             return "its certificate is not valid yet; set the clocks right"
         return f"its certificate is not trusted ({said}); give its authority with --ca FILE (WAKESTREAM_CA)"
-    if not isinstance(found, ssl.SSLError):
+    if not isinstance(cause, ssl.SSLError):
         return None
-    if found.reason in _NO_TLS:
+    if cause.reason in _NO_TLS:
         return f"it does not speak TLS; {PLAIN}"
-    if isinstance(found, ssl.SSLEOFError):
+    if isinstance(cause, ssl.SSLEOFError):
         return hung_up()
-    return f"the TLS handshake failed ({found.reason or found})"
+    return f"the TLS handshake failed ({cause.reason or cause})"
 
 
 def hung_up() -> str:
@@ -376,23 +376,23 @@ def _check_dates(cert: Path) -> None:
     from cryptography import x509
 
     try:
-        found = x509.load_pem_x509_certificates(cert.read_bytes())[0]
+        certificate = x509.load_pem_x509_certificates(cert.read_bytes())[0]
     except (ValueError, IndexError, OSError):
         return  # OpenSSL has accepted it
-    left = found.not_valid_after_utc - datetime.now(UTC)
+    left = certificate.not_valid_after_utc - datetime.now(UTC)
     if left < timedelta():
         raise SettingsError(
-            f"--tls-cert: the certificate in {cert} expired on {found.not_valid_after_utc:%Y-%m-%d}; renew it"
+            f"--tls-cert: the certificate in {cert} expired on {certificate.not_valid_after_utc:%Y-%m-%d}; renew it"
         )
     if left < WARN_BEFORE:
-        logger.warning("the certificate in {} ends on {:%Y-%m-%d}; renew it", cert, found.not_valid_after_utc)
+        logger.warning("the certificate in {} ends on {:%Y-%m-%d}; renew it", cert, certificate.not_valid_after_utc)
 
 
 def _stat(path: Path, flag: str) -> tuple[int, int, int]:
     try:
-        found = path.stat()
+        status = path.stat()
         with path.open("rb") as file:
             file.read(1)
     except OSError as error:
         raise SettingsError(f"{flag}: {path} cannot be read ({error.strerror or error})") from None
-    return found.st_mtime_ns, found.st_size, found.st_ino
+    return status.st_mtime_ns, status.st_size, status.st_ino

@@ -142,8 +142,8 @@ class Webhooks:
 @asynccontextmanager
 async def telling(to: Receiver, settle: Callable[[f.WebhookSettled], object]) -> AsyncIterator[Webhooks]:
     """Deliver webhooks while the block runs."""
-    async with contextlib.aclosing(Webhooks(to.post, settle)) as found:
-        yield found
+    async with contextlib.aclosing(Webhooks(to.post, settle)) as webhooks:
+        yield webhooks
 
 
 # POSTs a message to a webhook, signed as Standard Webhooks (https://www.standardwebhooks.com) says.
