@@ -458,14 +458,16 @@ def test_an_old_clients_lease_ends_an_hour_after_its_gpu_was_last_at_work(net: N
     assert net.state.jobs == {}
 
 
-def test_a_revoked_license_is_kicked_and_its_jobs_released(net: Net) -> None:
+def test_a_revoked_license_is_kicked_from_all_its_connections_and_its_jobs_released(net: Net) -> None:
     worker, client, other = net.worker(), net.join("client", key="k"), net.join("client", key="x")
+    second, monitor = net.join("client", key="k"), net.join("monitor", key="k")
     net.submit(client)
-    net.take(worker)
-    net.take(other)
+    for fd in (worker, other, second, monitor):
+        net.take(fd)
     net.happen(f.Revoked("id-k"))
-    assert [type(message) for message in net.take(client)] == [m.Kicked]
-    assert net.closed == {client: hub.FORBIDDEN}
+    for fd in (client, second, monitor):
+        assert [type(message) for message in net.take(fd)] == [m.Kicked]
+    assert net.closed == dict.fromkeys((client, second, monitor), hub.FORBIDDEN)
     assert net.take(worker) == [m.Cancel(request_id="j1")]
     net.say(client, m.Submit(request_id="more"))
     assert net.take(client) == []
