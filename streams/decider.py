@@ -165,19 +165,19 @@ class Decider(Generic[S, E, F, C]):
         Returns:
             The state after the restart.
         """
-        found = self.restore(snapshot, state)
+        recovered = self.restore(snapshot, state)
         for fact in facts:
-            self.evolve(found, fact)
-        self._restart(found)
-        return found
+            self.evolve(recovered, fact)
+        self._restart(recovered)
+        return recovered
 
     def restore(self, snapshot: Iterable[bytes], state: S | None = None) -> S:
         """Return `state`, or a new one, with all that the rows of a snapshot say."""
-        found = self._initial() if state is None else state
+        restored = self._initial() if state is None else state
         if rows := list(snapshot):
-            self._rows.restore(rows, found)
-            self._reindex(found)
-        return found
+            self._rows.restore(rows, restored)
+            self._reindex(restored)
+        return restored
 
     def snapshot(self, state: S) -> Iterator[bytes]:
         """Return rows of JSON from which `restore` makes the same state; a journal may be cut down to them.

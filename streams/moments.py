@@ -36,11 +36,11 @@ def mover(kind: Any) -> Mover | None:
     if origin in (Union, UnionType):
         return _optional(next(filter(None, map(mover, args)), None))
     if origin is dict and (of_value := mover(args[1])) is not None:
-        return lambda found, move: {key: of_value(value, move) for key, value in found.items()}
+        return lambda values, move: {key: of_value(value, move) for key, value in values.items()}
     if origin is list and (of_item := mover(args[0])) is not None:
-        return lambda found, move: [of_item(item, move) for item in found]
+        return lambda items, move: [of_item(item, move) for item in items]
     if origin is tuple and ... not in args:
-        return _tuple([mover(each) for each in args])
+        return _tuple([mover(arg) for arg in args])
     return _fields(kind) if isinstance(kind, type) else None
 
 
@@ -51,8 +51,8 @@ def _optional(inner: Mover | None) -> Mover | None:
 def _tuple(movers: list[Mover | None]) -> Mover | None:
     if not any(movers):
         return None
-    return lambda found, move: tuple(
-        value if each is None else each(value, move) for value, each in zip(found, movers, strict=True)
+    return lambda values, move: tuple(
+        value if of_value is None else of_value(value, move) for value, of_value in zip(values, movers, strict=True)
     )
 
 
@@ -60,17 +60,17 @@ def _fields(kind: type) -> Mover | None:
     if not (is_dataclass(kind) or issubclass(kind, Struct)):
         return None
     hints = get_type_hints(kind, include_extras=True)
-    movers = [(name, each) for name, hint in hints.items() if (each := mover(hint)) is not None]
+    movers = [(name, of_field) for name, hint in hints.items() if (of_field := mover(hint)) is not None]
     plain = [name for name, hint in hints.items() if hint in (Moment, Moment | None)]
-    movers = [(name, each) for name, each in movers if name not in plain]
+    movers = [(name, of_field) for name, of_field in movers if name not in plain]
 
     def moved(value: Any, move: Move) -> Any:
         changes: dict[str, Any] = {}
         for name in plain:  # of 100,000 jobs: a hub that takes over waits for this
             if (at := getattr(value, name)) is not None and (then := move(at)) != at:
                 changes[name] = then
-        for name, each in movers:
-            if (before := getattr(value, name)) is not None and (then := each(before, move)) is not before:
+        for name, of_field in movers:
+            if (before := getattr(value, name)) is not None and (then := of_field(before, move)) is not before:
                 changes[name] = then
         if isinstance(value, Struct):
             return replace(value, **changes) if changes else value

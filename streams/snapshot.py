@@ -73,16 +73,16 @@ class Snapshot(Generic[S]):
         Raises:
             JournalError: A row cannot be read.
         """
-        found: dict[str, list[Any]] = {}
+        items_by_field: dict[str, list[Any]] = {}
         for data in rows:
             try:
                 row = self._row.decode(data)
-                found.setdefault(row.field, []).extend(self._fields[row.field].decode(row.items))
+                items_by_field.setdefault(row.field, []).extend(self._fields[row.field].decode(row.items))
             except KeyError as error:
                 raise JournalError(f"the state has {error}, which this version does not know; {_UNREADABLE}") from None
             except msgspec.MsgspecError as error:
                 raise JournalError(f"a row of the state cannot be read ({error}); {_UNREADABLE}") from error
-        for name, items in found.items():
+        for name, items in items_by_field.items():
             path, _, last = name.rpartition(".")
             setattr(_get(state, path), last, self._fields[name].value(items))
         return state
@@ -140,10 +140,10 @@ def _copier(hint: Any) -> Copy | None:
     origin, args = get_origin(hint), get_args(hint)
     if origin is dict:
         of_value = _copier(args[1])
-        return dict if of_value is None else lambda value: {key: of_value(each) for key, each in value.items()}
+        return dict if of_value is None else lambda value: {key: of_value(item) for key, item in value.items()}
     if origin in (list, set):
         of_item = _copier(args[0])
-        return list if of_item is None else lambda value: [of_item(each) for each in value]
+        return list if of_item is None else lambda value: [of_item(item) for item in value]
     if isinstance(hint, type) and is_dataclass(hint):
         hints = get_type_hints(hint)
         parts = [(field.name, _copier(hints[field.name]) or _same) for field in fields(hint) if field.compare]

@@ -39,8 +39,8 @@ def diverged(lane: Lane) -> bool:
 
 def spread(values: Iterable[float]) -> tuple[float, float, float]:
     """The median, the minimum and the maximum."""
-    found = sorted(values)
-    return median(found), found[0], found[-1]
+    ordered = sorted(values)
+    return median(ordered), ordered[0], ordered[-1]
 
 
 def flow(lane: Lane, times: Sequence[float]) -> list[tuple[str, list[int]]]:
@@ -90,7 +90,7 @@ def _one(kind: LaneKind, title: str, lanes: Sequence[Lane]) -> list[Lane]:
     if len(lanes) <= 1:
         return list(lanes)
     marks = sorted((mark for lane in lanes for mark in lane.marks), key=lambda mark: (mark.t, mark.seq))
-    ids = tuple(each for lane in lanes for each in lane.ids)
+    ids = tuple(job for lane in lanes for job in lane.ids)
     outcomes = {lane.outcome for lane in lanes}
     outcome = outcomes.pop() if len(outcomes) == 1 else ""
     return [Lane(kind, f"{TIMES}{len(lanes)} {title}", tuple(marks), (), ids, outcome, tuple(lanes))]

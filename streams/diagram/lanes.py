@@ -50,8 +50,8 @@ def diagram(log: Log, divergences: Sequence[Divergence] = ()) -> Diagram:
     """
     build = _of_hub if log.header.program == "hub" else _of_program
     lanes = _whole(log, [lane for lane in build(log) if lane.marks or lane.spans])
-    for found in divergences:
-        lanes = _marked(lanes, found)
+    for divergence in divergences:
+        lanes = _marked(lanes, divergence)
     times = sorted({mark.t for lane in lanes for mark in lane.marks if mark.weight > 0})
     ends = [row.t for row in (*log.rows[:1], *log.rows[-1:])]
     busy = _busy([span for lane in lanes if lane.kind == "job" for span in lane.spans if span.word != "wait"])
@@ -70,13 +70,13 @@ def _whole(log: Log, lanes: list[Lane]) -> list[Lane]:
 
 def _busy(spans: Iterable[Span]) -> tuple[Span, ...]:
     """Merge overlapping spans."""
-    found: list[Span] = []
+    merged: list[Span] = []
     for span in sorted(spans, key=lambda span: span.start):
-        if found and span.start <= found[-1].end:
-            found[-1] = replace(found[-1], end=max(found[-1].end, span.end))
+        if merged and span.start <= merged[-1].end:
+            merged[-1] = replace(merged[-1], end=max(merged[-1].end, span.end))
         else:
-            found.append(replace(span, word="busy"))
-    return tuple(found)
+            merged.append(replace(span, word="busy"))
+    return tuple(merged)
 
 
 def mark_of(row: Row) -> Mark:
@@ -103,9 +103,9 @@ def _of_program(log: Log) -> Iterator[Lane]:
     wire = [row for row in rows if "type" in row.data]
     reported = "out" if log.header.program == "monitor" else "in"
     yield from _power((row for row in wire if row.dir == reported), log)
-    found = [row for row in rows if row.dir == "conn" and row.label in ("up", "down")]
-    changes = [(row.t, row.label) for row in found]
-    yield Lane("link", "hub link", tuple(map(mark_of, found)), _spans(changes, _last(rows)))
+    link_rows = [row for row in rows if row.dir == "conn" and row.label in ("up", "down")]
+    changes = [(row.t, row.label) for row in link_rows]
+    yield Lane("link", "hub link", tuple(map(mark_of, link_rows)), _spans(changes, _last(rows)))
     yield Lane("frames", "messages in", tuple(mark_of(row) for row in wire if row.dir == "in"))
     yield Lane("frames", "messages out", tuple(mark_of(row) for row in wire if row.dir == "out"))
     effects = (row for row in rows if row.dir == "effect" and row.job not in jobs)
@@ -147,13 +147,13 @@ def _last(rows: Iterable[Row]) -> float:
 
 def _job_rows(rows: Sequence[Row]) -> dict[str, list[Row]]:
     """The rows of each job that was accepted or had an event."""
-    found: dict[str | None, list[Row]] = {
+    rows_by_job: dict[str | None, list[Row]] = {
         row.job: [] for row in rows if row.job and (row.label == "job.accept" or "event" in row.data)
     }
     for row in rows:
-        if row.job in found and "type" not in row.data:
-            found[row.job].append(row)
-    return {str(job): own for job, own in found.items()}
+        if row.job in rows_by_job and "type" not in row.data:
+            rows_by_job[row.job].append(row)
+    return {str(job): own for job, own in rows_by_job.items()}
 
 
 def _job(job: str, rows: Sequence[Row]) -> Lane:
@@ -217,22 +217,22 @@ _HELD = {"gpu.power.offline": "wait", "ack": "hold"}
 _OVER = {"gpu.job.done": "done", "gpu.job.cancel": "cancelled"}
 
 
-def _marked(lanes: Sequence[Lane], found: Divergence) -> list[Lane]:
-    """Add a mark at the difference `found`."""
-    row = found.row
+def _marked(lanes: Sequence[Lane], divergence: Divergence) -> list[Lane]:
+    """Add a mark at a difference."""
+    row = divergence.row
     if row is None:
         return list(lanes)
-    mark = Mark(row.t, f"≠ {expectation(found)}", "divergence", 4, row.seq, "\n".join(found.lines()))
-    stream = str(found.stream).removesuffix(" effects")
+    mark = Mark(row.t, f"≠ {expectation(divergence)}", "divergence", 4, row.seq, "\n".join(divergence.lines()))
+    stream = str(divergence.stream).removesuffix(" effects")
     named = [index for index, lane in enumerate(lanes) if stream in lane.ids]
-    shown = [index for index, lane in enumerate(lanes) if any(each.seq == row.seq for each in lane.marks)]
+    shown = [index for index, lane in enumerate(lanes) if any(other.seq == row.seq for other in lane.marks)]
     chosen = (named or shown or [len(lanes) - 1])[0] if lanes else -1
     return [replace(lane, marks=(*lane.marks, mark)) if at == chosen else lane for at, lane in enumerate(lanes)]
 
 
-def expectation(found: Divergence) -> str:
+def expectation(divergence: Divergence) -> str:
     """One line with the expected row and the replay's row."""
-    expected, got = _short(found.expected), _short(found.got)
+    expected, got = _short(divergence.expected), _short(divergence.got)
     return f"{expected} differs" if expected == got else f"expected {expected}, got {got}"
 
 

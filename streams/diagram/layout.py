@@ -47,25 +47,25 @@ class Scale:
 
     def at(self, t: float) -> float:
         """The position of a time; times outside are at the ends."""
-        found = bisect_right(self._starts, t) - 1
-        return self.stretches[max(0, found)].at(t)
+        index = bisect_right(self._starts, t) - 1
+        return self.stretches[max(0, index)].at(t)
 
     def time(self, x: float) -> float:
         """The time at a position; the inverse of `at`."""
-        for each in self.stretches:
-            if x <= each.right and each.right > each.left:
-                part = (x - each.left) / (each.right - each.left)
-                return each.start + max(0.0, part) * (each.end - each.start)
+        for stretch in self.stretches:
+            if x <= stretch.right and stretch.right > stretch.left:
+                part = (x - stretch.left) / (stretch.right - stretch.left)
+                return stretch.start + max(0.0, part) * (stretch.end - stretch.start)
         return self.stretches[-1].end
 
     @property
     def folds(self) -> list[Stretch]:
         """The folded waits."""
-        return [each for each in self.stretches if each.folded]
+        return [stretch for stretch in self.stretches if stretch.folded]
 
     @cached_property
     def _starts(self) -> list[float]:
-        return [each.start for each in self.stretches]
+        return [stretch.start for stretch in self.stretches]
 
 
 def scale(moments: Iterable[float], width: float, *, fold: float, most: int, apart: float, price: Price) -> Scale:
@@ -82,9 +82,9 @@ def scale(moments: Iterable[float], width: float, *, fold: float, most: int, apa
     times = sorted(set(moments)) or [0.0]
     gaps = sorted(pairwise(times), key=lambda gap: (gap[0] - gap[1], gap))
     tries = [_drawn(times, set(gaps[:count]), width, fold) for count in range(max(0, min(most, len(gaps) - 1)) + 1)]
-    sound = [each for each in tries if _sound(each)]
-    paid = {each: sum(price(fold.start, fold.end) for fold in each.folds) for each in sound}
-    return max(sound, key=lambda each: (_seen(each, times, apart) - paid[each], -len(each.folds)))
+    sound = [drawn for drawn in tries if _sound(drawn)]
+    paid = {drawn: sum(price(fold.start, fold.end) for fold in drawn.folds) for drawn in sound}
+    return max(sound, key=lambda drawn: (_seen(drawn, times, apart) - paid[drawn], -len(drawn.folds)))
 
 
 def _drawn(times: list[float], folded: set[tuple[float, float]], width: float, fold: float) -> Scale:
@@ -99,22 +99,23 @@ def _drawn(times: list[float], folded: set[tuple[float, float]], width: float, f
     return Scale(tuple(stretches) or (Stretch(times[0], times[0], 0.0, width),))
 
 
-def _sound(found: Scale) -> bool:
+def _sound(drawn: Scale) -> bool:
     """Whether each fold is much shorter than without folding, and a part is still to scale."""
-    plain = [each for each in found.stretches if not each.folded]
-    if not found.folds:
+    plain = [stretch for stretch in drawn.stretches if not stretch.folded]
+    if not drawn.folds:
         return True
     if not plain:
         return False
-    unit = sum(each.right - each.left for each in plain) / sum(each.end - each.start for each in plain)
-    return all((each.end - each.start) * unit > SHORTER * (each.right - each.left) for each in found.folds)
+    width = sum(stretch.right - stretch.left for stretch in plain)
+    unit = width / sum(stretch.end - stretch.start for stretch in plain)
+    return all((fold.end - fold.start) * unit > SHORTER * (fold.right - fold.left) for fold in drawn.folds)
 
 
-def _seen(found: Scale, times: list[float], apart: float) -> int:
+def _seen(drawn: Scale, times: list[float], apart: float) -> int:
     """How many moments are far enough from the one before."""
     count, last = 0, -apart
     for t in times:
-        x = found.at(t)
+        x = drawn.at(t)
         if x - last >= apart:
             count, last = count + 1, x
     return count
@@ -177,17 +178,17 @@ def chained(bunches: Iterable[Bunch], near: float) -> list[Bunch]:
 
 def _joined(bunches: Iterable[Bunch], near: float, edge: Callable[[Bunch], float]) -> list[Bunch]:
     """Combine bunches of the same kind and label that are within `near` of the `edge` of the one before."""
-    found: list[Bunch] = []
+    joined: list[Bunch] = []
     last: dict[tuple[str, str], int] = {}
     for bunch in bunches:
         key = (bunch.first.kind, bunch.first.label)
         index = last.get(key)
-        if index is not None and bunch.x - edge(found[index]) <= near:
-            found[index] = Bunch(found[index].x, (*found[index].marks, *bunch.marks), bunch.end)
+        if index is not None and bunch.x - edge(joined[index]) <= near:
+            joined[index] = Bunch(joined[index].x, (*joined[index].marks, *bunch.marks), bunch.end)
         else:
-            last[key] = len(found)
-            found.append(bunch)
-    return found
+            last[key] = len(joined)
+            joined.append(bunch)
+    return joined
 
 
 def place(flags: Sequence[Flag], rows: int, right: float) -> list[int | None]:
@@ -197,25 +198,25 @@ def place(flags: Sequence[Flag], rows: int, right: float) -> list[int | None]:
     """
     wanted = sorted(range(len(flags)), key=lambda index: (-flags[index].weight, flags[index].x, index))
     chosen: list[tuple[float, int]] = []
-    found: dict[int, int] = {}
+    rows_by_flag: dict[int, int] = {}
     for index in wanted[:MOST]:
         insort(chosen, (flags[index].x, index))
         packed = _packed(flags, chosen, rows, right)
         if packed is None:
             chosen.remove((flags[index].x, index))
         else:
-            found = packed
-    return [found.get(index) for index in range(len(flags))]
+            rows_by_flag = packed
+    return [rows_by_flag.get(index) for index in range(len(flags))]
 
 
 def _packed(flags: Sequence[Flag], chosen: list[tuple[float, int]], rows: int, right: float) -> dict[int, int] | None:
     """Place the flags from right to left, each in the lowest row where it ends before the next text or pole."""
     free = [right] * rows
-    found: dict[int, int] = {}
+    rows_by_flag: dict[int, int] = {}
     for x, index in reversed(chosen):
         row = next((row for row in range(rows) if x + flags[index].width <= free[row]), None)
         if row is None:
             return None
-        found[index] = row
+        rows_by_flag[index] = row
         free[: row + 1] = [x] * (row + 1)  # the pole passes through the rows below
-    return found
+    return rows_by_flag

@@ -107,15 +107,15 @@ def _spent_by_licenses(state: HubState, now: float) -> f.LicensesUnpaid:
 
 def _spent_of_gpus(state: HubState, now: float, decision: HubDecision) -> dict[str, float]:
     """Report budgets; returns the GPUs whose budget is spent, and until when."""
-    found = list(purses(state, now))
-    for purse in found:
+    all_purses = list(purses(state, now))
+    for purse in all_purses:
         before = state.reached.get((purse.gpu, purse.period))
         limit, cost = str(purse.limit), str(round(purse.spent, 2))
         fact = f.BudgetReached(purse.gpu, purse.period, purse.reached, limit, cost, purse.begin, purse.until, now)
         if purse.reached > (before.percent if before is not None and _same(before, fact) else 0):
             decision.fact(fact)
     blocked: dict[str, float] = {}
-    for purse in found:
+    for purse in all_purses:
         if purse.reached == 100:
             blocked[purse.gpu] = max(purse.until, blocked.get(purse.gpu, 0.0))
     return blocked

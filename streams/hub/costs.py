@@ -49,14 +49,14 @@ def of(state: HubState, peer: Connection, now: float, since: int | None, room: i
     today = t.day_of(now, state.limits.zone)
     first = today - DAYS + 1 if since is None else max(t.day_of(float(since)), today - MOST_DAYS + 1)
     begins = {"today": today, "month": t.first_of_month(today)}
-    found: dict[str, Any] = {
+    costs: dict[str, Any] = {
         "today": t.date_text(today),
         "totals": {name: _total(bill, begin, now) for name, begin in begins.items()},
         "forecast": _forecast(bill, today, now),
     }
     if len(bill.currencies) > 1:
-        found["currencies"] = bill.currencies
-    room -= _size(found) + SPARE
+        costs["currencies"] = bill.currencies
+    room -= _size(costs) + SPARE
     days = list(_fitting(reversed(_days(bill, first, now)), room))
     room -= _size(days)
     used = _used(bill, peer, now)
@@ -73,7 +73,7 @@ def of(state: HubState, peer: Connection, now: float, since: int | None, room: i
         shown.append({"license": OTHERS, **_row(bill, others)})
     licenses, unused = sorted(shown, key=lambda row: -row["used_s"]), _row(bill, bill.unused(begins["month"], now))
     jobs = _fitting(islice(_jobs(bill, peer, now), MOST_JOBS), room - _size(licenses))
-    return {**found, "days": days[::-1], "jobs": list(jobs), "licenses": licenses, "unused": unused}
+    return {**costs, "days": days[::-1], "jobs": list(jobs), "licenses": licenses, "unused": unused}
 
 
 def _size(plain: object) -> int:
@@ -118,11 +118,11 @@ class Bill:
 
     def _worked(self, month: int, now: float) -> dict[str, float]:
         """Seconds by GPU that jobs used in a month: those that ended in it and, in the present one, the open ones."""
-        found = dict(self.state.usage.totals.get(month, {}))
+        seconds_by_gpu = dict(self.state.usage.totals.get(month, {}))
         if month == t.first_of_month(t.day_of(now, self.state.limits.zone)):
             for job in open_jobs(self.state):
-                _add(found, self.state.used_by(job, now))
-        return found
+                _add(seconds_by_gpu, self.state.used_by(job, now))
+        return seconds_by_gpu
 
     def unused(self, month: int, now: float) -> dict[str, float]:
         """Seconds by GPU that ran in a month without being used by a job: boots and idle time."""
@@ -166,13 +166,13 @@ def _total(bill: Bill, begin: int, now: float) -> dict[str, Any]:
 
 
 def _days(bill: Bill, first: int, now: float) -> Sequence[dict[str, Any]]:
-    found: dict[int, list[tuple[str, float]]] = {}
+    used_by_day: dict[int, list[tuple[str, float]]] = {}
     for gpu in bill.state.gpus.values():
         for day, seconds in gpu.account.by_day(first, now, bill.state.limits.zone).items():
-            found.setdefault(day, []).append((gpu.name, seconds))
+            used_by_day.setdefault(day, []).append((gpu.name, seconds))
     return [
         {"day": t.date_text(day), "on_s": round(sum(on for _, on in used)), **bill.amount(used)}
-        for day, used in sorted(found.items())
+        for day, used in sorted(used_by_day.items())
     ]
 
 
@@ -211,15 +211,16 @@ def _used(bill: Bill, peer: Connection, now: float) -> dict[str, dict[str, float
     state = bill.state
     month = t.first_of_month(t.day_of(now, state.limits.zone))
     if peer.admin:
-        found = {owner: dict(months.get(month, {})) for owner, months in state.usage.months.items()}
+        used_by_owner = {owner: dict(months.get(month, {})) for owner, months in state.usage.months.items()}
     else:
         own = dict(state.usage.months.get(peer.owner or OTHERS, {}).get(month, {}))
         rest = {gpu: all_ - own.get(gpu, 0.0) for gpu, all_ in state.usage.totals.get(month, {}).items()}
-        found = {peer.owner or OTHERS: own, OTHERS: {gpu: seconds for gpu, seconds in rest.items() if seconds > LEAST}}
+        others = {gpu: seconds for gpu, seconds in rest.items() if seconds > LEAST}
+        used_by_owner = {peer.owner or OTHERS: own, OTHERS: others}
     for job in open_jobs(state):
         name = job.owner if peer.admin or job.owner == peer.owner else OTHERS
-        _add(found.setdefault(name, {}), state.used_by(job, now))
-    return found
+        _add(used_by_owner.setdefault(name, {}), state.used_by(job, now))
+    return used_by_owner
 
 
 LEAST: Final = 0.001

@@ -403,7 +403,7 @@ def delivered(state: HubState, peer: Connection, message: d.DepotDelivered, now:
     if job is None:
         return
     files = tuple(
-        d.DepotFile(name=each.name, blake3=each.blake3, ext=each.ext, size=each.size) for each in message.files
+        d.DepotFile(name=file.name, blake3=file.blake3, ext=file.ext, size=file.size) for file in message.files
     )
     if not message.code:
         decision.command(f.AskDepot("check", job.owner, job.id, peer.fd, files, gpu))

@@ -399,12 +399,12 @@ def _enter(state: HubState, gpu: Gpu, phase: str, at: float, switched: float | N
     if any(other.phase in RUNNING for other in group if other is not gpu) and phase not in RUNNING:
         phase, switched = "online", None  # its machine runs for another GPU
     until = account.enter(phase, at, state.limits.zone, switched)
-    for each in group:
-        meter, holders = each.meter, len(each.leases)
+    for member in group:
+        meter, holders = member.meter, len(member.leases)
         if ran and holders and until < meter.at:  # it was off already when its holders were counted last
             meter.share -= (meter.at - until) / holders
         meter.advance(until, holders, running=ran)
-        each.metered(at)
+        member.metered(at)
 
 
 def _machine_known(state: HubState, fact: f.MachineKnown) -> None:

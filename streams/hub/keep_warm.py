@@ -46,13 +46,13 @@ def parse(text: str) -> Hours:
     Raises:
         ValueError: It cannot be read.
     """
-    found = _HOURS.fullmatch(text.strip())
-    if found is None:
+    match = _HOURS.fullmatch(text.strip())
+    if match is None:
         raise ValueError("write for example Mon-Fri 09:00-18:00")
-    begin, end = _minute(found[2], found[3]), _minute(found[4], found[5])
+    begin, end = _minute(match[2], match[3]), _minute(match[4], match[5])
     if begin == 1440:
         raise ValueError("the hours cannot begin at 24:00; write 00:00")
-    days = frozenset(day for part in found[1].lower().split(",") for day in _days(part))
+    days = frozenset(day for part in match[1].lower().split(",") for day in _days(part))
     return Hours(days, begin, end if end > begin else end + 1440)
 
 
@@ -88,10 +88,10 @@ def covered_until(hours: Iterable[Hours], at: float, zone: str, lead: float = 0.
     days = range(day_of(at, zone) - 1, day_of(at + lead, zone) + 1)
     ends = [
         end
-        for each in hours
+        for window in hours
         for day in days
-        if weekday(day) in each.weekdays
-        and moment(day, each.begin, zone) - lead <= at < (end := moment(day, each.end, zone, last=True))
+        if weekday(day) in window.weekdays
+        and moment(day, window.begin, zone) - lead <= at < (end := moment(day, window.end, zone, last=True))
     ]
     return max(ends, default=None)
 

@@ -164,12 +164,12 @@ def _frames(state: HubState) -> Iterator[tuple[dict[str, Any], ...]]:
 
 def _entries(state: HubState) -> Iterator[dict[str, Any]]:
     """Each description with the GPUs that have it; a description with many GPUs comes several times."""
-    found: dict[bytes, tuple[Mapping[str, Any], list[dict[str, Any]]]] = {}
+    kinds_with_gpus: dict[bytes, tuple[Mapping[str, Any], list[dict[str, Any]]]] = {}
     for gpu in state.gpus.values():
         for kind in (gpu.kinds or {}).values():
             text = orjson.dumps(kind, option=orjson.OPT_SORT_KEYS)
-            found.setdefault(text, (kind, []))[1].append({"gpu": gpu.name, "online": gpu.online})
-    for kind, gpus in found.values():
+            kinds_with_gpus.setdefault(text, (kind, []))[1].append({"gpu": gpu.name, "online": gpu.online})
+    for kind, gpus in kinds_with_gpus.values():
         for at in range(0, len(gpus), _AT_ONCE):
             yield {"kind": kind, "gpus": gpus[at : at + _AT_ONCE]}
 

@@ -153,12 +153,12 @@ def plan(state: HubState, now: float, decision: HubDecision, only: Iterable[Gpu]
     today = day_of(now, state.limits.zone)
     holding = Counter(state.jobs[id_].owner for gpu in state.gpus.values() for id_ in gpu.leases)
     shapes = [_shape(state, key, fits[state.need(key[0], key[1])], today, holding, now) for key in keys]
-    found = p.place(machines, shapes, state.limits.place, now)
-    _grant(state, found, now, decision)
+    placing = p.place(machines, shapes, state.limits.place, now)
+    _grant(state, placing, now, decision)
     if only is None:
-        _wake(state, found, now, decision)
-        _call_back(state, found, now, decision)
-        decision.fact(_summary(state, found, now))
+        _wake(state, placing, now, decision)
+        _call_back(state, placing, now, decision)
+        decision.fact(_summary(state, placing, now))
 
 
 def _machine(state: HubState, gpu: Gpu, now: float) -> p.Machine:
@@ -235,9 +235,9 @@ def _shape(
     return p.Shape(key, len(line), *said, ready)
 
 
-def _grant(state: HubState, found: p.Placing, now: float, decision: HubDecision) -> None:
+def _grant(state: HubState, placing: p.Placing, now: float, decision: HubDecision) -> None:
     given: dict[str, list[HubJob]] = {}
-    for key, name in found.grants:
+    for key, name in placing.grants:
         job, gpu = state.jobs[state.lines[key].next], state.gpus[name]  # type: ignore[index] # the keys are shapes
         decision.fact(f.JobGranted(job.id, name, now))
         answers.leave_halted(state, job, gpu, decision)
@@ -248,8 +248,8 @@ def _grant(state: HubState, found: p.Placing, now: float, decision: HubDecision)
         answers.dispatch(state, state.gpus[name], granted, now, decision, alone=len(granted) == 1)
 
 
-def _wake(state: HubState, found: p.Placing, now: float, decision: HubDecision) -> None:
-    for name, key, _ in found.wakes:
+def _wake(state: HubState, placing: p.Placing, now: float, decision: HubDecision) -> None:
+    for name, key, _ in placing.wakes:
         if _cheaper_back_in(state, name, key, now):
             continue
         decision.fact(f.GpuWoken(name, now))
@@ -291,9 +291,10 @@ def greet(state: HubState, monitor: Connection, now: float, decision: HubDecisio
                 _start(state, monitor, name, line, decision)
 
 
-def _call_back(state: HubState, found: p.Placing, now: float, decision: HubDecision) -> None:
+def _call_back(state: HubState, placing: p.Placing, now: float, decision: HubDecision) -> None:
     early = state.early_wanted()
-    for name, why in (*((name, CALLED_BACK) for name in found.unwanted), *((name, SURPLUS) for name in found.surplus)):
+    causes = ((placing.unwanted, CALLED_BACK), (placing.surplus, SURPLUS))
+    for name, why in ((name, why) for names, why in causes for name in names):
         gpu = state.gpus[name]
         needed = gpu.started(now) is None or any(placement.may(state, gpu, need) for need in early)
         if needed or now - gpu.let_go < AGAIN or keep_warm.warm_until(state, gpu, now) is not None:
@@ -307,13 +308,13 @@ CALLED_BACK: Final = "no job needs it any more"
 SURPLUS: Final = "another GPU is free too, and no job waits"
 
 
-def _summary(state: HubState, found: p.Placing, now: float) -> f.Planned:
+def _summary(state: HubState, placing: p.Placing, now: float) -> f.Planned:
     """What is planned, for people."""
     machines: dict[str, tuple[str, float | None, str]] = {}
-    for name, (key, after) in found.planned.items():
+    for name, (key, after) in placing.planned.items():
         stores = key[0].depot == STORING  # type: ignore[index] # the keys are shapes
         machines[name] = "wake", round(after, 1), UPLOADED if stores else "unless another GPU gets free before"
-    for name, key, _ in found.wakes:
+    for name, key, _ in placing.wakes:
         if left := _cheaper_back_in(state, name, key, now):
             machines[name] = "wake", round(left, 1), "unless another GPU gets free before"
     for gpu in state.gpus.values():
@@ -323,11 +324,11 @@ def _summary(state: HubState, found: p.Placing, now: float) -> f.Planned:
             machines[gpu.name] = "backed_off", round(left, 1), f"it did not start: {gpu.cause}"
         elif gpu.started(now) is not None and gpu.phase not in (*_SERVES, "no_capacity"):
             machines[gpu.name] = "wake", None, "it is started for jobs that wait"
-    machines |= {name: ("call_back", None, CALLED_BACK) for name in found.unwanted if state.gpus[name].started(now)}
-    machines |= {name: ("stop", None, SURPLUS) for name in found.surplus if state.gpus[name].started(now)}
-    needless = frozenset((*found.unwanted, *found.surplus))
-    starts = {key: (_known(found.begins[key]), _known(last)) for key, last in found.expected.items()}
-    return f.Planned(now, machines, needless, starts, frozenset(found.near))
+    machines |= {name: ("call_back", None, CALLED_BACK) for name in placing.unwanted if state.gpus[name].started(now)}
+    machines |= {name: ("stop", None, SURPLUS) for name in placing.surplus if state.gpus[name].started(now)}
+    needless = frozenset((*placing.unwanted, *placing.surplus))
+    starts = {key: (_known(placing.begins[key]), _known(last)) for key, last in placing.expected.items()}
+    return f.Planned(now, machines, needless, starts, frozenset(placing.near))
 
 
 def _known(seconds: float) -> float | None:
@@ -351,7 +352,7 @@ def others(state: HubState, failed: Collection[str], need: Need, now: float) -> 
     """Whether another GPU than these is on or coming for such a job, or may be woken for it."""
     fit = (gpu for gpu in state.gpus.values() if gpu.name not in failed and placement.may(state, gpu, need))
     machines = (_machine(state, gpu, now) for gpu in fit)
-    return any(each.on or each.coming or (each.wakeable and not each.backed_off) for each in machines)
+    return any(machine.on or machine.coming or (machine.wakeable and not machine.backed_off) for machine in machines)
 
 
 def fill(state: HubState, decision: HubDecision, now: float) -> None:

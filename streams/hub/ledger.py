@@ -115,11 +115,11 @@ class Account:
 
     def by_day(self, first: int, now: float, zone: str = UTC) -> dict[int, float]:
         """Seconds that it ran on each day from `first` on, the part of one GPU; only days on which it ran."""
-        found = {day: seconds for day, seconds in self.days.items() if day >= first}
+        seconds_by_day = {day: seconds for day, seconds in self.days.items() if day >= first}
         if self.running_since is not None:
             for day, seconds in _split(max(self.at, begin_of(first, zone)), now, zone):
-                found[day] = found.get(day, 0.0) + seconds
-        return {day: seconds / self.gpus for day, seconds in found.items()}
+                seconds_by_day[day] = seconds_by_day.get(day, 0.0) + seconds
+        return {day: seconds / self.gpus for day, seconds in seconds_by_day.items()}
 
     def _going(self, begin: float, end: float) -> float:
         return max(0.0, end - max(self.at, begin)) if self.running_since is not None else 0.0

@@ -51,14 +51,14 @@ def lacks(state: HubState, gpu: Gpu, need: Need) -> list[str]:
 
     A label is not known until a worker of the GPU has told its labels, or one is connected that tells none.
     """
-    told, found = gpu.worker is not None or "worker" in gpu.told, []
+    told, lacking = gpu.worker is not None or "worker" in gpu.told, []
     for text in need.requires:
         required = requirements.parse(text)
         label = gpu.label(required.name)
         known = told if not required.name.startswith(requirements.KIND) else gpu.kinds is not None or gpu.pairs_only
         if (known or label is not None) and not requirements.met(required, label):
-            found.append(text)
-    return found
+            lacking.append(text)
+    return lacking
 
 
 def label(state: HubState, peer: Connection, gpus: Iterable[str], decision: HubDecision) -> None:
@@ -139,14 +139,14 @@ def waiting_for(state: HubState, gpus: Sequence[Gpu]) -> int:
     if not gpus:
         return len(state.queue)
     early, planned = state.early_wanted(), state.planned or f.Planned(0.0, {}, frozenset(), {})
-    found = sum(count for need, count in early.items() if any(may(state, gpu, need) for gpu in gpus))
+    waiting = sum(count for need, count in early.items() if any(may(state, gpu, need) for gpu in gpus))
     expected = [gpu for gpu in gpus if gpu.name not in planned.needless]
     for (need, owner, priority), line in state.lines.items() if expected else ():
         late = need.depot == STORING or (need.depot and not state.depot_up)
         if late and (need, owner, priority) not in planned.near:
             continue  # its files come later than its machine needs to start
-        found += len(line) if any(may(state, gpu, state.need(need, owner)) for gpu in expected) else 0
-    return found
+        waiting += len(line) if any(may(state, gpu, state.need(need, owner)) for gpu in expected) else 0
+    return waiting
 
 
 def ready_in(state: HubState, line: Line, now: float) -> float:
@@ -251,6 +251,6 @@ def _kind(need: Need) -> str:
 
 
 def _list(names: Iterable[str]) -> str:
-    found = sorted(names)
-    more = f" and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
-    return ", ".join(found[:_SHOWN]) + more
+    ordered = sorted(names)
+    more = f" and {len(ordered) - _SHOWN} more" if len(ordered) > _SHOWN else ""
+    return ", ".join(ordered[:_SHOWN]) + more

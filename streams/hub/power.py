@@ -237,10 +237,10 @@ def power_state(state: HubState, peer: Connection, message: m.PowerState, now: f
             # Note what a monitor says of its machine's address. A worker that waited for it is online now.
             before = state.url_of(gpu)
             decision.fact(f.MachineUrl(gpu.name, url))
-            found = state.url_of(gpu)
-            waits = gpu.unaddressed is not None and found is not None
-            if waits or (gpu.online and gpu.ready and found is not None and found != before):
-                _online(state, gpu, found, now, decision)
+            address = state.url_of(gpu)
+            waits = gpu.unaddressed is not None and address is not None
+            if waits or (gpu.online and gpu.ready and address is not None and address != before):
+                _online(state, gpu, address, now, decision)
         before = gpu.phase
         _phase_seen(state, peer, gpu, message, now, decision)
         if gpu.phase != before and gpu.phase in _ON:
@@ -351,7 +351,7 @@ def fail_late(
     Returns whether there are such jobs.
     """
     failed = {gpu.name: gpu for gpu in state.gpus.values() if gpu.phase == "failed"}
-    found: list[tuple[HubJob, Gpu]] = []
+    to_fail: list[tuple[HubJob, Gpu]] = []
     for need, owner, priority in state.lines if failed else ():
         gpu = max(
             (gpu for gpu in failed.values() if placement.may(state, gpu, need)), key=lambda gpu: gpu.since, default=None
@@ -360,11 +360,11 @@ def fail_late(
             continue
         waiting = (state.jobs[id_] for id_ in state.lines[need, owner, priority])
         before = ((job, gpu) for job in waiting if job.since <= gpu.since and not job.stored)
-        found += islice(before, MOST_FAILED - len(found))
-    for job, gpu in found:
+        to_fail += islice(before, MOST_FAILED - len(to_fail))
+    for job, gpu in to_fail:
         said = message or m.BootResult(success=False, status="failed", msg=gpu.cause or None, gpu=gpu.name)
         _fail_job(state, job, said, told, now, decision)
-    return bool(found)
+    return bool(to_fail)
 
 
 MOST_FAILED = 500
@@ -448,14 +448,14 @@ def _to_boot(state: HubState, gpu: str | None) -> list[int]:
         return []
     fit = state.monitors if gpu is None else jobs.monitors_of(state, gpu)
     known: set[str] = set()
-    found = []
+    monitors = []
     for fd in (fd for fd in state.may_wake() if fd in fit):
         named = (state.gpus.get(name) for name in state.connections[fd].gpus)
-        hosts = {each.host or each.name for each in named if each is not None}
+        hosts = {other.host or other.name for other in named if other is not None}
         if not hosts or hosts - known:
-            found.append(fd)
+            monitors.append(fd)
         known |= hosts
-    return found
+    return monitors
 
 
 def too_fast(peer: Connection, request_id: str | None, decision: HubDecision) -> None:
@@ -571,7 +571,7 @@ def _another_stops(state: HubState, peer: Connection, gpus: Iterable[Gpu], now: 
     """Whether another monitor of the machine was allowed a moment ago to stop it: one stop is enough."""
     names = {gpu.name for gpu in gpus}
     monitors = (state.connections[fd] for fd in state.monitors if fd != peer.fd)
-    return any(now - each.stops_at < ONE_STOP and not names.isdisjoint(each.gpus) for each in monitors)
+    return any(now - monitor.stops_at < ONE_STOP and not names.isdisjoint(monitor.gpus) for monitor in monitors)
 
 
 def abandoned(state: HubState, now: float, decision: HubDecision) -> None:

@@ -585,7 +585,7 @@ class HubState(Durable):
 
     def machine_with(self, gpu: Gpu) -> list[Gpu]:
         """The GPUs in the machine of this one, which have one account."""
-        return [each for each in self.gpus.values() if each.host == gpu.host] if gpu.host else [gpu]
+        return [other for other in self.gpus.values() if other.host == gpu.host] if gpu.host else [gpu]
 
     def used_by(self, job: HubJob, at: float) -> Mapping[str, float]:
         """Seconds that a job used of each GPU until `at`."""
@@ -639,8 +639,8 @@ class HubState(Durable):
     @property
     def currency(self) -> str:
         """The money of all amounts: as in the settings, or else the providers' if they have the same."""
-        found = self.currencies
-        return self.limits.currency or (found[0] if len(found) == 1 else "")
+        currencies = self.currencies
+        return self.limits.currency or (currencies[0] if len(currencies) == 1 else "")
 
     def url_of(self, gpu: Gpu) -> str | None:
         """Where clients reach the worker of `gpu`: the worker's own word counts most, then the monitor's."""

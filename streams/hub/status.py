@@ -85,7 +85,7 @@ def answer(state: HubState, peer: Connection, message: m.HubStatusQuery, now: fl
 def history(state: HubState, day: int, skip: int, room: int) -> dict[str, Any]:
     """When jobs arrived and how long they took, from a job of a day on, and the settings that placed them."""
     usage, limits = state.usage, state.limits
-    found: dict[str, Any] = {
+    reply: dict[str, Any] = {
         "place": asdict(limits.place),
         "fits": [[gpu.name for gpu in state.gpus.values() if placement.can(state, gpu, need)] for need in usage.needs],
         "gpus": {
@@ -101,15 +101,15 @@ def history(state: HubState, day: int, skip: int, room: int) -> dict[str, Any]:
         "zone": limits.zone,
         "days": [],
     }
-    room = (room - len(orjson.dumps(found))) // len("86399,99999,499,")
-    for each in sorted(each for each in usage.history if each >= day):
-        jobs = usage.history[each][3 * skip :] if each == day else usage.history[each]
+    room = (room - len(orjson.dumps(reply))) // len("86399,99999,499,")
+    for recorded_day in sorted(stored for stored in usage.history if stored >= day):
+        jobs = usage.history[recorded_day][3 * skip :] if recorded_day == day else usage.history[recorded_day]
         if len(jobs) > 3 * max(1, room):
-            found["days"].append([each, jobs[: 3 * max(1, room)]])
-            return found | {"next": [each, max(1, room) + (skip if each == day else 0)]}
-        found["days"].append([each, jobs])
+            reply["days"].append([recorded_day, jobs[: 3 * max(1, room)]])
+            return reply | {"next": [recorded_day, max(1, room) + (skip if recorded_day == day else 0)]}
+        reply["days"].append([recorded_day, jobs])
         room -= len(jobs) // 3 + 2
-    return found
+    return reply
 
 
 def _depot(state: HubState, peer: Connection, now: float) -> dict[str, Any]:
@@ -140,7 +140,7 @@ def depot_jobs(state: HubState) -> dict[str, int]:
 def depot_use(state: HubState, owners: Iterable[str]) -> list[dict[str, Any]]:
     """What these licenses have in the depot; those that use most come first."""
     sizes = {owner: [size for size, _, _ in state.in_depot.get(owner, {}).values()] for owner in owners}
-    uses = [{"license": owner, "files": len(each), "size": sum(each)} for owner, each in sizes.items()]
+    uses = [{"license": owner, "files": len(owned), "size": sum(owned)} for owner, owned in sizes.items()]
     return sorted(uses, key=lambda use: (-use["size"], use["license"]))
 
 

@@ -200,17 +200,18 @@ class _Nothing(Earlier):
 
 async def _before(job: Job, effects: Effects, earlier: Earlier, args: Mapping[str, Any]) -> AsyncIterator[JobEvent]:
     """Ends with `Done` if there was a result to reuse."""
-    while (found := await effects.call(EARLIER, args, lambda: earlier.find(job.id))) is not None:
-        same = str(found["job"])
-        if "path" in found:
+    while (result := await effects.call(EARLIER, args, lambda: earlier.find(job.id))) is not None:
+        same = str(result["job"])
+        if "path" in result:
             if same == job.id:
                 yield Note("the result was downloaded before the program ended")
             else:
                 yield Note(f"the same work was done before, as job {same}: its result is used", {"same_as": same})
-            for note in found.get("notes", ()):
+            for note in result.get("notes", ()):
                 yield Note(note)
-            files = tuple(ResultFile(file["name"], Path(file["path"]), file["size"]) for file in found.get("files", ()))
-            yield Done(Path(found["path"]), int(found["size"]), files)
+            more = result.get("files", ())
+            files = tuple(ResultFile(file["name"], Path(file["path"]), file["size"]) for file in more)
+            yield Done(Path(result["path"]), int(result["size"]), files)
             return
         yield Note(f"the same work is running as job {same}: its result will be used", {"same_as": same})
         await effects.call(EARLIER_ENDED, {"job": same}, lambda: earlier.ended(same, job.id))  # noqa: B023 - awaited here

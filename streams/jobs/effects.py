@@ -167,8 +167,8 @@ class _Recording(Calls):
         with self._equal.number(label, asked) as number:
             try:
                 with cancel_as_error(label):
-                    async with closing(effect()) as found:
-                        async for item in found:
+                    async with closing(effect()) as stream:
+                        async for item in stream:
                             self._note(label, asked, number, item=form.plain(item))
                             yield item
             except Exception as error:
@@ -310,7 +310,7 @@ def _plain_report(report: TaskReport) -> dict[str, Any]:
 
 
 def _report_from(plain: Plain) -> TaskReport:
-    return TaskReport(**{**plain, "outputs": tuple(Output(**each) for each in plain.get("outputs", ()))})
+    return TaskReport(**{**plain, "outputs": tuple(Output(**output) for output in plain.get("outputs", ()))})
 
 
 def _plain_fingerprint(file: Fingerprint) -> dict[str, Any]:
@@ -353,7 +353,7 @@ def plain_error(error: Exception) -> dict[str, Any]:
     """
     if not isinstance(error, errors.WakestreamError):
         return {"kind": "WakestreamError", "code": "internal", "why": plain_text(describe_error(error))}
-    kind = next(each for each in type(error).__mro__ if each.__module__ == errors.__name__)
+    kind = next(base for base in type(error).__mro__ if base.__module__ == errors.__name__)
     plain: dict[str, Any] = {"kind": kind.__name__, "code": error.code, "why": plain_text(str(error))}
     if isinstance(error, errors.StageTimeout):
         plain.update(stage=plain_text(error.stage), seconds=error.seconds)
@@ -378,7 +378,7 @@ def error_from(plain: Plain) -> errors.WakestreamError:
 
 
 def _kind(name: str) -> type[errors.WakestreamError]:
-    found = getattr(errors, name, None)
-    if isinstance(found, type) and issubclass(found, errors.WakestreamError):
-        return found
+    kind = getattr(errors, name, None)
+    if isinstance(kind, type) and issubclass(kind, errors.WakestreamError):
+        return kind
     return errors.WakestreamError

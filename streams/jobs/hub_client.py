@@ -329,10 +329,10 @@ def trace_of(job_id: str) -> str:
 
 def payload(job: Job, files: Sequence[Fingerprint]) -> dict[str, Any]:
     """The payload of a submit: extensions, and MD5 hashes (which all hubs and workers know) if they are known."""
-    found: dict[str, dict[str, str]] = {name: {"ext": path.suffix.lower()} for name, path in job.inputs.items()}
-    for fields, file in zip(found.values(), files, strict=False):
+    inputs: dict[str, dict[str, str]] = {name: {"ext": path.suffix.lower()} for name, path in job.inputs.items()}
+    for fields, file in zip(inputs.values(), files, strict=False):
         fields["hash"] = file.digests["md5"]
     chosen: dict[str, Any] = {name: [*said] for name in ("gpus", "requires") if (said := getattr(job, name))}
     if job.priority:
         chosen["priority"] = job.priority
-    return submit_fields(job, found) | chosen
+    return submit_fields(job, inputs) | chosen

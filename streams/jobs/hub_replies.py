@@ -68,11 +68,11 @@ def places_of(message: d.DepotPlaces | d.DepotDelivered | d.DepotFetch) -> tuple
     """Where the files of the message are, or are put."""
     return tuple(
         depot.Place(
-            depot.DepotFile(each.name, each.blake3, each.ext, each.size),
-            message.request_id, each.have, message.depot,
-            each.url, {int(number): url for number, url in each.parts.items()}, each.part_size, each.parted,
+            depot.DepotFile(file.name, file.blake3, file.ext, file.size),
+            message.request_id, file.have, message.depot,
+            file.url, {int(number): url for number, url in file.parts.items()}, file.part_size, file.parted,
         )
-        for each in message.files
+        for file in message.files
     )  # fmt: skip
 
 

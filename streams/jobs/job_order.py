@@ -64,9 +64,9 @@ class JobOrder:
 
     def move(self, job: str, move: Move) -> None:
         """Move a job; before an unknown job is the end."""
-        jobs = [each for each in self._ranks if each != job]
+        jobs = [other for other in self._ranks if other != job]
         jobs.insert(jobs.index(move.before) if move.before in self._ranks and move.before != job else len(jobs), job)
-        self._ranks = {each: rank for rank, each in enumerate(jobs)}
+        self._ranks = {id_: rank for rank, id_ in enumerate(jobs)}
         self._next = len(jobs)
         self._moved[job] = move.priority
         self.by_hand = True
@@ -74,9 +74,9 @@ class JobOrder:
     def arrange(self, order: Order) -> None:
         """Set the order of all jobs; those that are not in it come first."""
         named = set(order.jobs)
-        jobs = [each for each in self._ranks if each not in named]
-        jobs += (each for each in order.jobs if each in self._ranks)
-        self._ranks = {each: rank for rank, each in enumerate(jobs)}
+        jobs = [job for job in self._ranks if job not in named]
+        jobs += (job for job in order.jobs if job in self._ranks)
+        self._ranks = {job: rank for rank, job in enumerate(jobs)}
         self._next = len(jobs)
         priorities = zip(order.jobs, order.priorities, strict=True)
         self._moved |= {job: priority for job, priority in priorities if job in self._ranks}
@@ -134,7 +134,7 @@ class Arrivals:
     def _late(self, job: str) -> None:
         """The job has waited for long: those before it that are still on their way come after it."""
         key = self._order.key(job)
-        self._coming -= {each for each in self._coming - self._waiting.keys() if self._order.key(each) < key}
+        self._coming -= {other for other in self._coming - self._waiting.keys() if self._order.key(other) < key}
         self.reorder()
 
     def in_order(self, job: str, source: Observable[T]) -> Observable[T]:

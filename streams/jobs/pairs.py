@@ -62,7 +62,7 @@ def pairs_of(names: Sequence[str], *, strict: bool = False) -> Pairs:
     """
     types = [_type(name) for name in names]
     sides = tuple(
-        {at: _last(name) for at, name in enumerate(names) if types[at] == each} for each in ("video", "audio")
+        {at: _last(name) for at, name in enumerate(names) if types[at] == side} for side in ("video", "audio")
     )
     jobs = _jobs(sides[0], sides[1], strict)
     used = {at for job in jobs for at in job}
@@ -77,9 +77,9 @@ def _jobs(videos: dict[int, str], audios: dict[int, str], strict: bool) -> list[
     """The pairs of indexes. It removes the files that it uses."""
     jobs: list[tuple[int, int]] = []
 
-    def use(found: Sequence[tuple[int, int]]) -> None:
-        jobs.extend(found)
-        for video, audio in found:
+    def use(pairs: Sequence[tuple[int, int]]) -> None:
+        jobs.extend(pairs)
+        for video, audio in pairs:
             videos.pop(video, None)
             audios.pop(audio, None)
 
@@ -119,8 +119,8 @@ def _words(stem: str) -> Words:
     def sort(char: str) -> str:
         return unicodedata.category(char)[0].replace("M", "L")
 
-    found = [(each, "".join(chars)) for each, chars in groupby(stem, sort) if each in "LN"]
-    return tuple((text.lstrip("0") or "0") if each == "N" else text for each, text in found) or (stem,)
+    runs = [(category, "".join(chars)) for category, chars in groupby(stem, sort) if category in "LN"]
+    return tuple((text.lstrip("0") or "0") if category == "N" else text for category, text in runs) or (stem,)
 
 
 def _bare(name: str) -> Words:
@@ -165,13 +165,13 @@ def _longer(shorter: Mapping[int, str], longer: Mapping[int, str]) -> list[tuple
     for at, words in _keys(shorter, _bare).items():
         if words:
             known.setdefault(words, at)
-    found: list[tuple[int, int]] = []
+    matches: list[tuple[int, int]] = []
     for at, words in _keys(longer, _bare).items():
         heads = (words[:length] for length in range(len(words) - 1, 0, -1))
         partner = next((known[head] for head in heads if head in known), None)
         if partner is not None:
-            found.append((partner, at))
-    return found
+            matches.append((partner, at))
+    return matches
 
 
 def _rests(files: Mapping[int, str]) -> dict[int, Words]:

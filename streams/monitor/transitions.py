@@ -165,8 +165,8 @@ class Step:
         query = m.TaskQuery(request_id=self.query_id())
         if self.hub_counts():
             # Whether the worker itself has answered that it has no task, since the idle time was over.
-            one = self.policy.asks_first and not self.shares()
-            answers = one and self.checks_health() and not self.worker.misses
+            alone = self.policy.asks_first and not self.shares()
+            answers = alone and self.checks_health() and not self.worker.misses
             idle = answers and self.idle() and self.worker.health_at >= use.last_at + self.policy.idle_after
             query = structs.replace(query, gpu=self.policy.only, drain=drain or None, idle=idle or None)
         self.say(query)

@@ -41,21 +41,21 @@ def source(state: OutboxState, field: str, text: str) -> tuple[str, str, bool]:
 
 def latest(state: OutboxState, field: str, job: str) -> Entry:
     """The job of this name, or the latest job that retries it. Raises `WrongInput` unless the name means one job."""
-    found = state.named(job)
-    if len(found) != 1:
+    matching = state.named(job)
+    if len(matching) != 1:
         unknown = f"there is no job {job[:80]!r} here; `wakestream jobs --all` lists all"
-        raise WrongInput(field, f"{field}: {ambiguous(job, found) if found else unknown}")
-    entry = state.jobs[found[0]]
+        raise WrongInput(field, f"{field}: {ambiguous(job, matching) if matching else unknown}")
+    entry = state.jobs[matching[0]]
     for other in list(state.jobs.values()):  # in the order of their acceptance: a retry comes after its job
         if other.accepted.retry_of == entry.accepted.job:
             entry = other
     return entry
 
 
-def ambiguous(job: str, found: Sequence[str]) -> str:
+def ambiguous(job: str, ids: Sequence[str]) -> str:
     """The error text for the beginning of several ids."""
-    named = ", ".join(found[:SHOWN]) + (", …" if len(found) > SHOWN else "")
-    return f"{job[:80]!r} is the beginning of {len(found)} ids: {named}; give more characters"
+    named = ", ".join(ids[:SHOWN]) + (", …" if len(ids) > SHOWN else "")
+    return f"{job[:80]!r} is the beginning of {len(ids)} ids: {named}; give more characters"
 
 
 def missing(state: OutboxState, after: Sequence[str]) -> Entry | None:
@@ -79,14 +79,14 @@ def waiting(state: OutboxState, ended: str) -> Iterator[Entry]:
 
 def failing(state: OutboxState, ended: str) -> list[Entry]:
     """The jobs that get no input because the job `ended` has no result, and those that wait for these."""
-    found: dict[str, Entry] = {}
+    entries: dict[str, Entry] = {}
     left = [ended]
     while left:
         for job in state.after.get(left.pop(), ()):
-            if job not in found and state.jobs[job].state == "open":
-                found[job] = state.jobs[job]
+            if job not in entries and state.jobs[job].state == "open":
+                entries[job] = state.jobs[job]
                 left.append(job)
-    return list(found.values())
+    return list(entries.values())
 
 
 def why(job: str, outcome: str, reason: str) -> str:

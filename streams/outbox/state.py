@@ -200,10 +200,10 @@ class OutboxState(Durable):
         """Whether no other job can be the same work."""
         return len(self.by_sizes.get(entry.sizes, ())) < 2
 
-    def _before(self, entry: Entry, found: Sequence[str]) -> list[Entry]:
+    def _before(self, entry: Entry, twins: Sequence[str]) -> list[Entry]:
         """In the same order for all jobs, so that no two jobs wait for each other."""
         mine = self.numbers[entry.accepted.job]
-        earlier = found[: min(bisect_left(found, mine, key=self.numbers.__getitem__), TWINS)]
+        earlier = twins[: min(bisect_left(twins, mine, key=self.numbers.__getitem__), TWINS)]
         return [twin for job in earlier if (twin := self.jobs[job]).cancelling is None or twin.ended is not None]
 
 

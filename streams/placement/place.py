@@ -291,15 +291,15 @@ def _wake(
                     placing.planned.setdefault(name, (shape.key, shape.ready - machine.boot))
                 break
             starting = _together(machine, lines)
-            with_it = [*usable, *(each for each in starting if each in shape.fits)]
+            with_it = [*usable, *(other for other in starting if other in shape.fits)]
             sooner, next_level = last_start(with_it, shape)
             if not none and start - max(sooner, shape.ready) < policy.min_gain:
                 continue
             placing.wakes.append(Wake(name, shape.key, None if none else start - sooner))
             usable, start, level, none = with_it, sooner, next_level, False
             coming.update(starting)
-            for each in starting:
-                lines[each].counts = True
+            for gpu in starting:
+                lines[gpu].counts = True
             hosts.add(machine.host or name)
         left_over = latest - start
         if left_over >= 0 and not shape.ready and (spare := _cheapest(lines, shape, coming, hosts, only=False)):
@@ -315,15 +315,15 @@ def _together(machine: Machine, lines: Mapping[str, _Line]) -> list[str]:
     if not machine.host:
         return [machine.name]
     alike = (line.machine for line in lines.values() if line.machine.host == machine.host)
-    return [each.name for each in alike if each.name == machine.name or each.wakeable]
+    return [other.name for other in alike if other.name == machine.name or other.wakeable]
 
 
-def _last_start(ends: Sequence[tuple[float, int]], work: float, each: float) -> tuple[float, float]:
+def _last_start(ends: Sequence[tuple[float, int]], work: float, per_job: float) -> tuple[float, float]:
     """When the last job of a shape starts, and when all of its work is done."""
     if not ends:
         return math.inf, 0.0
     level = _level(ends, work)
-    return max(ends[0][0], level - each), level
+    return max(ends[0][0], level - per_job), level
 
 
 def _cheapest(lines: Mapping[str, _Line], shape: Shape, coming: set[str], hosts: set[str], *, only: bool) -> list[str]:

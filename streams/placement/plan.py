@@ -177,8 +177,8 @@ def others(jobs: Sequence[Job], present: Setting) -> Iterator[Setting]:
             yield replace(present, name="patience", value=f"{patience:g}", policy=policy)
     machines = present.machines
     for spec in machines if 1 < len(machines) <= 4 else ():
-        left = tuple(each for each in machines if each is not spec)
-        if all(job.fits is None or job.fits.intersection(each.name for each in left) for job in jobs):
+        left = tuple(other for other in machines if other is not spec)
+        if all(job.fits is None or job.fits.intersection(machine.name for machine in left) for job in jobs):
             yield replace(present, name="fewer", value=spec.name, machines=left)
     cheapest = min(machines, key=lambda spec: (spec.price, spec.name))
     more = cheapest._replace(name=f"{cheapest.name} (2)")
@@ -186,7 +186,7 @@ def others(jobs: Sequence[Job], present: Setting) -> Iterator[Setting]:
     for price in sorted({spec.price for spec in machines})[:-1]:
         left = tuple(spec for spec in machines if spec.price <= price)
         if len(left) < len(machines) - 1 and all(
-            job.fits is None or job.fits.intersection(each.name for each in left) for job in jobs
+            job.fits is None or job.fits.intersection(machine.name for machine in left) for job in jobs
         ):
             yield replace(present, name="price", value=f"{price:g}", machines=left)
     hours = Counter(int(job.at % DAY // 3600) for job in jobs)
@@ -203,9 +203,9 @@ def others(jobs: Sequence[Job], present: Setting) -> Iterator[Setting]:
         yield replace(present, name="unlimited", budgets={})
 
 
-def better_than(found: Sequence[float], present: Sequence[float]) -> bool:
+def better_than(proposed: Sequence[float], present: Sequence[float]) -> bool:
     """Whether a cost and mean wait are better than the present ones."""
-    (cost, wait), (cost_now, wait_now) = found, present
+    (cost, wait), (cost_now, wait_now) = proposed, present
     cheaper = cost <= CHEAPER * cost_now and wait <= LONGER * wait_now + SPARE
     return cheaper or (wait <= FASTER * wait_now and cost <= DEARER * cost_now)
 

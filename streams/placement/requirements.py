@@ -65,13 +65,13 @@ def parse(text: str) -> Requirement:
     Raises:
         ValueError: It cannot be read; the text is a sentence that says what to write.
     """
-    found = _WHOLE.fullmatch(text)
-    if found is None:
+    match = _WHOLE.fullmatch(text)
+    if match is None:
         raise ValueError(
             f"{text[:LONGEST]!r} is no requirement; write a label, or a label with one of = != > >= < <= and a value, "
             "such as memory>=24"
         )
-    name, sign, value = found[1], found[2] or "", found[3] or ""
+    name, sign, value = match[1], match[2] or "", match[3] or ""
     if len(name) > LONGEST or len(value) > LONGEST_NAME:
         raise ValueError(f"the requirement {text[:LONGEST]!r} is too long; a label has {LONGEST} characters at most")
     if sign in _ORDER and _NUMBER.fullmatch(value) is None:
@@ -130,8 +130,8 @@ def _number(value: str | float) -> float | None:
     """A number; one with a unit of bytes, in GB."""
     if not isinstance(value, str):
         return value
-    found = _NUMBER.fullmatch(value.strip())
-    return None if found is None else float(found[1]) * 1024.0 ** _POWERS.get((found[2] or "g").lower(), 0)
+    match = _NUMBER.fullmatch(value.strip())
+    return None if match is None else float(match[1]) * 1024.0 ** _POWERS.get((match[2] or "g").lower(), 0)
 
 
 def misfit(labels: Mapping[str, Any] | None, slots: int | None) -> str | None:

@@ -300,14 +300,14 @@ class Placed:
         blocked = self._blocked(world, now)
         warm = {name for name in world.gpus if name not in blocked and self.warm and self.warm(name, now)}
         machines = [self._machine(gpu, now, gpu.spec.name not in blocked) for gpu in world.gpus.values()]
-        found = place(machines, shapes, self.policy, now)
+        placing = place(machines, shapes, self.policy, now)
         given: dict[Hashable, int] = {}
         grants = []
-        for key, name in found.grants:
+        for key, name in placing.grants:
             at = given[key] = given.get(key, -1) + 1
             grants.append((world.lines[key][at], name))  # type: ignore[index] # the keys are fits
-        used = {name for _, name in found.grants}
-        stops = {*found.unwanted, *found.surplus} - warm
+        used = {name for _, name in placing.grants}
+        stops = {*placing.unwanted, *placing.surplus} - warm
         after = WARM - now % WARM if self.warm else inf
         if len(blocked) == len(world.gpus):
             after = min(after, DAY - now % DAY)
@@ -322,7 +322,9 @@ class Placed:
                 after = min([after, *left])
                 if idle >= self.idle_stop:
                     stops.add(name)
-        wakes = [wake.gpu for wake in found.wakes] + [name for name in sorted(warm) if world.gpus[name].phase == "off"]
+        wakes = [wake.gpu for wake in placing.wakes] + [
+            name for name in sorted(warm) if world.gpus[name].phase == "off"
+        ]
         return Moves(grants, wakes, sorted(stops)), after
 
     def _blocked(self, world: World, now: float) -> set[str]:

@@ -130,11 +130,11 @@ def _drawn(schema: Mapping[str, Any], job: str) -> int:
 
 def with_numbers(slots: Iterable[Slot]) -> tuple[Slot, ...]:
     """Return the slots, each list followed by slots for its next files."""
-    found: list[Slot] = []
+    expanded: list[Slot] = []
     for slot in slots:
         more = range(2, LISTED + 1) if slot.many else ()
-        found += [slot, *(Slot(numbered(slot.name, number), slot.accepts, required=False) for number in more)]
-    return tuple(found)
+        expanded += [slot, *(Slot(numbered(slot.name, number), slot.accepts, required=False) for number in more)]
+    return tuple(expanded)
 
 
 def lists_of(slots: Iterable[Slot]) -> set[str]:
@@ -194,12 +194,12 @@ def kind_from(plain: object, *, own: bool = False) -> Kind:
     """
     kind = msgspec.convert(plain, Kind)
     for slots in ((kind,), kind.inputs, kind.outputs):
-        _check_slot_names(kind, [each.name for each in slots])
+        _check_slot_names(kind, [slot.name for slot in slots])
     properties = kind.params.get("properties", {})
-    if not isinstance(properties, Mapping) or not all(isinstance(each, Mapping) for each in properties.values()):
+    if not isinstance(properties, Mapping) or not all(isinstance(schema, Mapping) for schema in properties.values()):
         raise ValueError(f"kind {kind.name}: the properties of its parameters must be an object of objects")
     required = kind.params.get("required", ())
-    if not isinstance(required, list | tuple) or not all(isinstance(each, str) for each in required):
+    if not isinstance(required, list | tuple) or not all(isinstance(name, str) for name in required):
         raise ValueError(f"kind {kind.name}: the required parameters must be a list of names")
     for param in properties:
         if _PARAM_NAME.fullmatch(param) is None:
@@ -228,7 +228,7 @@ def _check_slot_names(kind: Kind, names: Collection[str]) -> None:
 
 def media_of(slot: Slot, ext: str) -> str:
     """Return what a file with this ending must contain to fit the slot: video, audio, image; empty if anything."""
-    wanted = [each for each in slot.accepts if each in MEDIA]
+    wanted = [media for media in slot.accepts if media in MEDIA]
     fit = [media for media in wanted or MEDIA if ext in MEDIA[media]] if slot.accepts else []
     return fit[0] if fit and fit[0] != "text" else ""
 
@@ -239,20 +239,20 @@ def usual_ext(slot: Slot, params: Mapping[str, Any] | None = None) -> str:
     A parameter such as `format=mp3` chooses among several endings.
     """
     chosen = (f".{value}" for value in (params or {}).values() if isinstance(value, str))
-    if (ending := next((each for each in chosen if each in slot.accepts), "")) != "":
+    if (ending := next((ext for ext in chosen if ext in slot.accepts), "")) != "":
         return ending
     usual = {"video": ".mp4", "audio": ".wav", "image": ".png", "text": ".txt"}
-    return output_ext(slot) or next((usual[each] for each in slot.accepts if each in usual), "")
+    return output_ext(slot) or next((usual[accepted] for accepted in slot.accepts if accepted in usual), "")
 
 
 def file_fits(slot: Slot, ext: str) -> bool:
     """Whether a file with this ending (`.png`) fits the slot."""
-    return not slot.accepts or any(ext in MEDIA.get(each, (each,)) for each in slot.accepts)
+    return not slot.accepts or any(ext in MEDIA.get(accepted, (accepted,)) for accepted in slot.accepts)
 
 
 def output_ext(slot: Slot) -> str:
     """The ending of the file that an output makes, if the kind says it; else an empty text."""
-    return next((each for each in slot.accepts if each.startswith(".")), "")
+    return next((accepted for accepted in slot.accepts if accepted.startswith(".")), "")
 
 
 def check_kind_name(name: str) -> None:
@@ -361,13 +361,13 @@ def fitting(
 
 def _check_names(kind: Kind, field: str, slots: Collection[Slot], given: Collection[str]) -> None:
     known = {slot.name: slot for slot in slots}
-    one = field.removesuffix("s")
+    noun = field.removesuffix("s")
     for name in given:
         if name not in known and not list_of(name, lists_of(slots)):
             if of := list_of(name, known):
-                raise WrongInput(f"{field}.{name}", f"kind {kind.name}: the {one} {of!r} is one file; give only one")
+                raise WrongInput(f"{field}.{name}", f"kind {kind.name}: the {noun} {of!r} is one file; give only one")
             have = ", ".join(known) or "none"
-            raise WrongInput(f"{field}.{name}", f"kind {kind.name} has no {one} {name!r}; it has {have}")
+            raise WrongInput(f"{field}.{name}", f"kind {kind.name} has no {noun} {name!r}; it has {have}")
     missing = [name for name, slot in known.items() if slot.required and name not in given]
     if field == "inputs" and missing:
         raise WrongInput(f"inputs.{missing[0]}", f"kind {kind.name} needs the input {missing[0]!r}; give a file for it")
@@ -391,7 +391,9 @@ def with_defaults(kind: Kind, params: Mapping[str, Any]) -> dict[str, Any]:
     if unknown:
         have = ", ".join(properties) or "none"
         raise WrongInput(f"params.{unknown[0]}", f"kind {kind.name} has no parameter {unknown[0]!r}; it has {have}")
-    filled = {name: each["default"] for name, each in properties.items() if "default" in each and name != kind.seed}
+    filled = {
+        name: schema["default"] for name, schema in properties.items() if "default" in schema and name != kind.seed
+    }
     filled = {**filled, **params}
     if filled.get(kind.seed, 0) in BLANK:
         del filled[kind.seed]

@@ -69,7 +69,7 @@ class KnownKinds:
 
     def named(self, name: str, gpus: Collection[str] = ()) -> list[Kind]:
         """Return the kinds of this name, at these GPUs if some are named: none, one, or several that differ."""
-        return [each.kind for each in self.kinds if each.kind.name == name and _at(each, gpus)]
+        return [known.kind for known in self.kinds if known.kind.name == name and _at(known, gpus)]
 
     def gpus_for(self, name: str, check: Callable[[Kind], object], gpus: Collection[str] = ()) -> tuple[str, ...]:
         """Return the GPUs whose kind of this name `check` does not refuse; `gpus`, if the kinds do not differ."""
@@ -108,8 +108,8 @@ class KnownKinds:
         """
         check_bounds(inputs, params, outputs)
 
-        def fits(each: Kind) -> object:
-            return fitting(each, inputs, params, outputs)
+        def fits(candidate: Kind) -> object:
+            return fitting(candidate, inputs, params, outputs)
 
         self.first_fitting(kind, fits, gpus=gpus, wake_to_ask=wake_to_ask)
         return self.gpus_for(kind, fits, gpus)
@@ -124,16 +124,16 @@ class KnownKinds:
             WrongInput: What `check` raised for the first one, if it refused all.
         """
         check_kind_name(kind)
-        found, faults = self.named(kind, gpus), []
-        if not found and self.known and kind != LIPSYNC and not wake_to_ask:
+        kinds, faults = self.named(kind, gpus), []
+        if not kinds and self.known and kind != LIPSYNC and not wake_to_ask:
             raise UnknownKind("kind", self._unknown(kind, gpus))
-        for each in found:
+        for candidate in kinds:
             try:
-                check(each)
+                check(candidate)
             except WrongInput as error:
                 faults.append(error)
             else:
-                return each
+                return candidate
         if faults:
             raise faults[0]
         return None
@@ -150,9 +150,9 @@ class KnownKinds:
             The fingerprint of all kinds of this name there, empty if none is known; False if two jobs with these
             parameters have results that differ.
         """
-        found = self.named(kind, gpus)
-        versions = sorted({fingerprint(each) for each in found})
-        return "+".join(versions), all(is_repeatable(each, params) for each in found)
+        kinds = self.named(kind, gpus)
+        versions = sorted({fingerprint(version) for version in kinds})
+        return "+".join(versions), all(is_repeatable(version, params) for version in kinds)
 
     def _unknown(self, kind: str, gpus: Collection[str]) -> str:
         if self.named(kind):
@@ -161,11 +161,11 @@ class KnownKinds:
                 f"the GPU {', '.join(gpus)} is not known to have the kind {kind!r}; "
                 f"known to have it: {', '.join(sorted(others))}"
             )
-        names = [*dict.fromkeys([*(each.kind.name for each in self.kinds), LIPSYNC])]
+        names = [*dict.fromkeys([*(known.kind.name for known in self.kinds), LIPSYNC])]
         have, near = ", ".join(names), ", ".join(get_close_matches(kind, names))
         mean = f". Did you mean {near}?" if near else ""
         if self.complete:
-            off = ", ".join(sorted({one.gpu for each in self.kinds for one in each.gpus if not one.online}))
+            off = ", ".join(sorted({has.gpu for known in self.kinds for has in known.gpus if not has.online}))
             wake = f". The GPU {off} is off and tells new kinds when it starts: wakestream doctor --wake" if off else ""
             return f"there is no kind {kind!r}; there are {have}{mean or wake}"
         ask = f"{' ' if near else '. '}To start a GPU that has not told its kinds, give --wake-to-ask"
@@ -216,15 +216,15 @@ def from_frames(frames: Iterable[m.KindsResponse]) -> KnownKinds:
 
 
 def _merged(entries: Iterable[Any]) -> tuple[KnownKind, ...]:
-    found: dict[bytes, KnownKind] = {}
+    merged: dict[bytes, KnownKind] = {}
     for entry in entries:
         try:
             kind, gpus = kind_from(entry["kind"]), tuple(map(_gpu, entry["gpus"]))
         except (ValueError, TypeError, KeyError):
             continue
         key = orjson.dumps(plain_kind(kind), option=orjson.OPT_SORT_KEYS)
-        found[key] = KnownKind(kind, (*found[key].gpus, *gpus) if key in found else gpus)
-    return tuple(sorted(found.values(), key=lambda each: each.kind.name))
+        merged[key] = KnownKind(kind, (*merged[key].gpus, *gpus) if key in merged else gpus)
+    return tuple(sorted(merged.values(), key=lambda known: known.kind.name))
 
 
 def _gpu(plain: Any) -> GpuOfKind:

@@ -166,12 +166,12 @@ def flat(params: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _flat(schema: Mapping[str, Any], but: Collection[str] = ("pattern",)) -> dict[str, Any]:
-    found = {
+    kept = {
         word: value
         for word, value in without_null_branch(schema).items()
         if word in _WORDS and word not in but and _WORDS[word].valid(value)
     }
-    return {**found, "items": _flat(found["items"], (*but, "items", "default"))} if "items" in found else found
+    return {**kept, "items": _flat(kept["items"], (*but, "items", "default"))} if "items" in kept else kept
 
 
 def without_null_branch(schema: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -245,10 +245,10 @@ _Rule = tuple[str, Any, _Test]
 
 
 def _rules(schema: Mapping[str, Any]) -> Iterator[_Rule]:
-    for word, value in sorted(schema.items(), key=lambda each: each[0] != "type"):
-        found = _WORDS.get(word)
-        if found is not None and found.rule is not None and found.valid(value):
-            yield word, value, found.rule(value)
+    for word, value in sorted(schema.items(), key=lambda item: item[0] != "type"):
+        definition = _WORDS.get(word)
+        if definition is not None and definition.rule is not None and definition.valid(value):
+            yield word, value, definition.rule(value)
 
 
 def _broken(

@@ -40,7 +40,7 @@ def printable(text: str, *, layout: bool = False) -> str:
     if text.isprintable():
         return text
     plain = _COLOURS.sub("", text).encode(errors="backslashreplace").decode()
-    return (_IN_LAYOUT if layout else _IN_LINE).sub(lambda found: found[1] or "\N{REPLACEMENT CHARACTER}", plain)
+    return (_IN_LAYOUT if layout else _IN_LINE).sub(lambda match: match[1] or "\N{REPLACEMENT CHARACTER}", plain)
 
 
 def is_name(text: str) -> bool:
@@ -53,8 +53,8 @@ def escaped(json: str) -> str:
     return json if json.isprintable() else _IN_LAYOUT.sub(_escape, json)
 
 
-def _escape(found: re.Match[str]) -> str:
-    if found[1]:
-        return found[1]
-    units = found[0].encode("utf-16-be", "surrogatepass")
+def _escape(match: re.Match[str]) -> str:
+    if match[1]:
+        return match[1]
+    units = match[0].encode("utf-16-be", "surrogatepass")
     return "".join(f"\\u{units[at : at + 2].hex()}" for at in range(0, len(units), 2))

@@ -83,8 +83,8 @@ def _items(hint: Any) -> Any:
 
 
 def _meta(hint: Any) -> msgspec.Meta | None:
-    found = (each for each in get_args(hint) if get_origin(hint) is Annotated and isinstance(each, msgspec.Meta))
-    return next(found, None) or (_meta(get_args(hint)[0]) if get_origin(hint) in _WRAPPED else None)
+    metas = (arg for arg in get_args(hint) if get_origin(hint) is Annotated and isinstance(arg, msgspec.Meta))
+    return next(metas, None) or (_meta(get_args(hint)[0]) if get_origin(hint) in _WRAPPED else None)
 
 
 _WRAPPED: Final = (Annotated, types.UnionType, Union)

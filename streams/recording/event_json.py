@@ -38,8 +38,8 @@ def kind(event: JobEvent) -> str:
     Returns:
         The name.
     """
-    found: type = type(event)
-    return kind_of(found)
+    event_type: type = type(event)
+    return kind_of(event_type)
 
 
 @cache
@@ -48,7 +48,7 @@ def kind_of(event: type) -> str:
     return re.sub(r"(?<!^)(?=[A-Z])", "_", event.__name__).lower()
 
 
-EVENT_KINDS: Final = tuple(kind_of(each) for each in get_args(JobEvent))
+EVENT_KINDS: Final = tuple(kind_of(event_type) for event_type in get_args(JobEvent))
 """All kinds of events, as the header of a log names them."""
 
 UNNAMED_KINDS: Final = (
@@ -57,7 +57,7 @@ UNNAMED_KINDS: Final = (
 )  # fmt: skip
 """The kinds of events of logs whose header does not name them. This list never changes."""
 
-OUTCOME_KINDS: Final = tuple(kind_of(each) for each in get_args(Outcome))
+OUTCOME_KINDS: Final = tuple(kind_of(outcome_type) for outcome_type in get_args(Outcome))
 """Kinds of the events that end a job: `done`, `failed`, `timed_out`, `cancelled`."""
 
 
@@ -135,8 +135,8 @@ def _plain(value: Any) -> Any:
     if isinstance(value, frozenset):
         return sorted(value)
     if isinstance(value, tuple):
-        return [_plain(each) for each in value]
-    return {name: _plain(each) for name, each in value.items()} if isinstance(value, Mapping) else value
+        return [_plain(item) for item in value]
+    return {name: _plain(item) for name, item in value.items()} if isinstance(value, Mapping) else value
 
 
 _KINDS: dict[str, type] = {kind_of(event): event for event in get_args(JobEvent)}
@@ -170,8 +170,8 @@ def event_from(plain: Mapping[str, Any]) -> JobEvent | None:
 
 def _with_inputs(checked: Mapping[str, Any]) -> Mapping[str, Any]:
     """The files of `Checked` by name; a job of the old shape has them beside the other fields."""
-    found = {name: checked[name] for name in ("video", "audio") if name in checked}
-    return {"inputs": found, **checked}
+    inputs = {name: checked[name] for name in ("video", "audio") if name in checked}
+    return {"inputs": inputs, **checked}
 
 
 def _path(wanted: type, value: Any) -> Any:

@@ -34,9 +34,9 @@ def check(log: Log) -> None:
 
 def _wrong(value: object, kinds: Mapping[str, tuple[type, ...]]) -> str | None:
     for name, kind in kinds.items():
-        found = getattr(value, name)
-        if not isinstance(found, kind) or isinstance(found, bool):
-            return f"{name!r} is {redact(found)!r}"[:200]
+        field = getattr(value, name)
+        if not isinstance(field, kind) or isinstance(field, bool):
+            return f"{name!r} is {redact(field)!r}"[:200]
     return None
 
 

@@ -156,8 +156,8 @@ untapped: Final[Tap] = _Untapped()
 class TapPair(Tap):
     """Records to two taps."""
 
-    def __init__(self, one: Tap, other: Tap) -> None:
-        self._taps = (one, other)
+    def __init__(self, first: Tap, second: Tap) -> None:
+        self._taps = (first, second)
 
     def row(self, direction: Direction, label: str, data: Mapping[str, Any], job: str | None = None) -> None:
         """See `Tap.row`."""
@@ -171,8 +171,8 @@ class TapPair(Tap):
 
     def newest(self) -> float | None:
         """See `Tap.newest`."""
-        one, other = (tap.newest() for tap in self._taps)
-        return other if one is None else one
+        first, second = (tap.newest() for tap in self._taps)
+        return second if first is None else first
 
     def frame(self, direction: Direction, message: m.Message) -> None:
         """See `Tap.frame`."""

@@ -133,41 +133,41 @@ def _redacted(text: str, mark: str) -> str:
     return "".join(_without_values(text, mark))
 
 
-def _header(mark: str, found: re.Match[str]) -> str:
-    return found[0] if found[3].startswith(_MARKS) else f"{found[1]}{found[2]}{mark}"
+def _header(mark: str, match: re.Match[str]) -> str:
+    return match[0] if match[3].startswith(_MARKS) else f"{match[1]}{match[2]}{mark}"
 
 
-def _scheme(mark: str, found: re.Match[str]) -> str:
+def _scheme(mark: str, match: re.Match[str]) -> str:
     # `basic protocol only` is a sentence.
-    credential = found[1].lower() == "bearer" or re.search(r"[=\d]|[a-z][A-Z]|[A-Z][a-z]+[A-Z]", found[3])
-    return f"{found[1]}{found[2]}{mark}" if credential else found[0]
+    credential = match[1].lower() == "bearer" or re.search(r"[=\d]|[a-z][A-Z]|[A-Z][a-z]+[A-Z]", match[3])
+    return f"{match[1]}{match[2]}{mark}" if credential else match[0]
 
 
 def _without_values(text: str, mark: str) -> Iterator[str]:
     """The parts of a text, with `mark` for each value that has the name of a secret."""
     done = 0
-    for found in _NAMES.finditer(text):
-        if found.start() < done or not _is_secret(found):
+    for match in _NAMES.finditer(text):
+        if match.start() < done or not _is_secret(match):
             continue
-        value = _VALUE.match(text, found.end())
-        if value is None or value[value.lastindex or 0].startswith(_MARKS) or _is_sentence(found, value):
+        value = _VALUE.match(text, match.end())
+        if value is None or value[value.lastindex or 0].startswith(_MARKS) or _is_sentence(match, value):
             continue
         yield text[done : value.start()] + (value[1] or "") + mark
         done = value.end()
     yield text[done:]
 
 
-def _is_secret(found: re.Match[str]) -> bool:
-    if found[2].isspace() and not found[0].startswith("--"):
+def _is_secret(match: re.Match[str]) -> bool:
+    if match[2].isspace() and not match[0].startswith("--"):
         return False
-    in_address = found.start() > 0 and found.string[found.start() - 1] in "?&#"
-    return is_secret_name(found[1]) or (in_address and found[1].lower() in _IN_ADDRESSES)
+    in_address = match.start() > 0 and match.string[match.start() - 1] in "?&#"
+    return is_secret_name(match[1]) or (in_address and match[1].lower() in _IN_ADDRESSES)
 
 
-def _is_sentence(found: re.Match[str], value: re.Match[str]) -> bool:
+def _is_sentence(match: re.Match[str], value: re.Match[str]) -> bool:
     """Whether a word after a colon is the next word of a sentence."""
     word = value[3]
-    if ":" not in found[2] or word is None or "pass" in found[1].lower():
+    if ":" not in match[2] or word is None or "pass" in match[1].lower():
         return False
     return len(word) < 6 or (len(word) < 24 and (word.isalpha() or word.isdigit()))
 
@@ -188,9 +188,9 @@ def redact(value: Any, known: Callable[[str], str] = str, depth: int = DEEPEST) 
         A copy without secrets.
     """
     if isinstance(value, Mapping):
-        return {name: _field(str(name), each, known, depth - 1) for name, each in value.items()} if depth else REDACTED
+        return {name: _field(str(name), item, known, depth - 1) for name, item in value.items()} if depth else REDACTED
     if isinstance(value, list | tuple):
-        return [redact(each, known, depth - 1) for each in value] if depth else REDACTED
+        return [redact(item, known, depth - 1) for item in value] if depth else REDACTED
     if isinstance(value, str):
         return redact_text(known(value))
     return value
@@ -202,5 +202,5 @@ def _field(name: str, value: Any, known: Callable[[str], str], depth: int) -> An
     if isinstance(value, str) and value and is_secret_name(name):
         return REDACTED
     if isinstance(value, list | tuple) and is_secret_name(name):
-        return [REDACTED if isinstance(each, str) else redact(each, known, depth) for each in value]
+        return [REDACTED if isinstance(item, str) else redact(item, known, depth) for item in value]
     return redact(value, known, depth)

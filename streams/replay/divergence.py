@@ -111,10 +111,12 @@ def divergences(recorded: Log, again: Log, *, lenient: bool = False, ignore_time
     then, now = _streams(recorded.header, recorded.rows), _streams(recorded.header, again.rows)
     beyond = _beyond(recorded, again)
     late = _on_time if ignore_time or program != "daemon" else partial(_late, recorded.rows)
-    first = (_first(each, then[each], now[each], lenient, beyond, late) for each in dict.fromkeys([*then, *now]))
-    found = [each for each in first if each is not None]
-    broken = crashes(recorded, again) if found else {}
-    return sorted(found, key=lambda each: (each.stream not in broken, each.seq))
+    first = (
+        _first(stream, then[stream], now[stream], lenient, beyond, late) for stream in dict.fromkeys([*then, *now])
+    )
+    differences = [difference for difference in first if difference is not None]
+    broken = crashes(recorded, again) if differences else {}
+    return sorted(differences, key=lambda difference: (difference.stream not in broken, difference.seq))
 
 
 def crashes(recorded: Log, again: Log) -> dict[str, str]:
@@ -262,8 +264,8 @@ def _alike_in(name: object, expected: Any, got: Any, lenient: bool) -> bool:
 
 def _leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
     """The values in a state, each with its path; the items of a dictionary are pairs in a row of it."""
-    if isinstance(value, list) and value and all(isinstance(each, list) and len(each) == 2 for each in value):
-        value = {each if isinstance(each, str) else str(each): inner for each, inner in value}
+    if isinstance(value, list) and value and all(isinstance(pair, list) and len(pair) == 2 for pair in value):
+        value = {key if isinstance(key, str) else str(key): inner for key, inner in value}
     if not isinstance(value, Mapping):
         yield path, value
         return
@@ -287,5 +289,5 @@ def _flat(row: Row) -> dict[str, str]:
     if not isinstance(data, Mapping):  # the arguments of a user's effect may be any value
         data = {"args": data}
     if row.label == "started":
-        data = dict(_leaves({each["field"]: each["items"] for each in data.get("state", ())}))
+        data = dict(_leaves({stored["field"]: stored["items"] for stored in data.get("state", ())}))
     return {name: orjson.dumps(value).decode()[:200] for name, value in data.items() if name not in MEASURED}

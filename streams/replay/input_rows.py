@@ -54,12 +54,12 @@ def is_frame(row: Row) -> bool:
 
 def links(log: Log) -> list[list[Row]]:
     """The frames of a client's or monitor's log, one list for each connection: each begins with `register`."""
-    found: list[list[Row]] = []
+    connections: list[list[Row]] = []
     for row in filter(is_frame, log.rows):
-        if not found or (row.dir == "out" and row.label == "register"):
-            found.append([])
-        found[-1].append(row)
-    return found
+        if not connections or (row.dir == "out" and row.label == "register"):
+            connections.append([])
+        connections[-1].append(row)
+    return connections
 
 
 def link_event(row: Row) -> LinkUp | LinkDown:

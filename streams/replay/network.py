@@ -150,9 +150,9 @@ class Channel:
         self._net, self._sender, self._receiver, self._deliver = net, sender, receiver, deliver
         self._only_past = only_past
         self._past: defaultdict[tuple[str, str | None], deque[Past]] = defaultdict(deque)
-        for each in past:
-            self._past[each.kind].append(each)
-        took = [each.took for same in self._past.values() for each in same if each.took is not None]
+        for message in past:
+            self._past[message.kind].append(message)
+        took = [message.took for same in self._past.values() for message in same if message.took is not None]
         self._usual = median_high(took) if took else USUAL
         self._last = 0.0
 

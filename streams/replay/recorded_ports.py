@@ -72,11 +72,11 @@ Known = Mapping[str | None, Sequence[Row]]
 
 def effects_of(log: Log) -> Known:
     """The rows of effects by job. A log may have thousands of jobs, so this is done once."""
-    found: defaultdict[str | None, list[Row]] = defaultdict(list)
+    rows_by_job: defaultdict[str | None, list[Row]] = defaultdict(list)
     for row in log.rows:
         if row.dir == "effect":
-            found[row.job].append(row)
-    return found
+            rows_by_job[row.job].append(row)
+    return rows_by_job
 
 
 class Answers(Calls):

@@ -78,14 +78,16 @@ def report(replayed: Replayed) -> Report:
     return Report(replayed.recorded.header.program, then, now, replayed.divergences, of_job)
 
 
-def by_weight(found: Iterable[Divergence]) -> list[Divergence]:
+def by_weight(divergences: Iterable[Divergence]) -> list[Divergence]:
     """The earliest first, but last the calls that a job no longer makes: they follow from its different end."""
-    return sorted(found, key=lambda each: str(each.stream).endswith(" effects") and each.got is None)
+    return sorted(
+        divergences, key=lambda divergence: str(divergence.stream).endswith(" effects") and divergence.got is None
+    )
 
 
 def jobs_in(log: Log) -> dict[str, JobReport]:
     """The jobs of `log`, in the order of their first rows."""
-    return {each.job: each for each in _READERS[log.header.program](log)}
+    return {job.job: job for job in _READERS[log.header.program](log)}
 
 
 def _client_jobs(log: Log) -> Iterator[JobReport]:

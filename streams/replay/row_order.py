@@ -30,15 +30,15 @@ def moments(rows: Iterable[Row]) -> dict[float, float]:
 
     The moment of a row with a `lag` is the time up to which timers had fired.
     """
-    found: dict[float, float] = {}
+    moment_by_time: dict[float, float] = {}
     begun, fired, before = 0.0, 0.0, float("-inf")
     for row in rows:
         if not 0 <= row.t - before < 1.5 * TICK:
             begun = row.t
         if row.lag:
             fired = max(fired, row.t - row.lag)
-        found[row.t], before = fired if row.lag else begun, row.t
-    return found
+        moment_by_time[row.t], before = fired if row.lag else begun, row.t
+    return moment_by_time
 
 
 class RowOrder:

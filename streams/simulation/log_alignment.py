@@ -152,19 +152,19 @@ def _peer_ends(rows: Iterable[Row]) -> _Ends:
 
 
 def _hub_ends(log: Log) -> dict[int, _Ends]:
-    found: defaultdict[int, _Ends] = defaultdict(lambda: _Ends([], []))
+    ends_by_fd: defaultdict[int, _Ends] = defaultdict(lambda: _Ends([], []))
     for row in log.rows:
         frame = row.data.get("frame")
         if frame is None or row.label in KEEPALIVE:
             continue
         with row_errors(row, "hub"):
             if row.dir == "in":
-                found[row.data["fd"]].up.append((_text(frame), row))
+                ends_by_fd[row.data["fd"]].up.append((_text(frame), row))
             else:
-                said = [(_text(each), row) for each in said_as(row)]
+                said = [(_text(sent), row) for sent in said_as(row)]
                 for fd in row.data["to"]:
-                    found[fd].down += said
-    return dict(found)
+                    ends_by_fd[fd].down += said
+    return dict(ends_by_fd)
 
 
 def said_as(row: Row) -> Iterator[Any]:
@@ -188,18 +188,18 @@ def _sessions(logs: Sequence[Log], hubs: Sequence[int]) -> list[Session]:
         for rows in links(log)
     ]
     taken = _choose([ends for _, _, ends in peers], at_hubs)
-    found = [
+    sessions = [
         _session(place, taken[number], first, ends, at_hubs[taken[number]])
         for number, (place, first, ends) in enumerate(peers)
         if number in taken
     ]
     for place in dict.fromkeys(place for place, _, _ in peers):
-        if not any(session.log == place for session in found):
+        if not any(session.log == place for session in sessions):
             raise UnusableLog(
                 f"{logs[place].name}: this log of {logs[place].header.program!r} shares no connection with the hub's "
                 "log; give logs that were recorded in one run"
             )
-    return found
+    return sessions
 
 
 _Connection = tuple[int, int]
@@ -237,9 +237,9 @@ def _matched(sent: _Frames, received: _Frames) -> tuple[tuple[Pair, ...], tuple[
     """Pair the frames that both ends have, and list those that only the sender has. Both are in the same order."""
     matcher = SequenceMatcher(None, [text for text, _ in sent], [text for text, _ in received], autojunk=False)
     runs = matcher.get_matching_blocks()
-    found = {i + k: j + k for i, j, size in runs for k in range(size)}
-    pairs = tuple(Pair(sent[i][1], received[j][1]) for i, j in found.items())
-    return pairs, tuple(row for i, (_, row) in enumerate(sent) if i not in found)
+    matches = {i + k: j + k for i, j, size in runs for k in range(size)}
+    pairs = tuple(Pair(sent[i][1], received[j][1]) for i, j in matches.items())
+    return pairs, tuple(row for i, (_, row) in enumerate(sent) if i not in matches)
 
 
 # --- clock differences
@@ -251,8 +251,8 @@ def _skew(logs: Sequence[Log], place: int, sessions: Sequence[Session], skews: S
     A message to the hub appears to take its latency minus the skew, one from the hub its latency plus the skew. The
     fastest message of each direction is assumed to have the same latency; with one direction only, none.
     """
-    epochs = {each.hub: logs[each.hub].header.epoch - skews[each.hub] for each in sessions}
-    mine = [(each, epochs[each.hub] - logs[place].header.epoch) for each in sessions if each.log == place]
+    epochs = {session.hub: logs[session.hub].header.epoch - skews[session.hub] for session in sessions}
+    mine = [(session, epochs[session.hub] - logs[place].header.epoch) for session in sessions if session.log == place]
     up = sorted(pair.received.t - pair.sent.t + ahead for session, ahead in mine for pair in session.up)
     down = sorted(pair.received.t - pair.sent.t - ahead for session, ahead in mine for pair in session.down)
     if not up or not down:

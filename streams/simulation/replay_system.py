@@ -59,11 +59,13 @@ class SystemReplayed:
     @property
     def divergences(self) -> tuple[tuple[int, Divergence], ...]:
         """The differences of all programs, each with the place of its log."""
-        return tuple((place, each) for place, replayed in enumerate(self.programs) for each in replayed.divergences)
+        return tuple(
+            (place, divergence) for place, replayed in enumerate(self.programs) for divergence in replayed.divergences
+        )
 
     def of(self, program: str) -> Replayed:
         """The first program of this name (`daemon`, `hub`, `monitor`)."""
-        return next(each for each in self.programs if each.recorded.header.program == program)
+        return next(replayed for replayed in self.programs if replayed.recorded.header.program == program)
 
 
 async def replay_system(
@@ -105,21 +107,23 @@ async def replay_system(
         raise UnusableLog("a run in which the hub was restarted can only be repeated unchanged: give one log of a hub")
     system = _System(logs, alignment, policies, Network(delay), build, _paced(pace_of(logs, alignment), pace or {}))
     again = await system.run()
-    found = (
+    compared = (
         (log, now, divergences(log, now, lenient=lenient, ignore_time=ignore_time))
         for log, now in zip(logs, again, strict=True)
     )
-    programs = (Replayed(log, now, _of_jobs(log, each)) for log, now, each in found)
+    programs = (Replayed(log, now, _of_jobs(log, differences)) for log, now, differences in compared)
     return SystemReplayed(tuple(programs), system.alignment, tuple(system.gpus.rows))
 
 
-def _of_jobs(log: Log, found: Sequence[Divergence]) -> tuple[Divergence, ...]:
+def _of_jobs(log: Log, differences: Sequence[Divergence]) -> tuple[Divergence, ...]:
     """The differences without jobs that began before a client's log, as these cannot be replayed."""
     if log.header.program != "daemon":
-        return tuple(found)
+        return tuple(differences)
     accepted = {row.job for row in log.rows if row.label == "job.accept"}
     return tuple(
-        each for each in found if any(row is not None and row.job in accepted for row in (each.expected, each.got))
+        difference
+        for difference in differences
+        if any(row is not None and row.job in accepted for row in (difference.expected, difference.got))
     )
 
 
@@ -191,13 +195,13 @@ class _System:
 
     def _simulated(self, world: World, job: Job, known: Known) -> World:
         # The fingerprints of a job's files in its log, with all digests of each file.
-        found: dict[Path, Fingerprint] = {}
+        fingerprints: dict[Path, Fingerprint] = {}
         for row in known.get(job.id, ()):
             if row.label == "fingerprint" and "ok" in row.data:
                 file = FINGERPRINT.back(row.data["ok"])
-                before = found[file.path].digests if file.path in found else {}
-                found[file.path] = Fingerprint(file.path, file.size, file.mtime_ns, {**before, **file.digests})
-        files = SimulatedFiles(found, self.gpus.pace.call)
+                before = fingerprints[file.path].digests if file.path in fingerprints else {}
+                fingerprints[file.path] = Fingerprint(file.path, file.size, file.mtime_ns, {**before, **file.digests})
+        files = SimulatedFiles(fingerprints, self.gpus.pace.call)
         return replace(world, workers=self.gpus.workers(), files=files)
 
     async def run(self) -> list[Log]:

@@ -285,9 +285,9 @@ class SimulatedFiles(Files):
     async def fingerprint(self, path: Path, algorithms: Collection[Algorithm]) -> Fingerprint:
         """Always the same for the same path."""
         await asyncio.sleep(self._call)
-        found = self._known.get(path, Fingerprint(path, SIZE, 0, {}))
-        digests = {str(name): found.digests.get(name) or _made_up(name, found) for name in sorted(algorithms)}
-        return Fingerprint(path, found.size, found.mtime_ns, digests)
+        known = self._known.get(path, Fingerprint(path, SIZE, 0, {}))
+        digests = {str(name): known.digests.get(name) or _made_up(name, known) for name in sorted(algorithms)}
+        return Fingerprint(path, known.size, known.mtime_ns, digests)
 
 
 def _made_up(algorithm: str, file: Fingerprint) -> str:

@@ -32,7 +32,7 @@ class Gpus:
         monitors = [log for log in logs if log.header.program == "monitor"]
         names = {log.header.config.get("policy", {}).get("gpu"): log for log in monitors}
         self._gpus = {name: self._machine(name) for name in names if name}
-        self.replaced = frozenset(each.fd for gpu in self._gpus for each in self._registers.get(gpu, ()))
+        self.replaced = frozenset(event.fd for gpu in self._gpus for event in self._registers.get(gpu, ()))
         if not net.exact:
             for name, gpu in self._gpus.items():
                 # Whether the machine was running when the monitor first inspected it.
@@ -103,13 +103,13 @@ class _HubLink(WorkerLink):
 
 def _registers(hub: Log) -> dict[str, list[f.Registering]]:
     """How each GPU's worker registered, once for each of its connections."""
-    found: dict[str, list[f.Registering]] = {}
+    registers_by_gpu: dict[str, list[f.Registering]] = {}
     for row in hub.rows:
         if row.dir == "in" and row.label == "register" and row.data["frame"].get("role") == "worker":
             event = event_from(row)
             if isinstance(event, f.Registering) and event.message.gpu:
-                found.setdefault(event.message.gpu, []).append(event)
-    return found
+                registers_by_gpu.setdefault(event.message.gpu, []).append(event)
+    return registers_by_gpu
 
 
 # --- times, as the logs have them
@@ -126,7 +126,7 @@ def pace_of(logs: Sequence[Log], alignment: Alignment) -> Pace:
         offs += _times(log, offset, lambda row: row.label == "power.inspect" and row.data.get("reading") == "stopped")
         works |= _works(log)
     hub, offset = logs[alignment.hubs[0]], alignment.offsets[alignment.hubs[0]]
-    fds = {event.fd for each in _registers(hub).values() for event in each}
+    fds = {event.fd for events in _registers(hub).values() for event in events}
     joins, onlines, leaves = (
         _times(hub, offset, lambda row, label=label: row.label == label and row.data.get("fd") in fds)
         for label in ("register", "gpu.power.online", "closed")

@@ -56,10 +56,10 @@ def parse(text: str) -> Condition:
     names: set[str] = set()
     tests: list[JobTest] = []
     for part in text.split(","):
-        found = _TERM.fullmatch(part.strip())
-        if found is None:
+        match = _TERM.fullmatch(part.strip())
+        if match is None:
             raise BadCondition(f"{part.strip()[:60]!r} is not a condition; an example is outcome=failed")
-        name, sign, value = found.groups()
+        name, sign, value = match.groups()
         if sign is None:
             words.add(_word(name))
         else:

@@ -195,19 +195,19 @@ def worse(before: Trial, after: Trial) -> tuple[Worse, ...]:
         return ()
     excused = {job for job, _ in after.unanswered - before.unanswered}
     gone = JobEnd("gone")
-    found = (
+    compared = (
         Worse(job, was.outcome, after.report.now[job].outcome if job in after.report.now else gone)
         for job, was in before.report.now.items()
         if job not in excused
     )
-    return tuple(each for each in found if each.now.worse_than(each.then))
+    return tuple(change for change in compared if change.now.worse_than(change.then))
 
 
 def failing(perturbed: Log, before: Trial, after: Trial) -> Log:
     """A log that fails when it is replayed: `perturbed`, with the better outcomes as the expected ones."""
     if after.replayed is None or perturbed.header.program != "daemon":
         return perturbed
-    worsened = {each.job for each in worse(before, after)}
+    worsened = {change.job for change in worse(before, after)}
     ends = {row.job: row for row in perturbed.rows if row.dir == "out" and row.label in OUTCOME_KINDS}
 
     def expected(row: Row) -> Row:

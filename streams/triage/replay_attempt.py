@@ -63,7 +63,7 @@ class Trial:
         """The same without those of `jobs` that ended by waiting."""
         if self.report is None:
             return self
-        now = {job: each for job, each in self.report.now.items() if job not in jobs or not each.outcome.waited}
+        now = {job: end for job, end in self.report.now.items() if job not in jobs or not end.outcome.waited}
         return dataclasses.replace(self, report=dataclasses.replace(self.report, now=now))
 
 
@@ -77,8 +77,8 @@ def asks_otherwise(before: Trial, after: Trial) -> EffectCall | None:
     The log's result for it may be wrong. Requests that are no longer made do not matter.
     """
     then, now = _by_job(before.asked), _by_job(after.asked)
-    found = (_first_new(then[job], asked) for job, asked in now.items())
-    return min((ask for ask in found if ask is not None), key=lambda ask: ask.t, default=None)
+    new_requests = (_first_new(then[job], asked) for job, asked in now.items())
+    return min((ask for ask in new_requests if ask is not None), key=lambda ask: ask.t, default=None)
 
 
 def _by_job(asked: Iterable[EffectCall]) -> defaultdict[str, list[EffectCall]]:
