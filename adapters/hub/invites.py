@@ -67,7 +67,7 @@ class Invites:
             known = self._unended(now)
             if len(known) >= MOST:
                 raise LicenseError(f"{MOST} codes are valid at once; wait until some have ended")
-            taken = [one.code.name for one in known]
+            taken = [other.code.name for other in known]
             code = next(code for code in iter(new_code, None) if code.name not in taken)
             invite = Invite(code, role, now + LASTS, note, tuple(gpus), public)
             self._write([*known, invite])
@@ -75,7 +75,7 @@ class Invites:
 
     def find(self, name: str, now: float) -> Invite | None:
         """The valid invitation whose code has this name."""
-        return next((one for one in self.valid(now) if one.code.name == name), None)
+        return next((invite for invite in self.valid(now) if invite.code.name == name), None)
 
     def reserve(self, invite: Invite, now: float) -> int | None:
         """Count a guess before it is checked; returns how many are left after it.
@@ -83,11 +83,11 @@ class Invites:
         None: it may not be checked, since none was left or the invitation was used.
         """
         with self._file.locked():
-            valid = next((one for one in self.valid(now) if one.code == invite.code), None)
+            valid = next((other for other in self.valid(now) if other.code == invite.code), None)
             if valid is None:
                 return None
             counted = replace(valid, tries=valid.tries + 1)
-            self._write(counted if one == valid else one for one in self._unended(now))
+            self._write(counted if other == valid else other for other in self._unended(now))
         return TRIES - counted.tries
 
     def redeem(self, invite: Invite, now: float, note: str) -> tuple[str, str]:
@@ -97,11 +97,11 @@ class Invites:
         """
         with self._file.locked():
             known = self._unended(now)
-            if all(one.code != invite.code for one in known):
+            if all(other.code != invite.code for other in known):
                 raise LicenseError("this code was used already; ask for a new one")
             license_, key = self._book.issue(invite.role, invite.note or note, now, invite.gpus)
             try:
-                self._write([one for one in known if one.code != invite.code])
+                self._write([other for other in known if other.code != invite.code])
             except LicenseError:
                 self._book.revoke(license_.id, now)
                 raise
@@ -109,7 +109,7 @@ class Invites:
 
     def valid(self, now: float) -> list[Invite]:
         """The codes that can be guessed, the oldest first. Raises `LicenseError`: the file cannot be used."""
-        return [one for one in self._unended(now) if one.tries < TRIES]
+        return [invite for invite in self._unended(now) if invite.tries < TRIES]
 
     def _unended(self, now: float) -> list[Invite]:
         """The codes that are valid, with those whose last guess is being checked."""
@@ -117,11 +117,11 @@ class Invites:
         try:
             if later := later_format(self._file.where, text):
                 raise LicenseError(later)
-            found = msgspec.convert(orjson.loads(text), list[Invite])
+            invites = msgspec.convert(orjson.loads(text), list[Invite])
         except (ValueError, msgspec.ValidationError) as error:
             raise LicenseError(f"{self._file.where} is damaged; remove it, and make new codes") from error
         # A clock that was set back must not extend a code.
-        return [one for one in found if now < one.until <= now + LASTS]
+        return [invite for invite in invites if now < invite.until <= now + LASTS]
 
     def _write(self, invites: Iterable[Invite]) -> None:
-        self._file.write(orjson.dumps([asdict(one) for one in invites]))
+        self._file.write(orjson.dumps([asdict(invite) for invite in invites]))

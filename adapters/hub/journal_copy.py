@@ -62,8 +62,8 @@ def copy(source: str, target: str) -> Content:
 
 
 def _content(store: SqliteFile | PostgresStore, documents: Documents) -> Content:
-    found = {name: data for name in NAMES if (data := documents.read(name)) is not None}
-    return Content(store.restore(), list(store.read()), list(store.ledger(float("-inf"))), found)
+    contents = {name: data for name in NAMES if (data := documents.read(name)) is not None}
+    return Content(store.restore(), list(store.read()), list(store.ledger(float("-inf"))), contents)
 
 
 @contextlib.contextmanager

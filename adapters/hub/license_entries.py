@@ -122,11 +122,11 @@ def check_key(key: str) -> None:
         raise LicenseError(f"an imported key has {least} to {most} printable characters; check the file")
 
 
-def imported(found: tuple[License, Key] | None, fresh: License) -> License:
-    """The license of an imported key: `fresh`, or the `found` one. `LicenseError`: they do not fit together."""
-    if found is None:
+def imported(present: tuple[License, Key] | None, fresh: License) -> License:
+    """The license of an imported key: `fresh`, or the `present` one. `LicenseError`: they do not fit together."""
+    if present is None:
         return fresh
-    known, key = found
+    known, key = present
     faults = (
         (key.hash != fresh.hash, "has another key with the same id; this key cannot be imported"),
         (known.revoked is not None, "has this key, and was revoked; give its users another key"),

@@ -33,10 +33,10 @@ class LicenseWatch:
 
     def known(self, key: object) -> f.License | None:
         """The license of a key, even if it was revoked; None for another value."""
-        found = self._book.find(key, self._clock()) if isinstance(key, str) else None
-        if found is None:
+        license_ = self._book.find(key, self._clock()) if isinstance(key, str) else None
+        if license_ is None:
             return None
-        return f.License(found.id, found.role, found.revoked is not None, found.max_priority)
+        return f.License(license_.id, license_.role, license_.revoked is not None, license_.max_priority)
 
     def judge(self, request: Request) -> tuple[bool, tuple[str, str] | None]:
         """Whether a handshake has a known license, and why it is refused: a code and a sentence."""

@@ -134,11 +134,11 @@ class LicenseBook:
             check_key(key)
         with self._file.locked():
             known = self._read()
-            found = _by_key(known.values())
+            known_keys = _by_key(known.values())
             digests = map(digest_of, keys)
             fresh = [License(digest[:ID_LENGTH], role, note, now, digest, None, tuple(gpus)) for digest in digests]
-            taken = [imported(found.get(one.id), one) for one in fresh]
-            self._write(known | {one.id: one for one in taken})
+            taken = [imported(known_keys.get(license_.id), license_) for license_ in fresh]
+            self._write(known | {license_.id: license_ for license_ in taken})
         return taken
 
     def rotate(self, prefix: str, now: float, old_for: float = OLD_KEY_FOR) -> tuple[License, str]:
@@ -153,7 +153,7 @@ class LicenseBook:
             if license_.revoked is not None:
                 raise LicenseError(f"license {license_.id} was revoked; issue another one")
             key = _unused_key(known, license_.role)
-            *former, present = (one for one in license_.all_keys if one.until is None or one.until > now)
+            *former, present = (held for held in license_.all_keys if held.until is None or held.until > now)
             return replace(license_, keys=(*former, Key(present.hash, now + old_for), Key(digest_of(key))))
 
         return self._change(prefix, replaced), key
@@ -164,9 +164,9 @@ class LicenseBook:
         `LicenseError`: no id or several begin with it, or its role submits no jobs.
         """
 
-        def changed(one: License, _: dict[str, License]) -> License:
-            priority = one.max_priority if max_priority is None else max_priority
-            new = replace(one, max_priority=priority, weight=one.weight if weight is None else weight)
+        def changed(license_: License, _: dict[str, License]) -> License:
+            priority = license_.max_priority if max_priority is None else max_priority
+            new = replace(license_, max_priority=priority, weight=license_.weight if weight is None else weight)
             check_wanted(new.role, new.note, new.gpus, new.max_priority, new.weight)
             return new
 
@@ -177,25 +177,27 @@ class LicenseBook:
 
         `LicenseError`: no id or several begin with `prefix`.
         """
-        return self._change(prefix, lambda one, _: replace(one, released=now))
+        return self._change(prefix, lambda license_, _: replace(license_, released=now))
 
     def revoke(self, prefix: str, now: float) -> License:
         """Revoke the license whose id begins with `prefix` (4 characters or more), unless it is revoked already.
 
         `LicenseError`: no id or several begin with it.
         """
-        return self._change(prefix, lambda one, _: one if one.revoked is not None else replace(one, revoked=now))
+        return self._change(
+            prefix, lambda license_, _: license_ if license_.revoked is not None else replace(license_, revoked=now)
+        )
 
     def _change(self, prefix: str, change: Callable[[License, dict[str, License]], License]) -> License:
         """Replace the license whose id begins with `prefix`."""
         with self._file.locked():
             known = self._read()
-            found = [id_ for id_ in known if prefix and id_.startswith(prefix)]
-            if found and len(prefix) < _LEAST:
+            matching = [id_ for id_ in known if prefix and id_.startswith(prefix)]
+            if matching and len(prefix) < _LEAST:
                 raise LicenseError(f"give at least {_LEAST} characters of the id; `wakestream license list` shows them")
-            if len(found) != 1:
-                raise LicenseError(_none_or_many(prefix, found))
-            license_ = change(known[found[0]], known)
+            if len(matching) != 1:
+                raise LicenseError(_none_or_many(prefix, matching))
+            license_ = change(known[matching[0]], known)
             self._write({**known, license_.id: license_})
         return license_
 
@@ -210,30 +212,32 @@ class LicenseBook:
         if stamp is None:
             raise LicenseError(f"{self._file.where} is gone; put it back, what it said stays in force until then")
         fresh = self._read()
-        before = {id_ for id_, one in self._by_id.items() if one.revoked is None}
+        before = {id_ for id_, license_ in self._by_id.items() if license_.revoked is None}
         self._by_id, self._seen, self._by_key = fresh, stamp, _by_key(fresh.values())
-        return frozenset(before - {id_ for id_, one in fresh.items() if one.revoked is None})
+        return frozenset(before - {id_ for id_, license_ in fresh.items() if license_.revoked is None})
 
     @property
     def revoked(self) -> frozenset[str]:
         """The ids of revoked licenses, as of the last `refresh`."""
-        return frozenset(id_ for id_, one in self._by_id.items() if one.revoked is not None)
+        return frozenset(id_ for id_, license_ in self._by_id.items() if license_.revoked is not None)
 
     @property
     def tied(self) -> tuple[tuple[str, str, tuple[str, ...]], ...]:
         """Id, role and GPUs of each valid license that is limited to GPUs, as of the last `refresh`."""
-        valid = (one for one in self._by_id.values() if one.revoked is None)
-        return tuple((one.id, one.role, one.gpus) for one in valid if one.gpus)
+        valid = (license_ for license_ in self._by_id.values() if license_.revoked is None)
+        return tuple((license_.id, license_.role, license_.gpus) for license_ in valid if license_.gpus)
 
     @property
     def released(self) -> tuple[tuple[str, float], ...]:
         """The licenses whose GPU names were freed, with the time, as of the last `refresh`."""
-        return tuple((one.id, one.released) for one in self._by_id.values() if one.released is not None)
+        return tuple(
+            (license_.id, license_.released) for license_ in self._by_id.values() if license_.released is not None
+        )
 
     @property
     def weights(self) -> tuple[tuple[str, int], ...]:
         """The licenses with another weight than 1, as of the last `refresh`."""
-        return tuple((one.id, one.weight) for one in self._by_id.values() if one.weight != 1)
+        return tuple((license_.id, license_.weight) for license_ in self._by_id.values() if license_.weight != 1)
 
     @property
     def stamp(self) -> object:
@@ -243,7 +247,7 @@ class LicenseBook:
     @property
     def has_admin(self) -> bool:
         """Whether there is a valid license of role `admin`, as of the last `refresh`."""
-        return any(one.role == "admin" and one.revoked is None for one in self._by_id.values())
+        return any(license_.role == "admin" and license_.revoked is None for license_ in self._by_id.values())
 
     def __contains__(self, id_: object) -> bool:
         """Whether a license has this id, as of the last `refresh`."""
@@ -282,7 +286,7 @@ class LicenseBook:
         try:
             if later := later_format(self._file.where, text, VERSION):
                 raise LicenseError(later)
-            return {one.id: one for one in msgspec.json.decode(text, type=Content).licenses}
+            return {license_.id: license_ for license_ in msgspec.json.decode(text, type=Content).licenses}
         except ValueError as error:
             where = f"{self._file.where} is damaged and was left as it is"
             raise LicenseError(f"{where}; restore a backup, or move it away to begin again") from error
@@ -293,7 +297,7 @@ class LicenseBook:
 
 
 def _by_key(licenses: Iterable[License]) -> dict[str, tuple[License, Key]]:
-    return {key.hash[:ID_LENGTH]: (one, key) for one in licenses for key in one.all_keys}
+    return {key.hash[:ID_LENGTH]: (license_, key) for license_ in licenses for key in license_.all_keys}
 
 
 def _unused_key(known: dict[str, License], role: str) -> str:
@@ -309,9 +313,9 @@ def _new_key(role: str) -> str:
     return f"ws_{role}_{b32encode(secrets.token_bytes(32)).decode().rstrip('=').lower()}"
 
 
-def _none_or_many(prefix: str, found: Sequence[str]) -> str:
+def _none_or_many(prefix: str, ids: Sequence[str]) -> str:
     # Do not show the text: it may be a key that was pasted by mistake.
-    if found:
-        return f"{len(found)} licenses begin with that ({', '.join(found[:5])}); give more of the id"
+    if ids:
+        return f"{len(ids)} licenses begin with that ({', '.join(ids[:5])}); give more of the id"
     hint = "; give the id, not the key" if prefix.startswith("ws_") else ""
     return f"no license has an id that begins with that{hint}; `wakestream license list` shows them"

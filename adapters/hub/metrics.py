@@ -167,7 +167,7 @@ class HubMetrics:
         text = "What it would have cost more, had it been on since the hub knows it."
         yield ff.counters("wakestream_hub_gpu_saved_total", text, ("gpu",), saved)
         left: dict[tuple[str, str], float] = {
-            (each.gpu, each.period): float(each.limit - each.spent) for each in budget.purses(state, now)
+            (purse.gpu, purse.period): float(purse.limit - purse.spent) for purse in budget.purses(state, now)
         }
         text = "What is left of a budget; below 0 when work that had begun cost more. No gpu: all together."
         yield ff.gauges("wakestream_hub_budget_left", text, ("gpu", "period"), left)

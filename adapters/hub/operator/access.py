@@ -46,7 +46,7 @@ class Access:
         host = _last(request, "Host")
         name = _name(host)
         if names is not None:
-            is_ours = _is_address(name) or name == "localhost" or any(_fits(name, one) for one in names)
+            is_ours = _is_address(name) or name == "localhost" or any(_fits(name, allowed) for allowed in names)
             return Caller(host, f"https://{host}", secure=True) if is_ours else None
         if is_loopback(peer):
             return Caller(host, f"http://{host}", secure=True) if is_loopback(name) else None
@@ -121,8 +121,8 @@ class Sessions:
 
     def find(self, token: str) -> Session | None:
         """The valid session of a token. Only hashes are compared, so the time that it takes tells nothing."""
-        found = self._open.get(_hash(token))
-        return found if found is not None and found.until > self._now() else None
+        session = self._open.get(_hash(token))
+        return session if session is not None and session.until > self._now() else None
 
     def end(self, token: str) -> None:
         """End a session."""

@@ -72,12 +72,12 @@ class Actions:
         """The newest licenses whose id, role, note or GPUs contain each word of `search`, and how many there are."""
         words = search.lower().split()
         every = self.book.all()
-        found = [one for one in reversed(every) if all(word in _searched(one) for word in words)]
-        return {"rows": [_row(one) for one in found[:most]], "found": len(found), "all": len(every)}
+        matching = [license_ for license_ in reversed(every) if all(word in _searched(license_) for word in words)]
+        return {"rows": [_row(license_) for license_ in matching[:most]], "found": len(matching), "all": len(every)}
 
     def pending(self, host: str) -> list[dict[str, Any]]:
         """The codes that are valid, the newest first."""
-        return [self._shown(one, host) for one in reversed(self.invites.valid(self.now()))]
+        return [self._shown(invite, host) for invite in reversed(self.invites.valid(self.now()))]
 
     def _issue(self, given: Given, by: str) -> dict[str, Any]:
         license_, key = self.book.issue(_text(given, "role"), _text(given, "note"), self.now(), _names(given))
@@ -102,12 +102,12 @@ def join_command(invite: Invite, host: str = "HUB") -> str:
     return f"wakestream join {known or host} {invite.code}"
 
 
-def _row(one: License) -> dict[str, Any]:
-    return {name: getattr(one, name) for name in ("id", "role", "note", "gpus", "issued", "revoked")}
+def _row(license_: License) -> dict[str, Any]:
+    return {name: getattr(license_, name) for name in ("id", "role", "note", "gpus", "issued", "revoked")}
 
 
-def _searched(one: License) -> str:
-    return " ".join((one.id, one.role, one.note, *one.gpus)).lower()
+def _searched(license_: License) -> str:
+    return " ".join((license_.id, license_.role, license_.note, *license_.gpus)).lower()
 
 
 def _text(given: Given, name: str) -> str:

@@ -275,8 +275,8 @@ class OperatorDesk:
             return []
 
     def _note_of(self, license_: str) -> str:
-        found = self._book.get(license_)
-        return found.note if found is not None else ""
+        entry = self._book.get(license_)
+        return entry.note if entry is not None else ""
 
 
 async def _send(socket: ServerConnection, message: Mapping[str, Any]) -> None:
@@ -320,13 +320,13 @@ def state_of(state: HubState, now: float, note_of: Callable[[str], str]) -> dict
     users = (told.get("depot") or {}).get("licenses", ())
     shown = {row["license"] for row in (*leases[:MOST], *jobs[:MOST], *users)}
     # The open connections by role; `other` have not registered yet.
-    found = Counter(peer.role for peer in state.connections.values())
+    roles = Counter(peer.role for peer in state.connections.values())
     return {
         **told,
         "leases": leases[:MOST], "all_leases": len(leases),
         "licenses": jobs[:MOST], "all_licenses": len(jobs),
         "notes": {id_: note for id_ in sorted(shown) if (note := note_of(id_))},
-        "peers": {**{role: found[role] for role in ROLES}, "other": found[None]},
+        "peers": {**{role: roles[role] for role in ROLES}, "other": roles[None]},
         "disk_low": state.disk_low,
     }  # fmt: skip
 
