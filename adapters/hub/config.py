@@ -24,29 +24,26 @@ MAX_CONNECTIONS = 20_000
 
 @dataclass(slots=True)
 class Leadership:
-    """Which hub of a cluster leads, as this one knows it. A hub whose journal is in its folder is alone and leads.
-
-    Attributes:
-        cluster: The journal's id; empty as long as it is not known.
-        seq: The number of the last fact in the journal when this hub began to lead.
-        leads: Whether this hub leads.
-        leader: What the leading hub said of itself.
-        cut_off: Whether this hub cannot use the database now.
-        epoch: How often the leader has changed; None without a database.
-        read: When this hub, standing by, last read all that the leader wrote (`time.monotonic`); None if never.
-        took: Seconds from then until this hub served as the leader; None if it took over from no other one.
-        kept: The sockets at which it listens, also while it begins or ends to lead; None if it is alone.
-    """
+    """Which hub of a cluster leads, as this one knows it. A hub whose journal is in its folder is alone and leads."""
 
     cluster: str = ""
+    """The journal's id; empty as long as it is not known."""
     seq: int = 0
+    """The number of the last fact in the journal when this hub began to lead."""
     leads: bool = True
+    """Whether this hub leads."""
     leader: str = ""
+    """What the leading hub said of itself."""
     cut_off: bool = False
+    """Whether this hub cannot use the database now."""
     epoch: int | None = None
+    """How often the leader has changed; None without a database."""
     read: float | None = None
+    """When this hub, standing by, last read all that the leader wrote (`time.monotonic`); None if never."""
     took: float | None = None
+    """Seconds from then until this hub served as the leader; None if it took over from no other one."""
     kept: list[Listening] | None = None
+    """The sockets at which it listens, also while it begins or ends to lead; None if it is alone."""
 
     @property
     def standing_by(self) -> str:
@@ -64,49 +61,46 @@ class Leadership:
 
 @dataclass(frozen=True, slots=True)
 class HubConfig:
-    """The settings of a hub.
-
-    Attributes:
-        book: The licenses.
-        host: The address to listen at.
-        port: The port; 0 takes a free one.
-        limits: How many connections it accepts, and what GPUs cost.
-        tls: The certificate; without it, connections are not encrypted.
-        proxies: Networks whose forwarded client addresses the hub trusts.
-        record: The folder for recordings; None records nothing.
-        webhook: Receives the news of power and money.
-        public: The hub's address for other machines, or those of its cluster, separated by commas, for the codes that
-            the operator's page makes; empty if unknown.
-        tap: Records events and frames.
-        clock: Returns UNIX seconds.
-        steady: Returns monotonic seconds. With it, leases and time limits keep their lengths when the clock is set.
-        disk_low: Whether the disk is nearly full; then the hub refuses new jobs.
-        signer: Signs capabilities; by default with a new key.
-        uses: Records when and from where each license was used.
-        room: Limits the number of connections.
-        bucket: The depot, if it is a bucket; else it is our own depot, once one connects.
-        ca: Verifies our own depot, if the system does not trust its certificate.
-        bound: See `PostgresStore`; None for a journal in SQLite.
-        leadership: Which hub leads.
-    """
+    """The settings of a hub."""
 
     book: LicenseBook
+    """The licenses."""
     host: str = "127.0.0.1"
+    """The address to listen at."""
     port: int = 0
+    """The port; 0 takes a free one."""
     limits: Limits = field(default_factory=Limits)
+    """How many connections it accepts, and what GPUs cost."""
     tls: ServerTls | None = None
+    """The certificate; without it, connections are not encrypted."""
     proxies: Collection[Network] = ()
+    """Networks whose forwarded client addresses the hub trusts."""
     record: Path | None = None
+    """The folder for recordings; None records nothing."""
     webhook: Receiver | None = None
+    """Receives the news of power and money."""
     public: str = ""
+    """The hub's address for other machines, or those of its cluster, separated by commas, for the codes that the
+    operator's page makes; empty if unknown."""
     tap: Tap = untapped
+    """Records events and frames."""
     clock: Callable[[], float] = time.time
+    """Returns UNIX seconds."""
     steady: Callable[[], float] | None = None
+    """Returns monotonic seconds. With it, leases and time limits keep their lengths when the clock is set."""
     disk_low: Callable[[], bool] = lambda: False
+    """Whether the disk is nearly full; then the hub refuses new jobs."""
     signer: Signer = field(default_factory=Signer.fresh)
+    """Signs capabilities; by default with a new key."""
     uses: LicenseUses | None = None
+    """Records when and from where each license was used."""
     bucket: DepotStore | None = None
+    """The depot, if it is a bucket; else it is our own depot, once one connects."""
     ca: SSLContext | None = None
+    """Verifies our own depot, if the system does not trust its certificate."""
     room: Room = field(default_factory=lambda: Room(MAX_CONNECTIONS, STRANGERS))
+    """Limits the number of connections."""
     bound: Path | None = None
+    """See `PostgresStore`; None for a journal in SQLite."""
     leadership: Leadership = field(default_factory=Leadership)
+    """Which hub leads."""

@@ -82,48 +82,45 @@ class Retention:
 
 @dataclass(frozen=True, slots=True)
 class WorkerConfig:
-    """The configuration of a worker.
-
-    Args:
-        state: The state folder.
-        engine: Does the work of the tasks.
-        watchdog: How an engine that hangs is noticed.
-        dead_man: When the machine switches itself off; None: never.
-        secret: The secret of HTTP calls; None to accept all calls.
-        host: The address to listen on.
-        port: The port to listen on; 0 for any free one.
-        gpu: The name of the GPU at the hub.
-        public_url: The worker's address for clients; without it, they use their own setting.
-        key: The worker's key at the hub.
-        warm_up: Seconds before the first check of the engine.
-        retention: How long files are kept.
-        tls: The certificate for https.
-        ca: Verifies the depot, if the system does not trust its certificate.
-        proxies: Networks of proxies whose `X-Forwarded-For` is used.
-        room: The limits for open connections.
-        labels: The labels of the GPU, which jobs may require.
-        slots: How many tasks it does at one time; above 1 for engines that can.
-        models: Fetches the models that the kinds need; None: there are none.
-        depot: The most bytes of a depot, which has files only and does no tasks; None for a worker.
-    """
+    """The configuration of a worker."""
 
     state: Path
+    """The state folder."""
     engine: Engine
+    """Does the work of the tasks."""
     secret: str | None
+    """The secret of HTTP calls; None to accept all calls."""
     host: str = "127.0.0.1"
+    """The address to listen on."""
     port: int = 8383
+    """The port to listen on; 0 for any free one."""
     gpu: str | None = None
+    """The name of the GPU at the hub."""
     public_url: str | None = None
+    """The worker's address for clients; without it, they use their own setting."""
     key: str | None = None
+    """The worker's key at the hub."""
     warm_up: float = 0.0
+    """Seconds before the first check of the engine."""
     retention: Retention = field(default_factory=Retention)
+    """How long files are kept."""
     tls: ServerTls | None = None
+    """The certificate for https."""
     ca: SSLContext | None = None
+    """Verifies the depot, if the system does not trust its certificate."""
     proxies: tuple[Network, ...] = ()
+    """Networks of proxies whose `X-Forwarded-For` is used."""
     room: Room | None = None
+    """The limits for open connections."""
     watchdog: Watchdog = field(default_factory=Watchdog)
+    """How an engine that hangs is noticed."""
     dead_man: DeadMan | None = None
+    """When the machine switches itself off; None: never."""
     labels: Mapping[str, str] = field(default_factory=dict)
+    """The labels of the GPU, which jobs may require."""
     slots: int = 1
+    """How many tasks it does at one time; above 1 for engines that can."""
     models: Models | None = None
+    """Fetches the models that the kinds need; None: there are none."""
     depot: int | None = None
+    """The most bytes of a depot, which has files only and does no tasks; None for a worker."""

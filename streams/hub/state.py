@@ -47,103 +47,101 @@ class Limits:
     """The limits of the hub. Times are seconds.
 
     Any sign of work at its GPU renews a lease.
-
-    Attributes:
-        register: The longest time from the handshake to the registration.
-        malformed: Malformed frames after which a connection is closed.
-        per_license: Open connections of one license.
-        per_address: Open connections of one address; behind a proxy all clients have its address.
-        jobs_per_key: Open jobs of one license.
-        gpus: Names of GPUs.
-        gpus_per_license: Names of GPUs that one license may hold in a role by using them.
-        queued_ttl: How long a waiting job is kept after its owner disconnected.
-        granted_ttl: The same for a job that holds a lease. It also ends the lease of a connected old client, which
-            never sends `done`.
-        silent_ttl: How long a lease of a connected client that could send `done` lasts without a sign of work.
-        recent: How long a GPU counts as active after a sign of work.
-        ask: How long a monitor may take to answer a status query.
-        look: How long a monitor that answered from memory may take to answer again after an inspect.
-        asks: Open questions of one connection.
-        passed_on: Messages of one connection in a second that are sent on to others.
-        draining: How long an announced stop may take to begin.
-        unaddressed: How long an online worker may wait for the monitor to learn its machine's address.
-        unmet: How long the worker of a GPU that is on may take to register while jobs wait for it.
-        unwatched: How long the monitor of a GPU that is on may be away before people and its worker get a message.
-        abandoned: How long a GPU without worker and monitor counts as on; then it was off since the last sign of life.
-        accepted: A deployed worker's result within this time after the job was sent says only that it took the job.
-        kept_results: Undelivered results of one license.
-        batch: Bytes of a job, and of a frame with several.
-        capability_ttl: How long a capability is valid; 0: none are given.
-        texts: Open text requests.
-        texts_per_license: Open text requests of one license.
-        text_ttl: How long a text request stays open.
-        kinds: Kinds of one GPU.
-        kinds_bytes: Bytes of all descriptions of kinds together.
-        halted: How long a GPU that was stopped while its worker began no tasks is not started again for jobs.
-        kinds_every: The shortest time between two changes of a GPU's kinds; a faster one has to wait.
-        open_roles: The roles that need no license.
-        price: What an hour of a GPU costs.
-        prices: What an hour of single GPUs costs.
-        currency: The money that prices and budgets are in, for people.
-        budgets: What a day and a month may cost.
-        license_budget: What a day may cost for each license.
-        zone: The time zone of days, months and clock times.
-        webhook: Whether there is a webhook for power and money.
-        keep_warm: The hours in which GPUs are kept on without work.
-        place: The times of the rules by which jobs are placed.
-        depot: Whether the depot is a bucket; else it is our own one, if one connects.
-        depot_link: The most bytes of a link to the bucket.
-        depot_keep: How long files stay in the depot that no open job needs, and results that no client fetches.
-        depot_quota: The most bytes of one license in the depot; None: no limit.
-        depot_files: The most files of one license in the depot.
     """
 
     register: float = 10.0
+    """The longest time from the handshake to the registration."""
     malformed: int = 100
+    """Malformed frames after which a connection is closed."""
     per_license: int = 200
+    """Open connections of one license."""
     per_address: int = 500
+    """Open connections of one address; behind a proxy all clients have its address."""
     jobs_per_key: int = 1000
+    """Open jobs of one license."""
     gpus: int = 1000
+    """Names of GPUs."""
     gpus_per_license: int = 200
+    """Names of GPUs that one license may hold in a role by using them."""
     queued_ttl: float = 35 * 60.0
+    """How long a waiting job is kept after its owner disconnected."""
     granted_ttl: float = 3600.0
+    """The same for a job that holds a lease. It also ends the lease of a connected old client, which never sends
+    `done`."""
     silent_ttl: float = 6 * 3600.0
+    """How long a lease of a connected client that could send `done` lasts without a sign of work."""
     recent: float = 60.0
+    """How long a GPU counts as active after a sign of work."""
     ask: float = 3.0
+    """How long a monitor may take to answer a status query."""
     look: float = 60.0
+    """How long a monitor that answered from memory may take to answer again after an inspect."""
     asks: int = 50
+    """Open questions of one connection."""
     passed_on: int = 200
+    """Messages of one connection in a second that are sent on to others."""
     unaddressed: float = 30.0
+    """How long an online worker may wait for the monitor to learn its machine's address."""
     draining: float = 60.0
+    """How long an announced stop may take to begin."""
     unmet: float = 600.0
+    """How long the worker of a GPU that is on may take to register while jobs wait for it."""
     unwatched: float = 60.0
+    """How long the monitor of a GPU that is on may be away before people and its worker get a message."""
     abandoned: float = 3600.0
+    """How long a GPU without worker and monitor counts as on; then it was off since the last sign of life."""
     accepted: float = 10.0
+    """A deployed worker's result within this time after the job was sent says only that it took the job."""
     kept_results: int = 100
+    """Undelivered results of one license."""
     batch: int = 56 * 1024
+    """Bytes of a job, and of a frame with several."""
     capability_ttl: float = 15 * 60.0
+    """How long a capability is valid; 0: none are given."""
     texts: int = 2000
+    """Open text requests."""
     texts_per_license: int = 50
+    """Open text requests of one license."""
     text_ttl: float = 600.0
+    """How long a text request stays open."""
     kinds: int = MAX_KINDS
+    """Kinds of one GPU."""
     kinds_bytes: int = 16 * 1024 * 1024
+    """Bytes of all descriptions of kinds together."""
     halted: float = 3600.0
+    """How long a GPU that was stopped while its worker began no tasks is not started again for jobs."""
     kinds_every: float = 10.0
+    """The shortest time between two changes of a GPU's kinds; a faster one has to wait."""
     open_roles: frozenset[str] = frozenset()
+    """The roles that need no license."""
     price: float | None = None
+    """What an hour of a GPU costs."""
     prices: Prices = field(default_factory=lambda: Prices({}))
+    """What an hour of single GPUs costs."""
     currency: str = ""
+    """The money that prices and budgets are in, for people."""
     budgets: Budgets = field(default_factory=lambda: Budgets({}))
+    """What a day and a month may cost."""
     license_budget: float | None = None
+    """What a day may cost for each license."""
     zone: str = UTC
+    """The time zone of days, months and clock times."""
     webhook: bool = False
+    """Whether there is a webhook for power and money."""
     keep_warm: WarmHours = field(default_factory=lambda: WarmHours({}))
+    """The hours in which GPUs are kept on without work."""
     place: PlacePolicy = field(default_factory=PlacePolicy)
+    """The times of the rules by which jobs are placed."""
     depot: bool = False
+    """Whether the depot is a bucket; else it is our own one, if one connects."""
     depot_link: int = 1000
+    """The most bytes of a link to the bucket."""
     depot_keep: float = 7 * 86_400.0
+    """How long files stay in the depot that no open job needs, and results that no client fetches."""
     depot_quota: int | None = None
+    """The most bytes of one license in the depot; None: no limit."""
     depot_files: int = 10_000
+    """The most files of one license in the depot."""
 
     def price_of(self, gpu: str) -> Decimal | None:
         """The price of an hour of this GPU, or None."""
