@@ -98,7 +98,7 @@ def options(value: object) -> Mapping[str, str]:
     pairs = [str(word).partition("=") for word in words]
     wrong = next((name + separator for name, separator, _ in pairs if not name.strip() or not separator), None)
     if wrong is not None:
-        raise ValueError(f"is {wrong[:40]!r}; write KEY=VALUE, such as region=cn-wlcb or url=http://127.0.0.1:8188")
+        raise ValueError(f"is {wrong[:40]!r}; write NAME=VALUE, such as region=cn-wlcb or url=http://127.0.0.1:8188")
     return {name.strip(): text for name, _, text in pairs}
 
 

@@ -34,6 +34,11 @@ def test_an_address_to_join_that_is_none_is_refused(
     assert "7F3K" not in refused(capsys, "join", address, "7F3K-92QD")
 
 
+def test_an_option_without_a_value_is_refused_with_its_form(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    wrong = refused(capsys, "worker", "--no-secret", "--engine-option", "region")
+    assert "--engine-option is 'region'; write NAME=VALUE, such as region=" in wrong
+
+
 HOSTILE = ["x=" + "[" * 5000, "secret_hosts=[1]", 'record="a\\u0000b"', 'log_file="a\\nb"', "hub=nan"]
 
 
