@@ -11,7 +11,6 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Final, NamedTuple, Protocol, TypeVar
 
-import msgspec
 import orjson
 
 from wakestream.operators.model import errors
@@ -303,10 +302,15 @@ def _plain_health(health: Health) -> dict[str, Any]:
     return {"initialized": health.initialized, "features": sorted(health.features)}
 
 
+def _fields(value: Any) -> dict[str, Any]:
+    # msgspec takes no value of a subclass of str, which a worker of the user's own may have; `asdict` copies deeply.
+    return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+
+
 def _plain_report(report: TaskReport) -> dict[str, Any]:
     """A report as an object; `outputs`, `waits` and `live` only where the worker named them."""
-    plain = msgspec.to_builtins(report).items()
-    return {name: value for name, value in plain if value or name not in ("outputs", "waits", "live")}
+    plain = _fields(report) | {"outputs": [_fields(output) for output in report.outputs]}
+    return {name: value for name, value in plain.items() if value or name not in ("outputs", "waits", "live")}
 
 
 def _report_from(plain: Plain) -> TaskReport:
@@ -339,7 +343,7 @@ _SENT = Form(
     lambda item: {"resumed": item.bytes} if isinstance(item, Resumed) else int(item),
     lambda plain: plain if isinstance(plain, int) else Resumed(plain["resumed"]),
 )
-_RECEIPT = Form(msgspec.to_builtins, lambda plain: TaskReceipt(**plain))
+_RECEIPT = Form(_fields, lambda plain: TaskReceipt(**plain))
 _REPORT = Form(_plain_report, _report_from)
 _RECEIVED = Form(_plain_received, _received_from)
 FINGERPRINT = Form(_plain_fingerprint, lambda plain: Fingerprint(**{**plain, "path": Path(plain["path"])}))

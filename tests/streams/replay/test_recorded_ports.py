@@ -2,7 +2,9 @@
 
 import asyncio
 from pathlib import Path
-from typing import Any
+from random import Random
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
@@ -14,11 +16,14 @@ from wakestream.operators.model.errors import (
     WorkerError,
     is_retryable,
 )
-from wakestream.operators.model.events import FileRef
-from wakestream.operators.model.ports import TaskReport
-from wakestream.streams.jobs.effects import LoggedEffects, LoggedFiles, LoggedWorkers, error_from, plain_error
-from wakestream.streams.recording.recording import Header, Log, Row
+from wakestream.operators.model.events import FileRef, Job
+from wakestream.operators.model.ports import Output, TaskReport
+from wakestream.streams.jobs.effects import LoggedEffects, LoggedFiles, LoggedWorkers, error_from, plain_error, recorded
+from wakestream.streams.jobs.world import World
+from wakestream.streams.recording.recording import Header, Log, Row, Tap
 from wakestream.streams.replay.recorded_ports import Answers, effects_of
+
+JOB = Job.lipsync("job", Path("clip.mp4"), Path("speech.wav"), Path("out.mp4"))
 
 
 def log(*rows: tuple[float, str, dict[str, Any]]) -> Log:
@@ -105,6 +110,26 @@ async def test_files_and_effects_of_ones_own_are_answered_alike() -> None:
 
     assert await LoggedEffects(known).call("tell", {"who": "him"}, never) == "thanks"
     assert await LoggedEffects(known).call("tell", {"who": "her"}, never) is None
+
+
+class Word(str):
+    """A text of a library that has a class for it."""
+
+    __slots__ = ()
+
+
+async def test_the_report_of_a_worker_of_ones_own_may_have_texts_of_a_class_of_their_own() -> None:
+    rows: list[Any] = []
+    seen = TaskReport(Word("done"), message=Word("all"), outputs=(Output(Word("video"), ".mp4", 3, "b3"),))
+
+    async def said(_: str) -> TaskReport:
+        return seen
+
+    own = SimpleNamespace(at=lambda _: SimpleNamespace(report=said))
+    tap = cast("Tap", SimpleNamespace(row=lambda _, label, data, job: rows.append((1.0, label, data))))
+    ports = recorded(World(cast("Any", None), cast("Any", own), cast("Any", None), Random(1)), tap, JOB)
+    assert await ports.workers.at("a").report("t") == seen
+    assert await LoggedWorkers(answers(*rows)).at("a").report("t") == seen
 
 
 class Busy(WorkerError):
