@@ -151,6 +151,13 @@ async def test_a_job_behind_others_at_the_worker_waits_and_is_not_at_0_percent(v
         assert (found["waits"], found["part"], found["left"]) == (False, 0.6, 4.0)
 
 
+async def test_an_event_that_the_page_has_no_words_for_leaves_the_sentence_as_it_was(visitor: Visitor) -> None:
+    async with visitor.page() as page:
+        events = [{"event": "rendered", "at": 5.0}, {"event": "announced", "at": 6.0}]
+        known, both = [await page.evaluate(JOB, [events[:count], None]) for count in (1, 2)]
+        assert known["why"] == both["why"] != "why.rendered"
+
+
 async def test_a_job_that_released_its_gpu_is_shown_as_waiting(visitor: Visitor) -> None:
     async with visitor.page() as page:
         data = {"rests": 290.0, "tries": 10, "why": "nothing listens there"}

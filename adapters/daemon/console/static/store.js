@@ -54,11 +54,11 @@ export function take(job, event) {
     if (event.data?.direct) job.last = null;
     return;
   }
-  if (kind === "fingerprinted") return;
+  if (!(kind in AFTER)) return; // the page has no words for it
   job.note = null;
   if (event.eta) job.eta = { ...event.eta, at: event.at };
   if (kind === "waking" && byDepot(job) && !event.phase.startsWith("hub_")) return; // what its files do says more
-  const stage = AFTER[kind] ?? job.stage;
+  const stage = AFTER[kind];
   if (stage !== job.stage || kind === "retrying" || event.step !== job.last?.step) job.samples = [];
   job.stage = stage;
   job.last = event;
