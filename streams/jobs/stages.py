@@ -42,8 +42,8 @@ from wakestream.operators.rx.then import then
 from wakestream.operators.stages.effect import effect
 from wakestream.operators.stages.fingerprint import Fingerprints
 from wakestream.operators.stages.note import note
-from wakestream.streams.jobs.standard import standard, steps, submit, whole
-from wakestream.streams.jobs.world import Build, Events, Parts, Steps, World
+from wakestream.streams.jobs.standard import Steps, standard, steps, submit, whole
+from wakestream.streams.jobs.world import Build, Events, Parts, World
 from wakestream.streams.protocol.depot_messages import MOST_FILES
 from wakestream.streams.recording.secrets import REDACTED
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from reactivex import Observable
 
@@ -22,7 +22,7 @@ from wakestream.operators.model.ports import (
     PowerNotice,
     Refused,
 )  # fmt: skip
-from wakestream.operators.rx.each import each
+from wakestream.operators.rx.each import Stage, each
 from wakestream.operators.rx.poll import poll
 from wakestream.operators.rx.switch_by_type import switch_by_type
 from wakestream.operators.rx.then import then_by_type
@@ -44,12 +44,26 @@ from wakestream.operators.stages.online import is_ready, online, until_lost
 from wakestream.operators.stages.submit import Wait, unreachable
 from wakestream.operators.stages.synthesize import synthesize
 from wakestream.operators.stages.upload import bytes_sent, upload
-from wakestream.streams.jobs.world import Events, Parts, Steps, waiting
+from wakestream.streams.jobs.world import Events, Parts, waiting
 
 if TYPE_CHECKING:
     from wakestream.streams.jobs.stages import Stages
 
 Release = Callable[[JobEvent], None]
+
+
+class Steps(NamedTuple):
+    """The stages after `submit`: those of the direct way in order, then those by way of the depot."""
+
+    online: Stage[JobEvent]
+    dedupe: Stage[JobEvent]
+    upload: Stage[JobEvent]
+    synthesize: Stage[JobEvent]
+    follow: Stage[JobEvent]
+    download: Stage[JobEvent]
+    depot: Stage[JobEvent]
+    delivered: Stage[JobEvent]
+    fetch: Stage[JobEvent]
 
 
 def whole(s: Parts, attempt: Events, cancel: Observable[Any], release: Release) -> Events:

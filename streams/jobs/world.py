@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from random import Random
-from typing import Any, NamedTuple
+from typing import Any
 
 from reactivex import Observable
 from reactivex.abc import DisposableBase, ObserverBase, SchedulerBase
@@ -17,7 +17,7 @@ from wakestream.operators.model.policy import Policy
 from wakestream.operators.model.ports import Effects, Files, Hub, Workers
 from wakestream.operators.rx.core.observable import LightObservable, subscribe_through
 from wakestream.operators.rx.core.scheduler import clock
-from wakestream.operators.rx.each import Operator, Stage
+from wakestream.operators.rx.each import Operator
 from wakestream.operators.rx.from_async import require_awaitable
 from wakestream.operators.rx.retry_backoff import retry_backoff
 from wakestream.operators.rx.sources import never
@@ -95,20 +95,6 @@ def waiting(s: Parts, make: Callable[[Wait], Events]) -> Events:
         return subscribe_through(make(wait), observer, scheduler)
 
     return LightObservable(subscribe)
-
-
-class Steps(NamedTuple):
-    """The stages after `submit`: those of the direct way in order, then those by way of the depot."""
-
-    online: Stage[JobEvent]
-    dedupe: Stage[JobEvent]
-    upload: Stage[JobEvent]
-    synthesize: Stage[JobEvent]
-    follow: Stage[JobEvent]
-    download: Stage[JobEvent]
-    depot: Stage[JobEvent]
-    delivered: Stage[JobEvent]
-    fetch: Stage[JobEvent]
 
 
 Build = Callable[[Job, World, Policy, Observable[Any]], Observable[JobEvent]]

@@ -1,4 +1,4 @@
-"""The recipes of CONTRIBUTING work, each within one room: they are carried out in a copy of the tree."""
+"""The recipes of CONTRIBUTING work: they are carried out in a copy of the tree."""
 
 import os
 import re
@@ -9,9 +9,13 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.streams.log_library import LOGS, NAMES
+
 ROOT = Path(__file__).parents[2]
 FLOORS = ("operators", "streams", "adapters")
-STEP = re.compile(r"^# (?:new file: (?P<new>\S+)|(?P<path>\S+), before: (?P<anchor>.+))\n", re.MULTILINE)
+STEP = re.compile(
+    r"^# (?:new file: (?P<new>\S+)|(?P<path>\S+), (?P<how>before|instead of): (?P<anchor>.+))\n", re.MULTILINE
+)
 
 USES = {
     "operator": """
@@ -46,6 +50,21 @@ from wakestream.streams.protocol import messages as m, wire
 sent = m.TaskProgress(task_id="t", percent=5)
 assert wire.decode(wire.encode(sent)) == sent
 """,
+    "stage": f"""
+from contextlib import redirect_stdout
+from io import StringIO
+from wakestream.adapters.cli.i18n import choose
+from wakestream.adapters.cli.main import main
+from wakestream.adapters.cli.render.job_text import event
+from wakestream.operators.model.events import Announced
+with redirect_stdout(StringIO()) as said:
+    assert main(["replay", {str(LOGS / "online.jsonl")!r}, "--speed", "1000"]) == 0
+assert said.getvalue().split().count("announced") == 1
+assert main(["replay", *{[str(LOGS / name) for name in NAMES]!r}]) == 0
+for language, text in (("en", "results: 3"), ("zh", "结果共 3 个")):
+    choose(language)
+    assert event(Announced(None, 3)) == text
+""",
 }
 
 
@@ -68,8 +87,9 @@ def carry_out(recipe: str, tree: Path) -> None:
         else:
             path = tree / match["path"]
             text = path.read_text(encoding="utf-8")
-            assert text.count(f"\n{match['anchor']}") == 1, match["anchor"]
-            path.write_text(text.replace(f"\n{match['anchor']}", f"\n{lines}{match['anchor']}"), encoding="utf-8")
+            (found,) = re.finditer(rf"^{re.escape(match['anchor'])}.*\n", text, re.MULTILINE)
+            rest = found.start() if match["how"] == "before" else found.end()
+            path.write_text(text[: found.start()] + lines + text[rest:], encoding="utf-8")
 
 
 @pytest.fixture(scope="module")
@@ -95,11 +115,15 @@ def test_there_is_a_recipe_for_each_kind_of_addition() -> None:
     assert recipes().keys() == USES.keys()
 
 
-@pytest.mark.parametrize("kind", USES)
+@pytest.mark.parametrize("kind", [kind for kind in USES if kind != "stage"])
 def test_a_recipe_has_at_most_ten_lines_and_changes_one_room(kind: str) -> None:
     recipe = recipes()[kind]
     assert len([line for line in STEP.sub("", recipe).splitlines() if line.strip()]) <= 10
     assert len({tuple((match["new"] or match["path"]).split("/")[:2]) for match, _ in steps(recipe)}) == 1
+
+
+def test_a_stage_with_its_event_and_its_texts_changes_six_files() -> None:
+    assert len({match["new"] or match["path"] for match, _ in steps(recipes()["stage"])}) == 6
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="the copy needs the links in wakestream/")

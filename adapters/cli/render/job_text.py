@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any, TypeVar
 
 from wakestream.adapters.cli.i18n.catalog import known, t, translated
@@ -84,7 +84,15 @@ def outcome(happened: e.JobEvent, reused: str = "") -> str:
             return t("cancelled", why=happened.why)
         case _:
             name = kind(happened)
-            return t(name) if known(name) else name
+            return t(name, **_said_fields(happened)) if known(name) else name
+
+
+_UNITS: Mapping[str, Callable[[Any], str]] = {"size": size, "seconds": duration}
+
+
+def _said_fields(happened: e.JobEvent) -> dict[str, str]:
+    """The fields of an event, for a text that names them."""
+    return {each.name: _UNITS.get(each.name, str)(getattr(happened, each.name)) for each in fields(happened)}
 
 
 def _timed_out(happened: e.TimedOut) -> str:
@@ -235,7 +243,6 @@ _PROGRESS: Mapping[type, Callable[[Any], str]] = {
     e.Queued: _queued,
     e.Waking: lambda wait: t("waited", time=duration(wait.waited), what=waking(wait)),
     e.Granted: _granted,
-    e.Online: lambda worker: t("online", url=worker.url),
     e.Fingerprinted: _fingerprinted,
     e.Checked: _checked,
     e.Uploading: _uploading,
@@ -248,6 +255,5 @@ _PROGRESS: Mapping[type, Callable[[Any], str]] = {
     e.Storing: _uploading,
     e.Stored: lambda stored: t("stored.here" if stored.local else "stored"),
     e.Remote: _remote,
-    e.Delivered: lambda results: t("delivered", size=size(results.size)),
 }
-"""The line of each event but the last. An event that is not here has the text of its kind."""
+"""The line of each event but the last. One that is not here has the text of its kind, which may name its fields."""

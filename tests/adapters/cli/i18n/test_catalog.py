@@ -6,8 +6,10 @@ import json
 import re
 import string
 from collections.abc import Iterator
+from dataclasses import fields
 from functools import cache
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
@@ -17,7 +19,7 @@ from wakestream.adapters.cli.render import job_text as words
 from wakestream.adapters.cli.render.table import table, width
 from wakestream.adapters.config import units
 from wakestream.operators.model import events as e
-from wakestream.streams.recording.event_json import EVENT_KINDS
+from wakestream.streams.recording.event_json import EVENT_KINDS, kind_of
 
 ROOT = Path(__file__).parents[4]
 FOLDER = ROOT / "adapters" / "cli" / "i18n"
@@ -98,8 +100,15 @@ def test_no_sentence_is_left_over() -> None:
     exact = {node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)}
     begun = {name[:-1] for node in nodes if isinstance(node, ast.JoinedStr) for name in names(node)}
     families = tuple(begin for begin in begun if begin.endswith("."))
-    exact |= set(EVENT_KINDS)  # the text of an event without fields has the name of its kind
+    exact |= set(EVENT_KINDS)  # the text of an event may have the name of its kind
     assert [key for key in EN if key not in exact and not key.startswith(families)] == []
+
+
+def test_the_text_with_the_name_of_an_event_names_its_fields_only() -> None:
+    own = {each: EN[kind_of(each)] for each in get_args(e.Progress) if each not in words._PROGRESS}
+    assert blanks("".join(own.values()))
+    for each, sentence in own.items():
+        assert blanks(sentence) <= {field.name for field in fields(each)}, each
 
 
 def test_chinese_is_chinese() -> None:
