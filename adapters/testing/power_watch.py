@@ -225,11 +225,11 @@ class Watched:
 
     def __str__(self) -> str:
         """What the monitor knows, for the message of a case that fails."""
-        told = "; ".join(result.msg or "" for result in self.failures()) or "nothing"
+        messages = "; ".join(result.msg or "" for result in self.failures()) or "nothing"
         world = self.world
         return (
             f"the machine is {self.state} ({self.program.machine.reason}); the API had {world.calls} calls to start "
-            f"it, accepted {world.starts} of them and {world.stops} stops; the jobs heard: {told}"
+            f"it, accepted {world.starts} of them and {world.stops} stops; the jobs heard: {messages}"
         )
 
 

@@ -96,14 +96,14 @@ def replay(request: pytest.FixtureRequest) -> Replay:
     marker = request.node.get_closest_marker("replay")
     if marker is None:
         pytest.fail('the fixture `replay` needs a log: @pytest.mark.replay("x.jsonl")', pytrace=False)
-    wanted = pytest_replay.wanted(marker, request.node)
+    mark = pytest_replay.replay_mark(marker, request.node)
     mode, recorded = request.config.getoption("replay_record"), request.config.stash[_RECORDED]
-    anew = mode == "rewrite" and wanted.path not in recorded  # several tests may share a log
-    if anew or (mode == "once" and not wanted.path.exists()):
-        record = wanted.record or request.getfixturevalue("replay_record")
-        pytest_replay.record_log(wanted, record)
-        recorded.append(wanted.path)
-    done = pytest_replay.run(wanted)
+    anew = mode == "rewrite" and mark.path not in recorded  # several tests may share a log
+    if anew or (mode == "once" and not mark.path.exists()):
+        record = mark.record or request.getfixturevalue("replay_record")
+        pytest_replay.record_log(mark, record)
+        recorded.append(mark.path)
+    done = pytest_replay.run(mark)
     request.node.stash[_REPLAY] = done
     return done
 

@@ -38,7 +38,7 @@ SHOWN = 24
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class ReplayMark:
     """The arguments of a test's mark."""
 
     test: str
@@ -55,7 +55,7 @@ class Wanted:
 class Replay:
     """A replayed log. `job` may be omitted when the log has only one. Times are seconds since the start of the log."""
 
-    wanted: Wanted
+    mark: ReplayMark
     recorded: Log
     again: Log
     divergences: tuple[Divergence, ...]
@@ -64,7 +64,7 @@ class Replay:
     @property
     def path(self) -> Path:
         """The log's file."""
-        return self.wanted.path
+        return self.mark.path
 
     @property
     def jobs(self) -> tuple[str, ...]:
@@ -100,21 +100,21 @@ class Replay:
 
     def check(self) -> None:
         """Fail a strict test when the replay differs from the log."""
-        if self.wanted.strict and self.divergences:
+        if self.mark.strict and self.divergences:
             pytest.fail(failure(self), pytrace=False)
 
 
-def wanted(marker: pytest.Mark, item: pytest.Item) -> Wanted:
+def replay_mark(marker: pytest.Mark, item: pytest.Item) -> ReplayMark:
     """The mark's arguments; wrong ones fail the test with the correct usage."""
     try:
-        return _wanted(item, *marker.args, **marker.kwargs)
+        return _mark(item, *marker.args, **marker.kwargs)
     except TypeError as error:
         options = "strict=True, lenient=False, ignore_time=False, settings={}, build=..., record=..."
         usage = f'@pytest.mark.replay("x.jsonl", {options})'
-        pytest.fail(f"{usage}: {str(error).replace('_wanted()', 'the mark')}", pytrace=False)
+        pytest.fail(f"{usage}: {str(error).replace('_mark()', 'the mark')}", pytrace=False)
 
 
-def _wanted(
+def _mark(
     item: pytest.Item,
     log: str | Path,
     *,
@@ -124,10 +124,10 @@ def _wanted(
     settings: Mapping[str, float | None] | None = None,
     build: Build | None = None,
     record: Record | None = None,
-) -> Wanted:
+) -> ReplayMark:
     strict = not settings if strict is None else strict
     path, build = _found(Path(log), item), build or job_pipeline
-    return Wanted(item.nodeid, path, strict, lenient, ignore_time, settings or {}, build, record)
+    return ReplayMark(item.nodeid, path, strict, lenient, ignore_time, settings or {}, build, record)
 
 
 def _found(log: Path, item: pytest.Item) -> Path:
@@ -135,15 +135,15 @@ def _found(log: Path, item: pytest.Item) -> Path:
     return beside if beside.exists() or not folder else item.config.rootpath / folder / log
 
 
-def run(wanted: Wanted) -> Replay:
+def run(mark: ReplayMark) -> Replay:
     """Replay the log in virtual time. An unusable log, or real I/O of a pipeline, fails the test."""
-    log, watch = _read(wanted), Watch()
+    log, watch = _read(mark), Watch()
     again = streams_replay.replay(
         log,
-        settings=wanted.settings,
-        lenient=wanted.lenient,
-        ignore_time=wanted.ignore_time,
-        build=wanted.build,
+        settings=mark.settings,
+        lenient=mark.lenient,
+        ignore_time=mark.ignore_time,
+        build=mark.build,
         watch=watch,
     )
     try:
@@ -151,54 +151,54 @@ def run(wanted: Wanted) -> Replay:
             replayed = run_virtual(again)
     except VirtualDeadlock:
         calls = "".join(f"; the log has no answer to {label} of {job}" for job, label in sorted(watch.unanswered))
-        hints = "".join(f"\n{hint}" for hint in _no_build(wanted, log))
-        _fail(wanted, f"the replay does not end: {', '.join(sorted(watch.open))} wait{calls}{hints}")
+        hints = "".join(f"\n{hint}" for hint in _no_build(mark, log))
+        _fail(mark, f"the replay does not end: {', '.join(sorted(watch.open))} wait{calls}{hints}")
     except (UnusableLog, ValueError) as error:
-        _fail(wanted, str(error))
+        _fail(mark, str(error))
     if attempts:
         pytest.fail(
-            f"{wanted.path}: the pipeline did real I/O while it was replayed: {'; '.join(attempts)}\n"
+            f"{mark.path}: the pipeline did real I/O while it was replayed: {'; '.join(attempts)}\n"
             "Call your own effects with world.effects.call(label, args, effect): then they are recorded, and the log "
             "answers them.",
             pytrace=False,
         )
-    return Replay(wanted, log, replayed.again, replayed.divergences, watch.seen)
+    return Replay(mark, log, replayed.again, replayed.divergences, watch.seen)
 
 
-def _read(wanted: Wanted) -> Log:
-    if not wanted.path.is_file():
-        _fail(wanted, f"the log does not exist; to record it: {_how_to_record(wanted, 'once')}")
+def _read(mark: ReplayMark) -> Log:
+    if not mark.path.is_file():
+        _fail(mark, f"the log does not exist; to record it: {_how_to_record(mark, 'once')}")
     try:
-        return logs_on_disk.read(logs_on_disk.LogFile((wanted.path,)))
+        return logs_on_disk.read(logs_on_disk.LogFile((mark.path,)))
     except UnusableLog as error:
         pytest.fail(str(error), pytrace=False)
 
 
-def _fail(wanted: Wanted, why: str) -> NoReturn:
-    pytest.fail(f"{wanted.path}: {why}", pytrace=False)
+def _fail(mark: ReplayMark, why: str) -> NoReturn:
+    pytest.fail(f"{mark.path}: {why}", pytrace=False)
 
 
-def record_log(wanted: Wanted, record: Record | None) -> None:
+def record_log(mark: ReplayMark, record: Record | None) -> None:
     """Record the log again; the file is replaced when the new one is complete."""
     if record is None:
-        _fail(wanted, f"the test has no way to record it; {NEEDS_RECORD}")
+        _fail(mark, f"the test has no way to record it; {NEEDS_RECORD}")
     with tempfile.TemporaryDirectory() as folder:
         recording = record(Path(folder))
         if recording is not None:
             with asyncio.Runner(loop_factory=asyncio.new_event_loop) as runner:
                 runner.run(_await(recording))
-        _keep(wanted, Path(folder))
+        _keep(mark, Path(folder))
 
 
-def _keep(wanted: Wanted, folder: Path) -> None:
+def _keep(mark: ReplayMark, folder: Path) -> None:
     try:
         runs = logs_on_disk.find([folder]) if any(folder.iterdir()) else []
         if len(runs) != 1:
-            _fail(wanted, f"recording must make exactly one log, it made {len(runs)}")
-        wanted.path.parent.mkdir(parents=True, exist_ok=True)
-        logs_on_disk.write(logs_on_disk.read(runs[0]), wanted.path)
+            _fail(mark, f"recording must make exactly one log, it made {len(runs)}")
+        mark.path.parent.mkdir(parents=True, exist_ok=True)
+        logs_on_disk.write(logs_on_disk.read(runs[0]), mark.path)
     except UnusableLog as error:
-        _fail(wanted, f"the recording cannot be used: {error}")
+        _fail(mark, f"the recording cannot be used: {error}")
 
 
 async def _await(recording: Awaitable[None]) -> None:
@@ -210,14 +210,14 @@ NEEDS_RECORD = (
 )
 
 
-def _how_to_record(wanted: Wanted, mode: str) -> str:
-    needs = "" if wanted.record else f" ({NEEDS_RECORD})"
-    return f"pytest {wanted.test!r} --replay-record={mode}{needs}"
+def _how_to_record(mark: ReplayMark, mode: str) -> str:
+    needs = "" if mark.record else f" ({NEEDS_RECORD})"
+    return f"pytest {mark.test!r} --replay-record={mode}{needs}"
 
 
-def _no_build(wanted: Wanted, log: Log) -> list[str]:
+def _no_build(mark: ReplayMark, log: Log) -> list[str]:
     """A hint that the mark names no pipeline although the log was recorded with one."""
-    effects = own_effects(log) if wanted.build is job_pipeline else ()
+    effects = own_effects(log) if mark.build is job_pipeline else ()
     if not effects:
         return []
     return [f"The jobs of this log called {', '.join(effects)}: give the mark build=, the pipeline of the recording"]
@@ -252,8 +252,8 @@ def failure(replay: Replay) -> str:
             f"{replay.path}: the program now behaves differently than in the log",
             *(f"  the pipeline of {job} raised an error: {why}" for job, why in crashes[:5]),
             f"  first in {first.stream!s}: seq {first.seq}, {first.label}   (- the log, + now)",
-            *shown, *_late(first), *_tie(first), *also, *more, *_no_build(replay.wanted, replay.recorded),
-            f"If the new behaviour is correct, record the log again: {_how_to_record(replay.wanted, 'rewrite')}",
+            *shown, *_late(first), *_tie(first), *also, *more, *_no_build(replay.mark, replay.recorded),
+            f"If the new behaviour is correct, record the log again: {_how_to_record(replay.mark, 'rewrite')}",
             "To examine it within the test: @pytest.mark.replay(..., strict=False), then replay.divergences",
         ]
     )  # fmt: skip

@@ -10,7 +10,7 @@ import reactivex as rx
 from reactivex import Observable
 
 from wakestream.adapters.testing.harness import PipelineHarness
-from wakestream.adapters.testing.pytest_replay import Replay, Wanted, failure
+from wakestream.adapters.testing.pytest_replay import Replay, ReplayMark, failure
 from wakestream.operators import Done, Failed, JobEvent, Note, TaskFailed, all_done, then
 from wakestream.streams import Stages, pipeline
 from wakestream.streams.jobs.world import Build
@@ -128,8 +128,8 @@ async def test_equal_calls_that_end_in_another_order_than_they_began_get_their_o
 
 def test_the_failure_of_a_test_says_so() -> None:
     then_, now = log_of((1.0, "a"), (1.000001, "b")), log_of((1.0, "b"), (1.000001, "a"))
-    wanted = Wanted("test_it", __file__, True, False, False, {}, fan(0), None)  # type: ignore[arg-type]
-    said = failure(Replay(wanted, then_, now, tuple(divergences(then_, now)), {}))
+    mark = ReplayMark("test_it", __file__, True, False, False, {}, fan(0), None)  # type: ignore[arg-type]
+    said = failure(Replay(mark, then_, now, tuple(divergences(then_, now)), {}))
     assert "The log has both, 1 microseconds apart. Concurrent steps may end at the same moment" in said
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from wakestream.adapters.testing.fakes import FakeWorker, FakeWorkers
 from wakestream.adapters.testing.harness import GPU, PipelineHarness
-from wakestream.adapters.testing.pytest_replay import Replay, Wanted, failure
+from wakestream.adapters.testing.pytest_replay import Replay, ReplayMark, failure
 from wakestream.operators.model.backoff import Backoff
 from wakestream.operators.model.errors import WorkerUnreachable, is_retryable
 from wakestream.operators.model.policy import Policy
@@ -65,6 +65,6 @@ def test_the_report_says_by_how_much() -> None:
     then, now = said(102.0), said(122.0)
     (found,) = divergences(then, now)
     assert found.lines() == ["- out note", "-   at 102.000 s", "+ out note", "+   at 122.000 s"]
-    wanted = Wanted("test_it", Path(__file__), True, False, False, {}, job_pipeline, None)
-    told = failure(Replay(wanted, then, now, (found,), {}))
+    mark = ReplayMark("test_it", Path(__file__), True, False, False, {}, job_pipeline, None)
+    told = failure(Replay(mark, then, now, (found,), {}))
     assert "The program acts 20.000 s later than in the log; ignore_time=True compares no times." in told
