@@ -29,7 +29,7 @@ from wakestream.adapters.client.worker_calls import WorkerCalls
 from wakestream.adapters.disk.full_disk import is_full
 from wakestream.adapters.disk.hashing_writer import HashingWriter, hash_in, hash_of
 from wakestream.adapters.disk.media_types import fitted
-from wakestream.adapters.disk.part_file import beside, said_of, settle, taken, unlink, write_fresh
+from wakestream.adapters.disk.part_file import beside, said_of, sync_rename, taken, unlink, write_fresh
 from wakestream.adapters.disk.result_names import numbered, place_free
 from wakestream.adapters.net.direct_body import body_blocks
 from wakestream.adapters.runtime.tasks import finish_despite_cancel, heartbeat
@@ -187,7 +187,7 @@ class Partial:
             self._close_after(self._place)
         with contextlib.suppress(OSError):
             self._said.unlink(missing_ok=True)
-        settle(self.output)
+        sync_rename(self.output)
 
     def _place(self) -> None:
         renamed = self.unnamed and not self.overwrite

@@ -27,7 +27,7 @@ from wakestream.adapters.client.download import disk_errors
 from wakestream.adapters.client.upload import check_unchanged, read_errors
 from wakestream.adapters.client.worker_replies import body, parsed, shortened, worker_errors
 from wakestream.adapters.disk.atomic import replace_file, write_all, write_atomic
-from wakestream.adapters.disk.part_file import beside, settle
+from wakestream.adapters.disk.part_file import beside, sync_rename
 from wakestream.adapters.runtime.ffmpeg_program import found_ffmpeg
 from wakestream.adapters.runtime.tasks import heartbeat
 from wakestream.operators.model.errors import TaskLost, WorkerError, WorkerRefused, WorkerUnreachable
@@ -258,7 +258,7 @@ async def _copy(source: Path, target: Path, file: Fingerprint | None = None) -> 
             check_unchanged(file)
         with disk_errors(target):
             replace_file(partial, target)
-        await asyncio.to_thread(settle, target)
+        await asyncio.to_thread(sync_rename, target)
     finally:
         with contextlib.suppress(OSError):
             partial.unlink(missing_ok=True)

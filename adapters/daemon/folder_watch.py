@@ -148,7 +148,7 @@ class FolderWatch:
         lengths = {f"{name}_s": length for name, length in zip(("video", "audio"), seconds, strict=True) if length}
         fields: dict[str, Any] = {"id": job, "video": str(video), "audio": str(audio), "output": str(output), **lengths}
         fields["if_exists"] = "number"
-        await submitted(self.outbox, await asyncio.to_thread(requests.wanted, fields))
+        await submitted(self.outbox, await asyncio.to_thread(requests.submitted_job, fields))
         logger.info("--watch: {} and {} are job {}", video.name, audio.name, job)
 
 

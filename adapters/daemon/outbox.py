@@ -135,7 +135,7 @@ class Outbox:
         """End the pause of a job before its next attempt; False when it does not pause."""
         return self._client is not None and self._client.retry_now(job)
 
-    def settle(self, settled: WebhookSettled) -> None:
+    def report_webhook(self, settled: WebhookSettled) -> None:
         """Report the outcome of a webhook that was passed to `on_webhook`."""
         self.runner.report(settled)
 

@@ -207,7 +207,7 @@ async def running_daemon(
         webhooks = None
         if to is not None:
             state.webhook = True
-            webhooks = await stack.enter_async_context(telling(to, box.settle))
+            webhooks = await stack.enter_async_context(telling(to, box.report_webhook))
             box.on_webhook = partial(_tell, webhooks)
         programs, api_url = None, ""
         if config.api is not None:
@@ -246,7 +246,9 @@ async def for_programs(
     hooks = Hooks(box, predictions, tokens, asked.webhook_hosts, client_context(settings.ca))
     programs = Programs(box, console, predictions, tokens, hooks, previews)
     async with AsyncExitStack() as stack:
-        hooks.webhooks = await stack.enter_async_context(aclosing(Webhooks(hooks.post, box.settle, whose=hooks.whose)))
+        hooks.webhooks = await stack.enter_async_context(
+            aclosing(Webhooks(hooks.post, box.report_webhook, whose=hooks.whose))
+        )
         box.on_webhook = lambda owed: ours(owed) if owed.news else hooks.webhooks.tell(owed)
         console.costs.always = True
         silent = SilentCallers(proxies=Proxies(asked.proxies))

@@ -14,7 +14,7 @@ from wakestream.adapters.client.download import disk_errors
 from wakestream.adapters.disk.atomic import copy_new
 from wakestream.adapters.disk.fingerprints import DiskFiles
 from wakestream.adapters.disk.media_types import fitted
-from wakestream.adapters.disk.part_file import beside, settle
+from wakestream.adapters.disk.part_file import beside, sync_rename
 from wakestream.adapters.disk.result_names import place_free
 from wakestream.adapters.runtime.tasks import finish_despite_cancel
 from wakestream.operators.model.errors import FileChanged, FileError
@@ -209,7 +209,7 @@ def _copy(source: Path, output: Path, accepted: JobAccepted, wanted: Callable[[]
                 raise FileChanged(f"{source} changed during the copy, or the job was cancelled")
         with disk_errors(output):
             output = place_free(partial, output, overwrite=accepted.overwrite)
-        settle(output)
+        sync_rename(output)
         return output
     finally:
         with contextlib.suppress(OSError):

@@ -98,7 +98,7 @@ def remove_part(output: Path, task_id: str) -> None:
     unlink(beside(output, task_id))
 
 
-def settle(output: Path) -> None:
+def sync_rename(output: Path) -> None:
     """Make the rename survive a power cut, where the folder can be synced, before the result is reported."""
     with contextlib.suppress(OSError):
         sync_folder(output.parent)

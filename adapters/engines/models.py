@@ -23,7 +23,7 @@ from yarl import URL
 
 from wakestream.adapters.config.setting_files import Secret, SettingsError
 from wakestream.adapters.disk.hashing_writer import BATCH, HashingWriter
-from wakestream.adapters.disk.part_file import beside, settle, taken, unlink
+from wakestream.adapters.disk.part_file import beside, sync_rename, taken, unlink
 from wakestream.adapters.engines.http_engine import ANSWER, KEPT_FREE, Waiting
 from wakestream.adapters.engines.model_files import Model
 from wakestream.adapters.net.direct_body import body_blocks
@@ -234,7 +234,7 @@ class Models:
                 raise _Fault(f"{wrong}; the file has changed there, or the manifest is wrong")
             await asyncio.get_running_loop().run_in_executor(pool, os.fsync, file.fileno())
             part.replace(path)
-        settle(path)
+        sync_rename(path)
         unlink(part)
         self._sizes[model.file] = model.size
         logger.info("the model {} is there", model.file)

@@ -139,7 +139,7 @@ class HubServer:
         for socket in self._sockets.values():
             socket.transport.abort()
 
-    def settle(self, settled: WebhookSettled) -> None:
+    def report_webhook(self, settled: WebhookSettled) -> None:
         """Report the outcome of a webhook that was passed to `on_news`."""
         self.happen(f.NewsSettled(settled.delivery))
 
@@ -365,7 +365,7 @@ async def open_hub(
     running = HubServer(config, journal, state)
     async with contextlib.AsyncExitStack() as stack:
         if config.webhook is not None:
-            running.webhooks = await stack.enter_async_context(telling(config.webhook, running.settle))
+            running.webhooks = await stack.enter_async_context(telling(config.webhook, running.report_webhook))
             running.on_news = running.webhooks.tell
         await stack.enter_async_context(running.serving())
         yield running

@@ -51,7 +51,7 @@ class Proxies:
 
     def __init__(self, named: Collection[Network] = ()) -> None:
         self._named = named
-        self._told = False
+        self._has_warned = False
 
     def include(self, peer: str) -> bool:
         """Whether this is the address of a named proxy."""
@@ -74,9 +74,9 @@ class Proxies:
     def _tell(self, peer: str) -> None:
         """Warn once about a proxy on this machine that was not named."""
         address = _address(peer)
-        if address is None or not address.is_loopback or self._told:
+        if address is None or not address.is_loopback or self._has_warned:
             return
-        self._told = True
+        self._has_warned = True
         logger.warning(
             "a proxy at {} sent X-Forwarded-For, which is ignored because the proxy was not named; "
             "add --behind-proxy {} if it is yours", peer, peer,

@@ -71,7 +71,7 @@ def receiver(setting: Literal["webhook_url", "power_webhook_url"], settings: Set
 
 
 class Webhooks:
-    """Delivers webhooks. `settle` is called with the outcome of each; `counted` counts attempts by result.
+    """Delivers webhooks. `report` is called with the outcome of each; `counted` counts attempts by result.
 
     `whose` says to whom one belongs: those of one owner, whose receiver may be slow, do not delay those of others.
     """
@@ -79,13 +79,13 @@ class Webhooks:
     def __init__(
         self,
         post: f.Post,
-        settle: Callable[[f.WebhookSettled], object],
+        report: Callable[[f.WebhookSettled], object],
         *,
         now: Callable[[], float] = time.time,
         whose: Callable[[f.WebhookOwed], str] = lambda _: "",
     ) -> None:
         self.counted: Counter[str] = Counter()
-        self._post, self._settle, self._now = post, settle, now
+        self._post, self._report, self._now = post, report, now
         self._random = Random()
         self._scheduler = LoopScheduler()
         self._whose = whose
@@ -136,13 +136,13 @@ class Webhooks:
         else:
             self.counted["given_up"] += 1
             log.error("{}; given up", error if isinstance(error, WakestreamError) else repr(error))
-        self._settle(f.WebhookSettled(owed.delivery, str(error) or repr(error) if error is not None else ""))
+        self._report(f.WebhookSettled(owed.delivery, str(error) or repr(error) if error is not None else ""))
 
 
 @asynccontextmanager
-async def telling(to: Receiver, settle: Callable[[f.WebhookSettled], object]) -> AsyncIterator[Webhooks]:
+async def telling(to: Receiver, report: Callable[[f.WebhookSettled], object]) -> AsyncIterator[Webhooks]:
     """Deliver webhooks while the block runs."""
-    async with contextlib.aclosing(Webhooks(to.post, settle)) as webhooks:
+    async with contextlib.aclosing(Webhooks(to.post, report)) as webhooks:
         yield webhooks
 
 

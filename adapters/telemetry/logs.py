@@ -114,16 +114,23 @@ class _Lines:
         record, broke = message.record, message.record["exception"]
         if not self.json:
             return redacted_text(str(message) + ("" if broke is None else printable_trace(*broke)))
-        told = {name: record["extra"][name] for name in ("job", "stage")}
+        fields = {name: record["extra"][name] for name in ("job", "stage")}
         if broke is not None and broke.type is not None:
-            told["error"] = "".join(traceback.format_exception_only(broke.type, broke.value)).strip()
-            told["traceback"] = "".join(traceback.format_exception(broke.type, broke.value, broke.traceback))
-        return self.line(record["time"], record["level"].name, record["message"], **told)
+            fields["error"] = "".join(traceback.format_exception_only(broke.type, broke.value)).strip()
+            fields["traceback"] = "".join(traceback.format_exception(broke.type, broke.value, broke.traceback))
+        return self.line(record["time"], record["level"].name, record["message"], **fields)
 
     def line(self, time: datetime, level: str, message: str, **given: object) -> str:
         """One record as JSON. Redacted first: afterwards a pattern could remove a quotation mark."""
-        told = {"message": message, "job": None, "stage": None, "program": self.program or None, "error": None, **given}
-        clean = {name: None if text in (None, "-") else redacted_text(str(text)) for name, text in told.items()}
+        texts = {
+            "message": message,
+            "job": None,
+            "stage": None,
+            "program": self.program or None,
+            "error": None,
+            **given,
+        }
+        clean = {name: None if text in (None, "-") else redacted_text(str(text)) for name, text in texts.items()}
         stamp = time.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
         # ASCII only: json escapes every kind of line separator, and lone surrogates.
         return json.dumps({"time": stamp, "level": level, **clean}) + "\n"
@@ -289,7 +296,7 @@ class RecentLog:
         self._last += 1
         line = {"n": self._last, "at": round(record["time"].timestamp(), 3), "level": record["level"].name}
         line["text"] = _clean(text)
-        line |= {name: _clean(told) for name in ("job", "stage") if (told := record["extra"].get(name, "-")) != "-"}
+        line |= {name: _clean(value) for name in ("job", "stage") if (value := record["extra"].get(name, "-")) != "-"}
         self._lines.append(line)
 
 

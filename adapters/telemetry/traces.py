@@ -109,14 +109,14 @@ class JobIds(RandomIdGenerator):
 
     def generate_trace_id(self) -> int:
         """See `IdGenerator`."""
-        told, self.next = self.next, None
-        return told or super().generate_trace_id()
+        trace_id, self.next = self.next, None
+        return trace_id or super().generate_trace_id()
 
 
 def provider_for(exporter: SpanExporter | None, *, at_once: bool = False) -> TracerProvider:
     """A provider that sends spans to `exporter`, if any, in batches or `at_once`."""
-    told = os.environ.get("OTEL_SERVICE_NAME") or SERVICE_NAME in os.environ.get("OTEL_RESOURCE_ATTRIBUTES", "")
-    named = {} if told else {SERVICE_NAME: "wakestream"}
+    is_named = os.environ.get("OTEL_SERVICE_NAME") or SERVICE_NAME in os.environ.get("OTEL_RESOURCE_ATTRIBUTES", "")
+    named = {} if is_named else {SERVICE_NAME: "wakestream"}
     provider = TracerProvider(resource=Resource.create(named), id_generator=JobIds(), shutdown_on_exit=False)
     if exporter is not None:
         provider.add_span_processor(SimpleSpanProcessor(exporter) if at_once else BatchSpanProcessor(exporter))

@@ -271,7 +271,9 @@ async def done_remix(caller: Caller, folder: Path, *, ours: bool = True) -> dict
     picture.write_bytes(png())
     results = caller.home.state / "console" / "results" if ours else folder
     made = {slot.name: str(results / f"ws-mix.{slot.name}{slot.accepts[0]}") for slot in REMIX.outputs}
-    asked = requests.wanted({"id": "ws-mix", "kind": "remix", "inputs": {"picture": str(picture)}, "outputs": made})
+    asked = requests.submitted_job(
+        {"id": "ws-mix", "kind": "remix", "inputs": {"picture": str(picture)}, "outputs": made}
+    )
     await submitted(caller.home.daemon.outbox, asked)
     await caller.home.gpu_on(Studio())
     assert await caller.outcome("ws-mix") == "done"
@@ -335,7 +337,7 @@ async def test_a_result_that_a_later_job_reads_is_not_removed(tmp_path: Path) ->
         await caller.home.gpu_off()
         results = caller.home.state / "console" / "results"
         later = {"id": "ws-later", "kind": "remix", "outputs": {"video": str(tmp_path / "later.mp4")}}
-        asked = requests.wanted({**later, "inputs": {"picture": str(results / "ws-mix.image.png")}})
+        asked = requests.submitted_job({**later, "inputs": {"picture": str(results / "ws-mix.image.png")}})
         await submitted(caller.home.daemon.outbox, asked)
         status, plain = await caller.ask("DELETE", "/console/results/ws-mix")
         assert (status, plain["code"]) == (409, "in_use")

@@ -160,7 +160,7 @@ def fields(kind: type[T], body: Mapping[str, Any]) -> T:
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class SubmittedJob:
     """A submitted job, before a look at its files.
 
     Attributes:
@@ -188,7 +188,7 @@ class Wanted:
         """What happens where the file of a result exists."""
         return self.said.if_exists
 
-    def changed(self, **fields: Any) -> Wanted:
+    def changed(self, **fields: Any) -> SubmittedJob:
         """The same with other fields of the job."""
         return replace(self, job=replace(self.job, **fields))
 
@@ -198,7 +198,7 @@ def no_results(name: str, result: str) -> tuple[str, str, bool]:
     raise WrongInput(name, f"{name}: results of other jobs, such as {result[:80]!r}, cannot be used here; send a file")
 
 
-def wanted(body: Mapping[str, Any], find: FindResult = no_results) -> Wanted:
+def submitted_job(body: Mapping[str, Any], find: FindResult = no_results) -> SubmittedJob:
     """The fields of a submitted job. It resolves links in paths, so call it in a thread.
 
     `find` finds the results of other jobs that are inputs of this one.
@@ -212,10 +212,10 @@ def wanted(body: Mapping[str, Any], find: FindResult = no_results) -> Wanted:
         return _of_any_kind(fields(_AnySubmission, body), find)
     said = fields(_PairSubmission, body)
     paths = _paths({name: getattr(said, name) for name in ("video", "audio", "output")})
-    return _wanted(said, Job.lipsync("", **paths, task_type=said.task_type))
+    return _submitted_job(said, Job.lipsync("", **paths, task_type=said.task_type))
 
 
-def _of_any_kind(said: _AnySubmission, find: FindResult) -> Wanted:
+def _of_any_kind(said: _AnySubmission, find: FindResult) -> SubmittedJob:
     check_kind_name(said.kind)
     results = {name: find(f"inputs.{name}", value[1:]) for name, value in said.inputs.items() if _is_result(value)}
     inputs = said.inputs | {name: path for name, (_, path, _) in results.items()}
@@ -226,7 +226,7 @@ def _of_any_kind(said: _AnySubmission, find: FindResult) -> Wanted:
     except ValueError as error:
         raise WrongInput("requires", str(error)) from None
     return replace(
-        _wanted(said, job),
+        _submitted_job(said, job),
         after=tuple(
             dict.fromkeys([*(find("after", name)[0] for name in said.after), *(id_ for id_, *_ in results.values())])
         ),
@@ -235,16 +235,16 @@ def _of_any_kind(said: _AnySubmission, find: FindResult) -> Wanted:
     )
 
 
-def _wanted(said: _Submission, job: Job) -> Wanted:
+def _submitted_job(said: _Submission, job: Job) -> SubmittedJob:
     for name, text in (("batch", said.batch), ("family", said.family)):
         if not text.isprintable():
             raise bad_request(f'"{name}" must be {needed(Batch)}, which can be printed')
     id_ = f"ws-{uuid.uuid4().hex[:16]}" if said.id is None else said.id
     job = replace(job, id=id_, again=said.again, unnamed=said.unnamed, overwrite=said.if_exists == "replace")
-    return Wanted(job, said, {"video": said.video_s, "audio": said.audio_s})
+    return SubmittedJob(job, said, {"video": said.video_s, "audio": said.audio_s})
 
 
-async def fitting(kinds: DaemonKinds, asked: Wanted) -> Wanted:
+async def fitting(kinds: DaemonKinds, asked: SubmittedJob) -> SubmittedJob:
     """Check a job as far as the kinds are known, before it is in the outbox. A pair of files may have any formats.
 
     Returns:
@@ -309,7 +309,7 @@ def _paths(given: Mapping[str, Any], part: str = "") -> dict[str, Path]:
     return {name: _path(path, part + name) for name, path in given.items()}
 
 
-def looked_at(asked: Wanted, retry_of: str = "", taken: Container[str] | None = ()) -> Submitting:
+def looked_at(asked: SubmittedJob, retry_of: str = "", taken: Container[str] | None = ()) -> Submitting:
     """The submission of these fields, after a check of its files. It reads the disk, so call it in a thread.
 
     Open jobs write to `taken`, as `path_key` names them. None: the job is known, and its results may be there.

@@ -107,7 +107,7 @@ class Api:
 
     async def submit(self, request: web.Request) -> web.Response:
         """Submit a job: 201 when it is in the journal; 200 when the same was submitted before with this id."""
-        asked = await _wanted(self.outbox, await requests.json_object(request))
+        asked = await _submitted_job(self.outbox, await requests.json_object(request))
         known = self.outbox.state.jobs.get(asked.job.id)
         if known is not None and _same(known, asked, self.kinds):
             return self._job(known.accepted.job)  # its files may be gone by now
@@ -158,8 +158,8 @@ class Api:
                 await self._again(last)
         return await submitted(self.outbox, await self._fitting(given), a.job)
 
-    async def _fitting(self, given: Mapping[str, Any]) -> requests.Wanted:
-        return await requests.fitting(self.kinds, await _wanted(self.outbox, given))
+    async def _fitting(self, given: Mapping[str, Any]) -> requests.SubmittedJob:
+        return await requests.fitting(self.kinds, await _submitted_job(self.outbox, given))
 
     async def retry_all(self, _: web.Request) -> web.Response:
         """End the pause of all jobs: 202 with their ids."""
@@ -242,8 +242,8 @@ class Api:
         }  # fmt: skip
 
 
-async def _wanted(outbox: Outbox, body: Mapping[str, Any]) -> requests.Wanted:
-    return await asyncio.to_thread(requests.wanted, body, partial(chains.source, outbox.state))
+async def _submitted_job(outbox: Outbox, body: Mapping[str, Any]) -> requests.SubmittedJob:
+    return await asyncio.to_thread(requests.submitted_job, body, partial(chains.source, outbox.state))
 
 
 async def another(outbox: Outbox, kinds: DaemonKinds, entry: Entry, body: Mapping[str, Any]) -> f.Answer:
@@ -251,12 +251,12 @@ async def another(outbox: Outbox, kinds: DaemonKinds, entry: Entry, body: Mappin
 
     The `params` and `outputs` of `body` replace those of the job; `id` and `if_exists` are those of a submission.
     """
-    given = await _wanted(outbox, requests.another(entry, body, outbox.state.jobs))
+    given = await _submitted_job(outbox, requests.another(entry, body, outbox.state.jobs))
     return await submitted(outbox, await requests.fitting(kinds, given))
 
 
-async def submitted(outbox: Outbox, asked: requests.Wanted, retry_of: str = "") -> f.Answer:
-    """Submit a job with these fields (see `requests.wanted`). `ApiError` when it is refused."""
+async def submitted(outbox: Outbox, asked: requests.SubmittedJob, retry_of: str = "") -> f.Answer:
+    """Submit a job with these fields (see `requests.submitted_job`). `ApiError` when it is refused."""
     for _ in range(NUMBERS):
         known = outbox.state.jobs.get(asked.job.id)
         taken = outbox.state.outputs if known is None else None
@@ -277,7 +277,7 @@ def accepted(answer: f.Answer) -> f.Answer:
     return answer
 
 
-def _same(known: Entry, asked: requests.Wanted, kinds: DaemonKinds) -> bool:
+def _same(known: Entry, asked: requests.SubmittedJob, kinds: DaemonKinds) -> bool:
     """Whether a job with this id was submitted with the same files."""
     a, job = known.accepted, asked.job
     again = f.JobAccepted.of(job, {})

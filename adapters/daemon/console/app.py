@@ -109,7 +109,7 @@ class Live:
                 known = {card["id"] for card in state["jobs"]}
                 first = sse.event("state", orjson.dumps(state))
                 more = None if "once" in request.query else listener
-                return await sse.stream(request, first, more, lambda item: self._told(item, known), headers=SAFE)
+                return await sse.stream(request, first, more, lambda item: self._page_event(item, known), headers=SAFE)
             finally:
                 self._pages.discard(listener)
 
@@ -127,7 +127,7 @@ class Live:
             **self._plain(),
         }  # fmt: skip
 
-    def _told(self, item: Item, known: set[str]) -> bytes:
+    def _page_event(self, item: Item, known: set[str]) -> bytes:
         """An event for a page that knows the jobs `known`."""
         if not item.job:
             return sse.event(item.kind, item.data)
@@ -135,7 +135,7 @@ class Live:
         if entry is None or (item.kind not in _CARDS and item.job in known):
             return sse.event("event", item.data)
         (known.add if entry.ended is None else known.discard)(item.job)
-        return sse.event("card", orjson.dumps(self._cards.told(entry)))
+        return sse.event("card", orjson.dumps(self._cards.card_event(entry)))
 
 
 COSTS_WITHIN: Final = 4.0
@@ -314,7 +314,7 @@ class Console:
     def _moved(self, job: str) -> None:
         """Tell the pages the order, and before it the job: a page may not know it yet."""
         if (entry := self._outbox.state.jobs.get(job)) is not None:
-            self._live.tell("card", self.cards.told(entry))
+            self._live.tell("card", self.cards.card_event(entry))
         self._live.tell("order", self.cards.next())
 
     def _gpu_changed(self, known: dict[str, Any]) -> None:

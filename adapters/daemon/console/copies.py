@@ -27,7 +27,7 @@ from wakestream.adapters.daemon.api.auth import ApiError, plain_error
 from wakestream.adapters.daemon.console.results import plain_answer
 from wakestream.adapters.daemon.console.storage import Storage
 from wakestream.adapters.daemon.console.upload_validation import checked, ending_of, shown_name
-from wakestream.adapters.daemon.console.uploads import Upload
+from wakestream.adapters.daemon.console.uploads import UploadedFile
 from wakestream.adapters.disk.media_types import is_media
 from wakestream.adapters.disk.state_folder import holds_state
 from wakestream.adapters.net.public_addresses import NotPublic, check_public, public_connector
@@ -307,8 +307,8 @@ class Copies:
     """
 
     holdings: Storage
-    arrived: Callable[[Upload], Awaitable[object]]
-    lost: Callable[[Upload, dict[str, Any] | None], Awaitable[object]]
+    arrived: Callable[[UploadedFile], Awaitable[object]]
+    lost: Callable[[UploadedFile, dict[str, Any] | None], Awaitable[object]]
     tell: Callable[[str, object], None]
     changed: Callable[[], None]
     _tasks: dict[str, tuple[str, asyncio.Task[None]]] = field(default_factory=dict)
@@ -364,7 +364,7 @@ class Copies:
             why = f"{MOST} files wait to be copied; add this one when some of them are there"
             raise ApiError(429, "many_copies", why, count=MOST)
 
-    def start(self, upload: Upload) -> None:
+    def start(self, upload: UploadedFile) -> None:
         """Copy an announced file in the background, when it is its turn."""
         if upload.id in self._tasks:
             return
@@ -373,7 +373,7 @@ class Copies:
         self._tasks[upload.id] = upload.owner, task
         task.add_done_callback(lambda _: self._tasks.pop(upload.id, None))
 
-    async def _copy(self, upload: Upload) -> None:
+    async def _copy(self, upload: UploadedFile) -> None:
         try:
             async with self._turns[upload.owner]:
                 source = await open_source(upload.source)
@@ -405,7 +405,7 @@ class Copies:
         else:
             await self.arrived(upload)
 
-    async def _shown(self, upload: Upload, chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    async def _shown(self, upload: UploadedFile, chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
         """The chunks; meanwhile the pages are shown how far the copy is."""
         shown = time.monotonic()
         async for chunk in chunks:
@@ -414,7 +414,7 @@ class Copies:
                 shown = time.monotonic()
                 self._show(upload)
 
-    def _show(self, upload: Upload) -> None:
+    def _show(self, upload: UploadedFile) -> None:
         self.tell("copy", {"id": upload.id, "name": upload.name, "size": upload.shown_size, "sent": upload.sent})
 
     async def stop(self, id_: str) -> bool:

@@ -78,7 +78,7 @@ class Costs:
     ) -> None:
         self._ask, self._jobs, self._path, self._now = ask, jobs, folder / NAME, now
         self._spent: dict[str, Spent] = read_state(self._path, _SPENT.decode, {})
-        self._told: dict[str, Any] = {"hub": "connecting"}
+        self._hub_status: dict[str, Any] = {"hub": "connecting"}
         self._asked_at = float("-inf")
         self._news, self._seen, self._sent = 0, 0, 0
         self._asking: asyncio.Task[None] | None = None
@@ -95,7 +95,7 @@ class Costs:
         sent = self._sent
         while self._sent == sent and not self._is_good():  # one under way may be from before the end of a job
             await asyncio.shield(self._start())
-        return {**self._told, "spent": self._spent, "open": self._estimate(self._open(), ahead=())}
+        return {**self._hub_status, "spent": self._spent, "open": self._estimate(self._open(), ahead=())}
 
     async def ask_within(self, seconds: float) -> None:
         """Wait for an answer of the hub, but no longer than this."""
@@ -118,7 +118,7 @@ class Costs:
         return json_answer(self._estimate(jobs, ahead=self._open()), headers=SAFE)
 
     def _estimate(self, jobs: Sequence[Work], ahead: Sequence[Work]) -> dict[str, Any]:
-        return estimate(usual(self._spent, self._jobs.outbox.state), jobs, ahead, self._told, time.time())
+        return estimate(usual(self._spent, self._jobs.outbox.state), jobs, ahead, self._hub_status, time.time())
 
     def _open(self) -> list[Work]:
         """The unfinished jobs."""
@@ -138,8 +138,8 @@ class Costs:
         """
         if wait:
             await self.ask_within(WITHIN)
-        told = (self._told.get("costs") or {}).get("jobs", ())
-        running = {job["id"]: _spent(job, self._told.get("currency") or "") for job in told}
+        booked = (self._hub_status.get("costs") or {}).get("jobs", ())
+        running = {job["id"]: _spent(job, self._hub_status.get("currency") or "") for job in booked}
         known = {**self._spent, **running}
         priced = {job: spent for job, spent in known.items() if "cost" in spent}
         currency, *others = {spent["currency"] for spent in priced.values()} or {""}
@@ -153,7 +153,7 @@ class Costs:
 
     def _is_good(self) -> bool:
         """Whether the last answer, or the last attempt, is young enough and nothing has changed since."""
-        lasts = FRESH if self._told["hub"] == "up" else APART
+        lasts = FRESH if self._hub_status["hub"] == "up" else APART
         return self._seen == self._news and self._now() - self._asked_at < lasts
 
     def _start(self) -> asyncio.Task[None]:
@@ -174,16 +174,16 @@ class Costs:
             answer = await self._ask()
         except WakestreamError as error:
             hub = "old" if error.code == "old_hub" else "refused" if isinstance(error, HubRefused) else "down"
-            self._told = {**self._told, "hub": hub, "why": str(error)}
+            self._hub_status = {**self._hub_status, "hub": hub, "why": str(error)}
             return
         data = wire.to_frame(answer).get("data", {})
         if answer.costs is None:
-            self._told = {"hub": "old"}
+            self._hub_status = {"hub": "old"}
             return
         jobs = answer.costs.get("jobs", ())
         known = self._jobs.outbox.state.jobs
         names = {job["id"]: self._jobs.input_names(known[job["id"]]) for job in jobs if job["id"] in known}
-        self._told = {"hub": "up", "at": time.time(), **data, "names": names}
+        self._hub_status = {"hub": "up", "at": time.time(), **data, "names": names}
         await self._keep(jobs, answer.currency or "")
 
     async def _keep(self, jobs: Iterable[Mapping[str, Any]], currency: str) -> None:
@@ -237,7 +237,7 @@ def estimate(
     usually: Mapping[str, Mapping[str, Any]],
     jobs: Sequence[Work],
     ahead: Sequence[Work],
-    told: Mapping[str, Any],
+    hub_status: Mapping[str, Any],
     now: float,
 ) -> dict[str, Any]:
     """What jobs take, with the start of a GPU and the idle time after them.
@@ -246,7 +246,7 @@ def estimate(
         usually: What jobs of each kind take (see `usual`).
         jobs: The jobs.
         ahead: The jobs that are done before.
-        told: What the hub says.
+        hub_status: What the hub says.
         now: UNIX seconds.
 
     Returns:
@@ -257,22 +257,22 @@ def estimate(
     used, before = _used(usually, jobs), _used(usually, ahead)
     if not used:
         return {}
-    gpus = told.get("gpus", ()) if told["hub"] == "up" else ()
+    gpus = hub_status.get("gpus", ()) if hub_status["hub"] == "up" else ()
     on = [gpu for gpu in gpus if gpu["phase"] == "online"]
     first: Mapping[str, Any] = min(on or gpus, key=_comes_first, default={})
-    wake = 0.0 if on else (first.get("boot_s") or told.get("boot_s") or {}).get("p50") if gpus else None
+    wake = 0.0 if on else (first.get("boot_s") or hub_status.get("boot_s") or {}).get("p50") if gpus else None
     whole = used + (wake or 0.0) + first.get("idle_after_s", 0.0)
     figures = {"jobs": len(jobs), "used_s": used, "wake_s": wake, "idle_s": first.get("idle_after_s"), "all_s": whole}
-    costs = told.get("costs") or {}
+    costs = hub_status.get("costs") or {}
     if (worked := sum(row["used_s"] for row in costs.get("licenses", ()))) and "unused" in costs:
         figures["share_s"] = used * costs["unused"]["used_s"] / worked
     kind = usually[jobs[0][0]]
     rate = first["price_per_hour"] / 3600 if "price_per_hour" in first else kind.get("cost", 0) / (kind["used_s"] or 1)
     if rate:
-        currency = first.get("currency") or told.get("currency") or kind.get("currency")
+        currency = first.get("currency") or hub_status.get("currency") or kind.get("currency")
         share = {"share": rate * figures["share_s"]} if "share_s" in figures else {}
         figures |= {"cost": rate * used, "all_cost": rate * whole, **share, "currency": currency}
-    others = told.get("queue", 0) > told.get("own_queued", 0) or any(gpu.get("others") for gpu in gpus)
+    others = hub_status.get("queue", 0) > hub_status.get("own_queued", 0) or any(gpu.get("others") for gpu in gpus)
     if wake is not None and before is not None and not others:
         figures["done_at"] = now + wake + (before + used) / max(1, len(on))
     return {name: value for name, value in figures.items() if value is not None}

@@ -84,9 +84,9 @@ class GpuWatch:
                 hub = "refused" if code else "connecting" if connecting else "down"
                 self._note({**self.last, "hub": hub, "why": why})
             case m.HubStatus():
-                told = wire.to_frame(replace(event, costs=None)).get("data", {})
-                told["orders"] = m.GpuAdmin.FEATURE in self.features
-                self._note({"hub": "up", **by_our_clock({**told, "ts": event.ts}, time.time())})
+                status = wire.to_frame(replace(event, costs=None)).get("data", {})
+                status["orders"] = m.GpuAdmin.FEATURE in self.features
+                self._note({"hub": "up", **by_our_clock({**status, "ts": event.ts}, time.time())})
             case _ if isinstance(event, _NEWS):
                 self._ask_now.set()
 
@@ -96,10 +96,10 @@ class GpuWatch:
             self._tell(known)
 
 
-def by_our_clock(told: dict[str, Any], now: float) -> dict[str, Any]:
+def by_our_clock(status: dict[str, Any], now: float) -> dict[str, Any]:
     """The status with its times converted to this machine's clock, from which the page continues to count."""
-    ahead = (told["ts"] or now) - now
+    ahead = (status["ts"] or now) - now
     if abs(ahead) < CLOSE:
-        return told
-    gpus = [{**gpu, **{name: gpu[name] - ahead for name in _TIMES if gpu.get(name)}} for gpu in told.get("gpus", ())]
-    return {**told, "ts": now, "gpus": gpus}
+        return status
+    gpus = [{**gpu, **{name: gpu[name] - ahead for name in _TIMES if gpu.get(name)}} for gpu in status.get("gpus", ())]
+    return {**status, "ts": now, "gpus": gpus}

@@ -178,7 +178,7 @@ class JobView:
             "ours": self.is_ours(entry.accepted.output),
         }  # fmt: skip
 
-    def told(self, entry: Entry) -> dict[str, Any]:
+    def card_event(self, entry: Entry) -> dict[str, Any]:
         """The card of a new or changed job, with the number of unfinished jobs."""
         return {**self.card(entry), "open": len(self.outbox.state.queue)}
 

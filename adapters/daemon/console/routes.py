@@ -26,7 +26,7 @@ from wakestream.adapters.daemon.console.results import Results, gone, plain_answ
 from wakestream.adapters.daemon.console.rows import read_rows
 from wakestream.adapters.daemon.console.sessions import Sessions
 from wakestream.adapters.daemon.console.storage import Storage, mark_of
-from wakestream.adapters.daemon.console.uploads import Upload
+from wakestream.adapters.daemon.console.uploads import UploadedFile
 from wakestream.adapters.daemon.console.waiting import Started, Waiting, WaitingJobs
 from wakestream.adapters.daemon.kinds import DaemonKinds
 from wakestream.adapters.daemon.outbox import Outbox
@@ -78,7 +78,7 @@ class JobCalls:
     def __post_init__(self) -> None:
         folder = self.holdings.results.with_name("waiting")
         self.waiting = WaitingJobs(folder, self.holdings.uploads, self._begin, self.tell, self.kinds.shown)
-        self.waiting.load(self._wanted, self.outbox.state.jobs)
+        self.waiting.load(self._submitted_job, self.outbox.state.jobs)
         self.holdings.waiting = self.waiting.paths
         self.results = Results(self.cards, self.sessions)
         self.copies = Copies(self.holdings, self._arrived, self.waiting.lost, self.tell, self.changed)
@@ -131,7 +131,7 @@ class JobCalls:
         await self._arrived(upload)
         return plain_answer(upload.plain())
 
-    async def _arrived(self, upload: Upload) -> None:
+    async def _arrived(self, upload: UploadedFile) -> None:
         await self.waiting.arrived(upload)
         self.changed()
 
@@ -167,7 +167,7 @@ class JobCalls:
         # The input `video` comes first: lip-sync jobs of old hubs have this order.
         inputs = sorted(said.inputs.items(), key=lambda pair: pair[0] != "video")
         files = {name: self.holdings.uploads.get(id_, complete=False) for name, id_ in inputs}
-        asked = self._wanted(said, files)
+        asked = self._submitted_job(said, files)
         fit = (await requests.fitting(self.kinds, asked)).job
         said.params = self.kinds.hidden(fit.kind, fit.params)
         waiting = Waiting(said, asked.changed(params=said.params), files, time.time())
@@ -179,9 +179,9 @@ class JobCalls:
         self.changed()
         return answer
 
-    def _wanted(self, started: Started, files: Mapping[str, Upload]) -> requests.Wanted:
+    def _submitted_job(self, started: Started, files: Mapping[str, UploadedFile]) -> requests.SubmittedJob:
         key = upload_rules.file_name(started.id)
-        asked = requests.wanted({
+        asked = requests.submitted_job({
             "id": started.id, "kind": started.kind, "params": started.params, "gpus": started.gpus,
             "batch": started.batch, "inputs": {name: str(upload.path) for name, upload in files.items()},
             "outputs": self._results(key, started.outputs),
@@ -408,7 +408,7 @@ class JobCalls:
             raise ApiError(409, "in_use", "a later job reads this result; wait for its end")
         for path in paths:
             await asyncio.to_thread(uploads.remove_result, path)
-        self.tell("card", self.cards.told(entry))
+        self.tell("card", self.cards.card_event(entry))
 
 
 def _number(text: str, most: int) -> int:

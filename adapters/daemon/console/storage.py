@@ -22,7 +22,7 @@ from wakestream.adapters.daemon.api.auth import ApiError
 from wakestream.adapters.daemon.console import uploads
 from wakestream.adapters.daemon.console.preferences import legal
 from wakestream.adapters.daemon.console.upload_validation import result_key
-from wakestream.adapters.daemon.console.uploads import Look, Upload, Uploads, unlooked
+from wakestream.adapters.daemon.console.uploads import Look, UploadedFile, Uploads, unlooked
 from wakestream.adapters.daemon.outbox import Outbox
 from wakestream.adapters.daemon.result_reuse import results_of
 from wakestream.adapters.disk.atomic import copy_new, place_new, remove, write_atomic
@@ -316,13 +316,13 @@ class Storage:
             if not cut.is_set():
                 return
 
-    async def drop(self, upload: Upload) -> None:
+    async def drop(self, upload: UploadedFile) -> None:
         """Remove an upload that no job uses; `ApiError` if one does. A program may remove those of ended jobs too."""
         if str(upload.path) in (self.needed() if upload.owner else self.referred()):
             raise ApiError(409, "in_use", "a job uses this file")
         await self.uploads.discard(upload)
 
-    async def arriving(self, upload: Upload, chunks: AsyncIterator[bytes], most: int) -> AsyncIterator[bytes]:
+    async def arriving(self, upload: UploadedFile, chunks: AsyncIterator[bytes], most: int) -> AsyncIterator[bytes]:
         """A program's file of at most so many bytes. It gets space as they arrive, since the sender may break off.
 
         Space is made for an eighth more than arrived, since each time all files are counted.

@@ -126,8 +126,8 @@ class Timeline(Tap):
     def lines(self) -> Iterator[bytes]:
         """The current log without secrets, as a recorder writes it. It can be read in another thread."""
         rows = tuple(self.rows)  # now, and not in the other thread
-        told = (row_line(Row(row.seq, row.t, row.dir, row.label, redacted(row.data), row.job)) for row in rows)
-        return chain((header_line(self.header),), told)
+        lines = (row_line(Row(row.seq, row.t, row.dir, row.label, redacted(row.data), row.job)) for row in rows)
+        return chain((header_line(self.header),), lines)
 
 
 def _together(rows: Iterable[Row]) -> list[list[str | None]]:
@@ -149,8 +149,8 @@ def _together(rows: Iterable[Row]) -> list[list[str | None]]:
 def _brief(row: Row) -> dict[str, Any]:
     kind = "frame" if "type" in row.data else "event" if "event" in row.data else row.dir
     plain = {"seq": row.seq, "t": row.t, "dir": row.dir, "kind": kind, "label": row.label, "job": row.job}
-    told = orjson.dumps(redacted(row.data), default=str, option=orjson.OPT_NON_STR_KEYS).decode()
-    plain["text"] = told if len(told) <= TEXT_MOST else f"{told[: TEXT_MOST - 1]}…"
+    text = orjson.dumps(redacted(row.data), default=str, option=orjson.OPT_NON_STR_KEYS).decode()
+    plain["text"] = text if len(text) <= TEXT_MOST else f"{text[: TEXT_MOST - 1]}…"
     inner = row.data.get("data")
     said = {**inner, **row.data} if isinstance(inner, Mapping) else row.data
     plain |= {name: said[name] for name in ("phase", "state", "gpu") if name in said}

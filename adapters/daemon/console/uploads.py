@@ -48,7 +48,7 @@ _bytes = functools.partial(units.size, byte="bytes")
 
 
 @dataclass(slots=True)
-class Upload:
+class UploadedFile:
     """One file. `name` is the user's, `size` was announced, `at` is UNIX seconds, `seconds` its length or 0.
 
     `slot` is the place in the form that it was chosen for, `accepts` what fits there. The daemon copies it from
@@ -113,8 +113,8 @@ class Uploads:
     ) -> None:
         self._folder, self._needed, self._extra, self.quota = folder, needed, extra, quota
         self.look = look
-        self._known: dict[str, Upload] = {}
-        self._by_path: dict[str, Upload] = {}
+        self._known: dict[str, UploadedFile] = {}
+        self._by_path: dict[str, UploadedFile] = {}
         self._moved = 0.0  # when a file was last complete
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         for path in sorted(folder.iterdir()):
@@ -133,7 +133,7 @@ class Uploads:
         else:
             self._know(upload)
 
-    def _know(self, upload: Upload) -> None:
+    def _know(self, upload: UploadedFile) -> None:
         self._known[upload.id] = upload
         self._by_path[str(upload.path)] = upload
 
@@ -142,23 +142,23 @@ class Uploads:
         """Bytes of all files, including announced ones."""
         return sum(upload.size for upload in self._known.values()) + self._extra()
 
-    def of_path(self, path: str) -> Upload | None:
+    def of_path(self, path: str) -> UploadedFile | None:
         """The upload with this path."""
         return self._by_path.get(path)
 
-    def idle(self, referred: Collection[str]) -> list[Upload]:
+    def idle(self, referred: Collection[str]) -> list[UploadedFile]:
         """Complete files that no job uses."""
         return [file for file in self._known.values() if file.complete and str(file.path) not in referred]
 
-    def of_programs(self) -> list[Upload]:
+    def of_programs(self) -> list[UploadedFile]:
         """The complete files of the API for programs."""
         return [file for file in self._known.values() if file.complete and file.more]
 
-    def knows(self, upload: Upload) -> bool:
+    def knows(self, upload: UploadedFile) -> bool:
         """Whether this upload is here or still expected."""
         return self._known.get(upload.id) is upload
 
-    def get(self, id_: object, *, complete: bool = True) -> Upload:
+    def get(self, id_: object, *, complete: bool = True) -> UploadedFile:
         """An upload by its id, a complete one unless the file may still be copied; `ApiError` if it does not exist."""
         upload = self._known.get(id_) if isinstance(id_, str) else None
         if upload is None or (complete and not upload.complete):
@@ -167,7 +167,7 @@ class Uploads:
 
     def announce(
         self, asked: Announced, referred: Collection[str], source: str = "", more: dict[str, Any] | None = None
-    ) -> Upload:
+    ) -> UploadedFile:
         """Reserve space for a file before it is sent. Raises `ApiError` when it cannot be accepted.
 
         A file whose `source` is not open yet may have the size 0, and gets its space by `measure`.
@@ -179,7 +179,7 @@ class Uploads:
         else:
             self._check_number(())
             ending = likely_ending(asked)
-        upload = Upload(
+        upload = UploadedFile(
             secrets.token_hex(8), asked.kind, asked.name, asked.size, time.time(), Path(),
             slot=asked.slot, accepts=asked.accepts, source=source, more=more or {},
         )  # fmt: skip
@@ -195,7 +195,7 @@ class Uploads:
         self._make_room(asked.size, referred, sent)
         return ending
 
-    def measure(self, upload: Upload, name: str, size: int, referred: Collection[str]) -> None:
+    def measure(self, upload: UploadedFile, name: str, size: int, referred: Collection[str]) -> None:
         """Reserve space for an announced file whose source is open now. `ApiError` when it cannot be accepted."""
         self._forget(upload)
         try:
@@ -206,7 +206,7 @@ class Uploads:
         finally:
             self._know(upload)
 
-    def restored(self, plain: dict[str, Any], *, expected: bool) -> Upload:
+    def restored(self, plain: dict[str, Any], *, expected: bool) -> UploadedFile:
         """The upload of a job that waits since an earlier run (see `about`). If it is `expected`, its copy follows."""
         known = self._known.get(plain["id"])
         if known is None:
@@ -231,7 +231,7 @@ class Uploads:
         self.check_quota(size)
         used = self.used  # computed once, since it reads the sizes of all results
         # The oldest files that no unfinished job needs, for the bytes and for the limit of files.
-        too_much, needed, going = used + size - self.quota, set(self._needed()), list[Upload]()
+        too_much, needed, going = used + size - self.quota, set(self._needed()), list[UploadedFile]()
         for old in sorted(self._known.values(), key=lambda upload: upload.at):
             if too_much <= 0 and len(self._known) - len(going) < FILES_MOST:
                 break
@@ -252,7 +252,7 @@ class Uploads:
         for old in going:
             self.remove(old)
 
-    def _check_number(self, going: Collection[Upload]) -> None:
+    def _check_number(self, going: Collection[UploadedFile]) -> None:
         if len(self._known) - len(going) >= FILES_MOST:
             why = f"the limit of {FILES_MOST} files is reached; wait until some jobs have ended"
             raise ApiError(413, "many_files", why, count=FILES_MOST)
@@ -276,7 +276,7 @@ class Uploads:
             if str(upload.path) not in expected:
                 self.remove(upload)
 
-    async def receive(self, id_: str, chunks: AsyncIterator[bytes]) -> Upload:
+    async def receive(self, id_: str, chunks: AsyncIterator[bytes]) -> UploadedFile:
         """Receive the bytes of an announced file. After an error the file is removed."""
         upload = self._known.get(id_)
         if upload is None or upload.complete or upload.busy:
@@ -297,7 +297,7 @@ class Uploads:
         self._moved = time.time()
         return upload
 
-    async def _write(self, upload: Upload, chunks: AsyncIterator[bytes]) -> None:
+    async def _write(self, upload: UploadedFile, chunks: AsyncIterator[bytes]) -> None:
         folder = upload.path.parent
         folder.mkdir(mode=0o700)
         written, waiting = 0, bytearray()
@@ -322,41 +322,41 @@ class Uploads:
             upload.seconds = await self.look(upload.path, upload.kind) or 0.0
         self.keep(upload)
 
-    def keep(self, upload: Upload) -> None:
+    def keep(self, upload: UploadedFile) -> None:
         """Store what is known of a file. `ApiError` when that fails."""
         keep_file(upload.path.with_name("about.json"), orjson.dumps(about(upload)))
 
-    def remove(self, upload: Upload) -> None:
+    def remove(self, upload: UploadedFile) -> None:
         """Remove a file."""
         self._forget(upload)
         shutil.rmtree(upload.path.parent, ignore_errors=True)
 
-    async def discard(self, upload: Upload) -> None:
+    async def discard(self, upload: UploadedFile) -> None:
         """As `remove`, in a thread, since it takes long for large files."""
         self._forget(upload)
         await asyncio.to_thread(shutil.rmtree, upload.path.parent, ignore_errors=True)
 
-    def _forget(self, upload: Upload) -> None:
+    def _forget(self, upload: UploadedFile) -> None:
         self._known.pop(upload.id, None)
         self._by_path.pop(str(upload.path), None)
 
 
-def _stays(upload: Upload, referred: Collection[str], needed: Collection[str]) -> bool:
+def _stays(upload: UploadedFile, referred: Collection[str], needed: Collection[str]) -> bool:
     """Whether it makes no room for others: no job uses it yet, or one that has not ended needs it."""
     return str(upload.path) not in referred or str(upload.path) in needed
 
 
-def about(upload: Upload) -> dict[str, Any]:
+def about(upload: UploadedFile) -> dict[str, Any]:
     """An upload as it is stored."""
     more = {"more": upload.more} if upload.more else {}  # earlier versions know no such field
     return {**{name: getattr(upload, name) for name in _STORED}, **more, "file": upload.path.name}
 
 
-def _of_about(plain: dict[str, Any], folder: Path) -> Upload:
+def _of_about(plain: dict[str, Any], folder: Path) -> UploadedFile:
     """The upload of what `about` gave, without the fields of later versions."""
     known = {name: plain[name] for name in (*_STORED, "more") if name in plain}
     known["accepts"] = tuple(plain.get("accepts", ()))
-    return Upload(**known, path=folder / Path(plain["file"]).name)
+    return UploadedFile(**known, path=folder / Path(plain["file"]).name)
 
 
 def remove_result(path: Path) -> None:

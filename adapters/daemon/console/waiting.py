@@ -18,9 +18,9 @@ import msgspec
 from loguru import logger
 
 from wakestream.adapters.daemon.api.auth import ApiError, plain_error
-from wakestream.adapters.daemon.api.requests import Wanted, Word
+from wakestream.adapters.daemon.api.requests import SubmittedJob, Word
 from wakestream.adapters.daemon.console.upload_validation import file_name
-from wakestream.adapters.daemon.console.uploads import Upload, Uploads, about, of_disk
+from wakestream.adapters.daemon.console.uploads import UploadedFile, Uploads, about, of_disk
 from wakestream.adapters.disk.atomic import retry_in_use, sync_folder, write_atomic
 from wakestream.adapters.runtime.tasks import finish_despite_cancel
 from wakestream.operators.model.errors import WrongInput
@@ -60,8 +60,8 @@ class Waiting:
     """
 
     started: Started
-    asked: Wanted
-    files: Mapping[str, Upload]
+    asked: SubmittedJob
+    files: Mapping[str, UploadedFile]
     at: float
     refused: dict[str, Any] | None = None
     failed: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -92,7 +92,7 @@ class _Record(Started, kw_only=True):
     failed: dict[str, dict[str, Any]] = {}
 
 
-Ask = Callable[[Started, Mapping[str, Upload]], Wanted]
+Ask = Callable[[Started, Mapping[str, UploadedFile]], SubmittedJob]
 """Makes a job of what a page started, and its files."""
 
 
@@ -142,7 +142,7 @@ class WaitingJobs:
         }
         return Waiting(record, ask(record, files), files, record.at, record.refused, record.failed)
 
-    async def go_on(self, copy: Callable[[Upload], None]) -> None:
+    async def go_on(self, copy: Callable[[UploadedFile], None]) -> None:
         """Go on with the jobs of earlier runs: `copy` the files that the daemon copies, and submit what is complete."""
         await self.clear()
         for job in list(self.jobs.values()):
@@ -222,7 +222,7 @@ class WaitingJobs:
                 left = await asyncio.to_thread(_remove, gone)
                 self._gone = (self._gone - gone) | left
 
-    async def arrived(self, upload: Upload) -> None:
+    async def arrived(self, upload: UploadedFile) -> None:
         """Submit the jobs that have waited for this file only."""
         for job in list(self._of(upload)):
             if job.is_ready and job.submitting is None and self.jobs.get(job.id) is job:
@@ -243,7 +243,7 @@ class WaitingJobs:
             job.submitting.set()
             job.submitting = None
 
-    async def lost(self, upload: Upload, why: dict[str, Any] | None = None) -> None:
+    async def lost(self, upload: UploadedFile, why: dict[str, Any] | None = None) -> None:
         """Show which jobs a file was for that did not arrive, and keep why the daemon could not copy it."""
         for job in list(self._of(upload)):
             if why is None:
@@ -252,7 +252,7 @@ class WaitingJobs:
                 job.failed[upload.id] = why
                 await self._changed(job, why)
 
-    def _of(self, upload: Upload) -> Iterator[Waiting]:
+    def _of(self, upload: UploadedFile) -> Iterator[Waiting]:
         return (job for job in list(self.jobs.values()) if any(file is upload for file in job.files.values()))
 
     def plain(self, job: Waiting) -> dict[str, Any]:

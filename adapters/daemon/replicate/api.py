@@ -19,7 +19,7 @@ from wakestream.adapters.daemon.api.routes import accepted
 from wakestream.adapters.daemon.console.app import Console
 from wakestream.adapters.daemon.console.results import file_answer, gone
 from wakestream.adapters.daemon.console.routes import Start
-from wakestream.adapters.daemon.console.uploads import Upload
+from wakestream.adapters.daemon.console.uploads import UploadedFile
 from wakestream.adapters.daemon.console.waiting import Waiting
 from wakestream.adapters.daemon.event_feed import Listener
 from wakestream.adapters.daemon.outbox import Outbox
@@ -53,7 +53,7 @@ CANCEL_WAITS: Final = 5.0
 
 _FIELDS: Final = ("input", "version", "stream", "webhook", "webhook_completed", "webhook_events_filter")
 
-FieldFiles = list[tuple[str, Slot, list[Upload]]]
+FieldFiles = list[tuple[str, Slot, list[UploadedFile]]]
 """The files of an input: the field, what it accepts, and its files."""
 
 
@@ -175,13 +175,13 @@ class Api:
         if unknown := body.keys() - {*_FIELDS}:
             name = min(unknown)[:40]
             raise WrongInput(name, f"there is no field {name!r}; known: {', '.join(_FIELDS)}")
-        model, given, job = await self._wanted(request, body), body.get("input"), f"ws-{uuid.uuid4().hex[:16]}"
+        model, given, job = await self._model_of(request, body), body.get("input"), f"ws-{uuid.uuid4().hex[:16]}"
         if not isinstance(given, dict):
             raise WrongInput("input", "input must be an object")
         await self._start(job, request[TOKEN], model, given, await self._caller(request, model, body))
         return job
 
-    async def _wanted(self, request: web.Request, body: Mapping[str, Any]) -> Model:
+    async def _model_of(self, request: web.Request, body: Mapping[str, Any]) -> Model:
         """The model of a call: that in its path, else that of its version, or of the name in its place."""
         if "name" in request.match_info:
             return (await self._of_name(request))[0]

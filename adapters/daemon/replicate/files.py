@@ -22,7 +22,7 @@ from wakestream.adapters.daemon.api.auth import ApiError
 from wakestream.adapters.daemon.console.copies import Copies, find_source
 from wakestream.adapters.daemon.console.storage import UNUSED_FOR, Storage
 from wakestream.adapters.daemon.console.upload_validation import Announced, ending_of, shown_name
-from wakestream.adapters.daemon.console.uploads import SILENCE, Upload
+from wakestream.adapters.daemon.console.uploads import SILENCE, UploadedFile
 from wakestream.adapters.daemon.replicate.predictions import iso
 from wakestream.adapters.disk.media_types import TYPES, ending_of_content
 from wakestream.operators.model.engine import Slot
@@ -52,19 +52,19 @@ class Files:
     def __init__(self, holdings: Storage, copies: Copies) -> None:
         self._holdings, self._copies = holdings, copies
 
-    def of(self, token: str) -> list[Upload]:
+    def of(self, token: str) -> list[UploadedFile]:
         """The uploaded files of a program, the newest first."""
         mine = (upload for upload in self._holdings.uploads.of_programs() if upload.owner == token)
         return sorted((upload for upload in mine if "metadata" in upload.more), key=lambda upload: -upload.at)
 
-    def get(self, token: str, id_: str) -> Upload:
+    def get(self, token: str, id_: str) -> UploadedFile:
         """A file of a program, also one of a data URL. `ApiError` if it has none with this id."""
         file = next((upload for upload in self._holdings.uploads.of_programs() if upload.id == id_), None)
         if file is None or file.owner != token:
             raise ApiError(404, "unknown_file", f"there is no file {id_[:40]!r}; upload it again")
         return file
 
-    async def receive(self, token: str, request: web.Request) -> Upload:
+    async def receive(self, token: str, request: web.Request) -> UploadedFile:
         """The file of an upload, as its form has it: `content`, and an object as `metadata`."""
         if not request.content_type.startswith("multipart/"):
             raise ApiError(422, "bad_request", "send a form (multipart/form-data) with the file as content")
@@ -77,8 +77,8 @@ class Files:
             raise ApiError(422, "bad_request", f"the form cannot be read: {str(error)[:200]}") from None
         raise ApiError(422, "bad_request", "the form has no file with the name content")
 
-    async def _of_form(self, token: str, request: web.Request, length: int) -> Upload | None:
-        upload: Upload | None = None
+    async def _of_form(self, token: str, request: web.Request, length: int) -> UploadedFile | None:
+        upload: UploadedFile | None = None
         metadata: dict[str, Any] = {}
         parts = await request.multipart()
         async with AsyncExitStack() as stack:
@@ -98,7 +98,7 @@ class Files:
                         self._holdings.uploads.keep(upload)
             raise ValueError(f"it may have {PARTS_MOST - 1} parts")
 
-    async def _take(self, name: str, more: dict[str, Any], chunks: AsyncIterator[bytes], most: int) -> Upload:
+    async def _take(self, name: str, more: dict[str, Any], chunks: AsyncIterator[bytes], most: int) -> UploadedFile:
         """Store a file of at most so many bytes."""
         self._holdings.uploads.check_quota(most)
         digest = hashlib.sha256()
@@ -119,18 +119,18 @@ class Files:
         upload = self._holdings.uploads.announce(asked, self._holdings.referred(), more=more)
         return await self._holdings.uploads.receive(upload.id, self._holdings.arriving(upload, hashed(), most))
 
-    def address(self, upload: Upload, url: str) -> str:
+    def address(self, upload: UploadedFile, url: str) -> str:
         """The address of a file for the program that calls the API at `url`."""
         return upload.source or f"{url}/v1/files/{upload.id}"
 
-    async def drop(self, files: Iterable[Upload]) -> None:
+    async def drop(self, files: Iterable[UploadedFile]) -> None:
         """Remove those files that came with a prediction which was refused."""
         for upload in files:
             if "metadata" not in upload.more:
                 await self._copies.stop(upload.id)
                 await self._holdings.uploads.discard(upload)
 
-    async def given(self, token: str, origin: str, field: str, slot: Slot, value: Any) -> Upload:
+    async def given(self, token: str, origin: str, field: str, slot: Slot, value: Any) -> UploadedFile:
         """The file that the field of an input names.
 
         Args:
@@ -163,7 +163,7 @@ class Files:
         self._copies.start(upload)
         return upload
 
-    def plain(self, upload: Upload, url: str) -> dict[str, Any]:
+    def plain(self, upload: UploadedFile, url: str) -> dict[str, Any]:
         """An uploaded file as JSON, for the API at this address."""
         digest = upload.more.get("sha256")
         return {

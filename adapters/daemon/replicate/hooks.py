@@ -107,9 +107,9 @@ class Hooks:
         if item.kind in OUTCOME_KINDS:
             self._last.pop(item.job, None)
             return
-        works, told, delivery = self._last.get(item.job, (False, float("-inf"), ""))
+        works, told_at, delivery = self._last.get(item.job, (False, float("-inf"), ""))
         now = time.monotonic()
-        logs = "logs" in caller.events and now - told >= APART and not self.webhooks.is_telling(delivery)
+        logs = "logs" in caller.events and now - told_at >= APART and not self.webhooks.is_telling(delivery)
         if not logs and (works or "start" not in caller.events):
             return
         plain = await self._predictions.plain(entry)
@@ -117,6 +117,6 @@ class Hooks:
         at = time.time()
         if sends := logs or (starts and "start" in caller.events):
             delivery = delivery_id(f"{item.job} {item.number}", at)
-        self._last[item.job] = works or starts, now if logs else told, delivery
+        self._last[item.job] = works or starts, now if logs else told_at, delivery
         if sends:  # as of so long ago, it is tried once: the next one has newer lines
             self.webhooks.tell(WebhookOwed(item.job, delivery, at - LASTS, plain))

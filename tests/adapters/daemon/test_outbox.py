@@ -382,7 +382,7 @@ async def test_a_webhook_is_sent_after_its_fact_is_stored(desk: Desk, monkeypatc
         desk.journal.mood = None
     (owed,) = told
     assert list(outbox.DECIDER.recover(desk.journal.read()).pending.values()) == [owed]
-    desk.outbox.settle(WebhookSettled(owed.delivery))
+    desk.outbox.report_webhook(WebhookSettled(owed.delivery))
     await until(lambda: not desk.state.pending)
 
 

@@ -220,7 +220,7 @@ def test_of_many_jobs_the_page_gets_running_then_urgent_then_first(tmp_path: Pat
     cards = [card["id"] for card in found.now()]
     assert cards[:4] == ["job-240", "urgent", "job-000", "job-002"]
     assert len(cards) == NOW_MOST
-    assert found.told(house.jobs.state.jobs["job-240"])["open"] == NOW_MOST + 50
+    assert found.card_event(house.jobs.state.jobs["job-240"])["open"] == NOW_MOST + 50
 
 
 async def test_space_is_freed_with_one_listing_of_the_results(tmp_path: Path) -> None:

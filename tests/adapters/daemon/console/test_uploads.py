@@ -11,7 +11,7 @@ import pytest
 from wakestream.adapters.daemon.api.auth import ApiError
 from wakestream.adapters.daemon.console import uploads
 from wakestream.adapters.daemon.console.upload_validation import Announced, checked, likely_ending
-from wakestream.adapters.daemon.console.uploads import Upload, Uploads
+from wakestream.adapters.daemon.console.uploads import UploadedFile, Uploads
 
 OUTSIDE = "/../../../../../Documents/x"
 
@@ -75,7 +75,7 @@ async def test_the_files_of_a_program_leave_space_and_places_for_others(
         await sent(found, 1, "other")
 
 
-async def sent(found: Uploads, size: int = 1, token: str = "") -> Upload:
+async def sent(found: Uploads, size: int = 1, token: str = "") -> UploadedFile:
     """A file that has arrived."""
 
     async def chunks() -> AsyncIterator[bytes]:

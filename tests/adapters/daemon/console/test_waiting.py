@@ -9,10 +9,10 @@ import pytest
 from msgspec.structs import replace
 
 from wakestream.adapters.daemon.api.auth import bad_request
-from wakestream.adapters.daemon.api.requests import Wanted, wanted
+from wakestream.adapters.daemon.api.requests import SubmittedJob, submitted_job
 from wakestream.adapters.daemon.console import waiting
 from wakestream.adapters.daemon.console.upload_validation import Announced
-from wakestream.adapters.daemon.console.uploads import Upload, Uploads
+from wakestream.adapters.daemon.console.uploads import UploadedFile, Uploads
 from wakestream.adapters.daemon.console.waiting import Started, Waiting, WaitingJobs
 
 
@@ -20,13 +20,13 @@ async def unused(_: Waiting) -> None:
     """No job is submitted here."""
 
 
-def ask(started: Started, files: Mapping[str, Upload]) -> Wanted:
+def ask(started: Started, files: Mapping[str, UploadedFile]) -> SubmittedJob:
     """A job; one with the id `refused` cannot be one."""
     if started.id == "refused":
         raise bad_request("a rule that is newer than the record")
     inputs = {name: str(upload.path) for name, upload in files.items()}
     made = {name: f"/results/{started.id}{ending}" for name, ending in started.outputs.items()}
-    return wanted({"id": started.id, "kind": started.kind, "inputs": inputs, "outputs": made})
+    return submitted_job({"id": started.id, "kind": started.kind, "inputs": inputs, "outputs": made})
 
 
 class Place:
@@ -43,7 +43,7 @@ class Place:
         self.jobs = WaitingJobs(self.folder / "waiting", uploads, unused, lambda *_: None)
         self.jobs.load(ask, submitted)
 
-    async def add(self, job: str, *, file: Upload | None = None) -> Upload:
+    async def add(self, job: str, *, file: UploadedFile | None = None) -> UploadedFile:
         """Let a job wait for a file that the daemon copies."""
         announced = Announced("file", "a.glb", 5, (), "mesh.file")
         upload = file or self.jobs.uploads.announce(announced, (), "https://x.invalid/a.glb")
