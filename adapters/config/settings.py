@@ -50,91 +50,88 @@ WAITS = {field: field if field.endswith("_every") else f"{field}_timeout" for fi
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """All settings, validated, each with the function that reads it. None where the user set nothing.
-
-    Attributes:
-        hub_url: The hub's WebSocket address, or those of several hubs, separated by commas.
-        worker_url: The worker's address, where the hub does not name one.
-        api_secret: The secret that the workers require.
-        no_secret: A file has an empty `HEYGEM_API_SECRET=`: the worker requires no secret.
-        secret_hosts: Further hosts that may receive `api_secret`.
-        key: This program's key at the hub.
-        log_level: One of `setting_values.LEVELS`.
-        log_format: `text` or `json`.
-        log_file: A file for log lines.
-        record: A folder for recordings.
-        metrics: Host and port of the metrics server.
-        trace: Whether traces are sent to OpenTelemetry.
-        probe: Whether input files are checked before a job.
-        webhook_url: The address of the daemon's webhook.
-        power_webhook_url: The address of the hub's webhook.
-        webhook_secret: Signs webhook messages.
-        waits: The fields of `Policy` that the user set, in seconds.
-        power: The name of the power provider.
-        power_machine: The id or name of the machine at its provider.
-        power_option: Options of the power provider.
-        power_program: The program that switches a machine, as an argument list without a shell.
-        power_start: The command that starts the machine.
-        power_stop: The command that stops it.
-        power_inspect: The command that prints its state.
-        power_timeout: Seconds that such a command may take.
-        idle_after: Seconds without jobs after which the machine is stopped.
-        gpu: The name of this GPU.
-        label: The labels of this GPU, which jobs may require.
-        slots: How many tasks this worker does at one time.
-        journal: The address of the hub's database; without one, its journal is in its folder.
-        listen: Host and port of this server.
-        public_url: The address under which clients reach this worker.
-        engine: `ffmpeg` or `command`.
-        engine_command: The engine's command, as an argument list without a shell.
-        engine_timeout: Seconds that a task may take.
-        tls_cert: This server's certificate.
-        tls_key: The certificate's key.
-        ca: A certificate authority that is trusted beside the system's.
-        warnings: Sentences for the user.
-        given: The credentials and where they may go to, with their sources.
-    """
+    """All settings, validated, each with the function that reads it. None where the user set nothing."""
 
     hub_url: str | None = None
+    """The hub's WebSocket address, or those of several hubs, separated by commas."""
     worker_url: str | None = None
+    """The worker's address, where the hub does not name one."""
     api_secret: str | None = None
+    """The secret that the workers require."""
     no_secret: bool = False
+    """A file has an empty `HEYGEM_API_SECRET=`: the worker requires no secret."""
     secret_hosts: Annotated[tuple[str, ...], setting_values.hosts] = ()
+    """Further hosts that may receive `api_secret`."""
     key: str | None = None
+    """This program's key at the hub."""
     log_level: Annotated[str, setting_values.level] = "INFO"
+    """One of `setting_values.LEVELS`."""
     log_format: Annotated[str, setting_values.log_format] = "text"
+    """`text` or `json`."""
     log_file: Annotated[Path | None, setting_values.path] = None
+    """A file for log lines."""
     record: Annotated[Path | None, setting_values.path] = None
+    """A folder for recordings."""
     metrics: Annotated[tuple[str, int] | None, setting_values.listen_address] = None
+    """Host and port of the metrics server."""
     trace: Annotated[bool, setting_values.yes] = False
+    """Whether traces are sent to OpenTelemetry."""
     probe: Annotated[bool, setting_values.yes] = True
+    """Whether input files are checked before a job."""
     webhook_url: Annotated[Secret | None, setting_values.webhook] = None
+    """The address of the daemon's webhook."""
     power_webhook_url: Annotated[Secret | None, setting_values.webhook] = None
+    """The address of the hub's webhook."""
     webhook_secret: str | None = None
+    """Signs webhook messages."""
     waits: Mapping[str, float] = field(default_factory=dict)
+    """The fields of `Policy` that the user set, in seconds."""
     power: Annotated[str | None, setting_values.plain_text] = None
+    """The name of the power provider."""
     power_machine: Annotated[str | None, setting_values.plain_text] = None
+    """The id or name of the machine at its provider."""
     power_option: Annotated[Mapping[str, str], setting_values.options] = field(default_factory=dict)
+    """Options of the power provider."""
     power_program: Annotated[tuple[str, ...] | None, setting_values.command_line] = None
+    """The program that switches a machine, as an argument list without a shell."""
     power_start: Annotated[tuple[str, ...] | None, setting_values.command_line] = None
+    """The command that starts the machine."""
     power_stop: Annotated[tuple[str, ...] | None, setting_values.command_line] = None
+    """The command that stops it."""
     power_inspect: Annotated[tuple[str, ...] | None, setting_values.command_line] = None
+    """The command that prints its state."""
     power_timeout: Annotated[float | None, seconds] = None
+    """Seconds that such a command may take."""
     idle_after: Annotated[float | None, seconds] = None
+    """Seconds without jobs after which the machine is stopped."""
     gpu: Annotated[str | None, setting_values.gpu_name] = None
+    """The name of this GPU."""
     label: Annotated[Mapping[str, str], setting_values.labels] = field(default_factory=dict)
+    """The labels of this GPU, which jobs may require."""
     slots: Annotated[int, setting_values.slots] = 1
+    """How many tasks this worker does at one time."""
     journal: Annotated[str | None, setting_values.plain_text] = None
+    """The address of the hub's database; without one, its journal is in its folder."""
     listen: Annotated[tuple[str, int] | None, setting_values.listen_address] = None
+    """Host and port of this server."""
     public_url: Annotated[str | None, setting_values.worker_url] = None
+    """The address under which clients reach this worker."""
     engine: Annotated[str | None, setting_values.plain_text] = None
+    """`ffmpeg` or `command`."""
     engine_command: Annotated[tuple[str, ...] | None, setting_values.command_line] = None
+    """The engine's command, as an argument list without a shell."""
     engine_timeout: Annotated[float | None, seconds] = None
+    """Seconds that a task may take."""
     tls_cert: Annotated[Path | None, setting_values.path] = None
+    """This server's certificate."""
     tls_key: Annotated[Path | None, setting_values.path] = None
+    """The certificate's key."""
     ca: Annotated[Path | None, setting_values.path] = None
+    """A certificate authority that is trusted beside the system's."""
     warnings: tuple[str, ...] = ()
+    """Sentences for the user."""
     given: Mapping[str, Given] = field(default_factory=dict, repr=False, compare=False)
+    """The credentials and where they may go to, with their sources."""
 
     @property
     def secrets(self) -> tuple[str, ...]:

@@ -75,32 +75,41 @@ class OwnPipeline:
 
 @dataclass(frozen=True, slots=True)
 class ApiConfig:
-    """Settings of the API for programs. `text` gives the line of an event in a prediction's log; `webhook_hosts` may be
-    in a local network; `proxies` are trusted to say for whom they call."""
+    """Settings of the API for programs."""
 
     host: str
     port: int
     text: Callable[[JobEvent], str]
+    """Makes the line of an event in a prediction's log."""
     tls: ServerTls | None = None
     webhook_hosts: tuple[str, ...] = ()
+    """Hosts of webhooks that may be in a local network."""
     proxies: tuple[Network, ...] = ()
+    """Are trusted to say for whom they call."""
 
 
 @dataclass(frozen=True, slots=True)
 class DaemonConfig:
-    """Settings of a daemon. `state` is its folder, `quota` limits the bytes of the console's files. `own` replaces the
-    standard pipeline. `watch` is a folder whose pairs become jobs. `api` is for programs. `chinese` translates a
-    sentence for the page, if it can."""
+    """Settings of a daemon."""
 
     state: Path
+    """Its folder."""
     host: str = "127.0.0.1"
+    """The address of its API."""
     port: int = 0
+    """The port of its API; 0: a free one."""
     limits: LaneLimits = field(default_factory=LaneLimits)
+    """How many jobs may do each thing at once."""
     quota: int = QUOTA
+    """How many bytes the console's files may have."""
     own: OwnPipeline | None = None
+    """Replaces the standard pipeline."""
     watch: Path | None = None
+    """A folder whose pairs of files become jobs."""
     api: ApiConfig | None = None
+    """Settings of the API for programs; None: the daemon does not serve it."""
     chinese: Callable[[str], str | None] = lambda _: None
+    """Translates a sentence for the page; None if it cannot."""
 
 
 @dataclass(frozen=True, slots=True)

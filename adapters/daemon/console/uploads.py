@@ -49,28 +49,34 @@ _bytes = functools.partial(units.size, byte="bytes")
 
 @dataclass(slots=True)
 class UploadedFile:
-    """One file. `name` is the user's, `size` was announced, `at` is UNIX seconds, `seconds` its length or 0.
-
-    `slot` is the place in the form that it was chosen for, `accepts` what fits there. The daemon copies it from
-    `source`, a path or a URL, if there is one; the `size` of a URL is 0 until it is opened. `more` is what the API for
-    programs keeps of its own files. Those have the `size` that has arrived, and may be as large as `whole`.
-    """
+    """One file."""
 
     id: str
     kind: Kind
     name: str
+    """The user's name for it."""
     size: int
+    """The announced bytes; of a URL 0 until it is opened; of a file of the API for programs the bytes that arrived."""
     at: float
+    """UNIX seconds."""
     path: Path
     complete: bool = False
     seconds: float = 0.0
+    """Its length; 0 if it is not known."""
     slot: str = ""
+    """The place in the form that it was chosen for."""
     accepts: tuple[str, ...] = ()
+    """The media types and file endings that fit there."""
     source: str = ""
+    """The path or URL that the daemon copies it from, if there is one."""
     more: dict[str, Any] = field(default_factory=dict)
+    """What the API for programs keeps of its own files."""
     busy: bool = field(default=False, repr=False)
+    """Whether it arrives at present, or waits for its turn."""
     sent: int = field(default=0, repr=False)
+    """The bytes that have arrived."""
     whole: int = field(default=0, repr=False)
+    """How large a file of the API for programs may become; else 0."""
 
     @property
     def shown_size(self) -> int:
