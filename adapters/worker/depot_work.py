@@ -238,16 +238,16 @@ class DepotWork:
         readiness, fetch, job.task_id = self._calls.readiness, job.fetch, ""
         if not readiness.kinds and not readiness.initialized:  # also for the old shape: the id of a task depends on it
             raise e.WorkerRefused("the engine is not ready, so its kinds are unknown", code="not_ready")
-        wish = self._calls.fitting(requests.wish(dict(fetch.payload)), job.id)
-        wish = replace(wish, once=job.id) if fetch.again else wish
-        refs, known = set(wish.inputs.values()), self._queue.state.tasks.get(w.task_id(wish))
+        spec = self._calls.fitting(requests.task_spec(dict(fetch.payload)), job.id)
+        spec = replace(spec, once=job.id) if fetch.again else spec
+        refs, known = set(spec.inputs.values()), self._queue.state.tasks.get(w.task_id(spec))
         done = known is not None and known.status == "done" and self._store.has_result(known.id)
-        with self._queue.needing(wish):
+        with self._queue.needing(spec):
             if not (done and self._queue.state.has(job.license, *refs)):
                 job.step, job.size, job.moved = "fetch", sum(place.size for place in fetch.files), Counter()
                 async with tasks_of_block() as start:
                     await asyncio.gather(*(start(self._fetch(job, ref)) for ref in refs))
-            job.task_id = (await self._queue.ask(wish, job.id, job.license)).id
+            job.task_id = (await self._queue.ask(spec, job.id, job.license)).id
         job.step = "render"
 
     async def _fetch(self, job: _Job, ref: FileRef) -> None:

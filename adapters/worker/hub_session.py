@@ -253,24 +253,24 @@ class WorkerHub:
         if why is not None:
             return failed(job, why)
         try:
-            task = await self._queue.ask(requests.wish(dict(job.payload)), job.request_id)
+            task = await self._queue.ask(requests.task_spec(dict(job.payload)), job.request_id)
         except WakestreamError as error:
             return failed(job, str(error))
         return accepted(job, task, self._queue.state)
 
     async def _watch(self, job: m.Submit) -> None:
         try:
-            wish = requests.wish(dict(job.payload))
+            spec = requests.task_spec(dict(job.payload))
         except WakestreamError:
             logger.bind(job=job.request_id).debug("the hub's job has no file names: its client will submit by HTTP")
             return
-        self._watched[job.request_id] = job, w.task_id(wish)
+        self._watched[job.request_id] = job, w.task_id(spec)
         # Files of another license are used too (old clients send them with the secret), but are not kept longer for it.
-        owner, files = job.license or w.ANONYMOUS, wish.inputs.values()
+        owner, files = job.license or w.ANONYMOUS, spec.inputs.values()
         here = self._store.claim if self._queue.state.has(owner, *files) else self._store.has
-        if not wish.old_shape or not all(map(here, files)):
+        if not spec.old_shape or not all(map(here, files)):
             return  # its client submits by HTTP, where the parameters are checked
-        task = await self._queue.ask(wish, job.request_id, owner)
+        task = await self._queue.ask(spec, job.request_id, owner)
         if not task.unfinished:
             self._report_end(task)
 

@@ -88,7 +88,7 @@ class TaskQueue:
         self.check: Callable[[], Awaitable[object]] = self._check
         self.on_preview: Callable[[str, Preview], object] = lambda *_: None
         self.secrets = secrets or SecretValues()
-        self._asking: list[w.Wish] = []
+        self._asking: list[w.TaskSpec] = []
         self.clock = clock
         self._facts: KeyedSubject[w.Fact] = KeyedSubject(_observer_failed)
         self._working: set[asyncio.Task[None]] = set()
@@ -127,22 +127,22 @@ class TaskQueue:
         """Each fact, after it was journaled."""
         return self._facts
 
-    async def ask(self, wish: w.Wish, holder: str = w.ANONYMOUS, license_: str = w.ANONYMOUS) -> w.Task:
-        """Create the task of this wish, or find it. Raises `WorkerRefused` (`queue_full`) when there are too many."""
-        name = w.task_id(wish)
-        mine = self.state.has(license_, *wish.inputs.values())
+    async def ask(self, spec: w.TaskSpec, holder: str = w.ANONYMOUS, license_: str = w.ANONYMOUS) -> w.Task:
+        """Create the task of this spec, or find it. Raises `WorkerRefused` (`queue_full`) when there are too many."""
+        name = w.task_id(spec)
+        mine = self.state.has(license_, *spec.inputs.values())
         kept = self._store.kept(name) if mine else self._store.has_result(name)  # asking is a use, by who may have it
-        await self.runner.perform(w.Ask(wish, holder, kept, license_))
+        await self.runner.perform(w.Ask(spec, holder, kept, license_))
         return self.state.tasks[name]
 
     @contextmanager
-    def needing(self, wish: w.Wish) -> Iterator[None]:
-        """Keep the secret values of this wish while the block runs; after it, if a task needs them."""
-        self._asking.append(wish)
+    def needing(self, spec: w.TaskSpec) -> Iterator[None]:
+        """Keep the secret values of this spec while the block runs; after it, if a task needs them."""
+        self._asking.append(spec)
         try:
             yield
         finally:
-            self._asking.remove(wish)
+            self._asking.remove(spec)
             self._keep_secrets()
 
     async def drop(self, task_id: str, holder: str = w.ANONYMOUS, license_: str = w.ANONYMOUS) -> w.Task:
@@ -199,8 +199,8 @@ class TaskQueue:
 
     def _keep_secrets(self) -> None:
         """Remove the secret values that no task needs any more."""
-        unfinished = [task.wish for task in self.state.tasks.values() if task.unfinished]
-        self.secrets.keep(wish.params for wish in (*unfinished, *self._asking))
+        unfinished = [task.spec for task in self.state.tasks.values() if task.unfinished]
+        self.secrets.keep(spec.params for spec in (*unfinished, *self._asking))
 
     def _execute(self, command: w.Command) -> None:
         match command:
@@ -269,7 +269,7 @@ class TaskQueue:
         if self._store.has_result(task.id):
             # An earlier run finished it, but was killed or cancelled then: results are always complete.
             return await self._store.seal(task.id)
-        for name, ref in task.wish.inputs.items():
+        for name, ref in task.spec.inputs.items():
             if not self._store.has(ref):
                 raise TaskLost(f"the {name} file is no longer here: upload it again, then submit again")
         try:
@@ -289,7 +289,7 @@ class TaskQueue:
         made: dict[tuple[str, int], Path] = {}
         said: deque[str] = deque(maxlen=LAST_LINES)
         async with self._store.work_folder() as folder, tasks_of_block() as start:
-            work = dataclasses.replace(self._work_of(task, folder), params=self.secrets.shown(task.wish.params))
+            work = dataclasses.replace(self._work_of(task, folder), params=self.secrets.shown(task.spec.params))
             start(watch_preview(work.preview, partial(self.on_preview, task.id)))
             async with _with_log(said), aclosing(self._watchdog.watch(self._engine, work)) as items:
                 async for item in items:
@@ -309,9 +309,9 @@ class TaskQueue:
             return await self._store.take(task.id, files, single=task.single)
 
     def _work_of(self, task: w.Task, folder: Path = Path()) -> Work:
-        wish = task.wish
-        inputs = {name: self._store.path(ref) for name, ref in wish.inputs.items()}
-        return Work(task.id, wish.kind, inputs, wish.params, wish.outputs, folder, task.attempt)
+        spec = task.spec
+        inputs = {name: self._store.path(ref) for name, ref in spec.inputs.items()}
+        return Work(task.id, spec.kind, inputs, spec.params, spec.outputs, folder, task.attempt)
 
 
 @asynccontextmanager

@@ -26,7 +26,7 @@ class JobSpec:
     """The work of a job, wherever it is: its kind, its inputs by name, its parameters, and its outputs by name.
 
     What an input is depends on the place: a path on the user's machine (`Job`), a file as it was when the job was
-    accepted (`JobAccepted`), the hash of its content (`Wish`), or a path on the GPU machine (`Work`).
+    accepted (`JobAccepted`), the hash of its content (`TaskSpec`), or a path on the GPU machine (`Work`).
     """
 
     __slots__ = ()

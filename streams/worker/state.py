@@ -34,7 +34,7 @@ NO_PROGRESS = Frame(0, 0, 0.0)
 CANCELLED = "cancelled: no job holds this task"
 
 
-class Wish(Frozen, JobSpec, frozen=True):
+class TaskSpec(Frozen, JobSpec, frozen=True):
     """The work that a job wants: the kind, the files by name, the parameters, and the names of the results.
 
     `version` is the fingerprint of the kind. `once` is the job whose own work it is: it finds no other job's task.
@@ -53,17 +53,17 @@ class Wish(Frozen, JobSpec, frozen=True):
         return (self.inputs["video"], self.inputs["audio"]) if self.old_shape and not self.once else None
 
 
-def pair(video: FileRef, audio: FileRef) -> Wish:
-    """The wish of deployed clients."""
-    return Wish({"video": video, "audio": audio})
+def pair(video: FileRef, audio: FileRef) -> TaskSpec:
+    """What deployed clients ask for."""
+    return TaskSpec({"video": video, "audio": audio})
 
 
 class Task(Frozen, frozen=True):
-    """One wish on its way to its results. `attempt` grows when a failed or cancelled one is requested again.
+    """The work of a spec on its way to its results. `attempt` grows when a failed or cancelled one is requested again.
 
     `digest` (BLAKE3, hex) and `size` (bytes) are the finished main result's; `error` says why there is no result.
-    `video` and `audio` are those of `Wish.as_pair`, whose result is only in `digest` and `size`; `other` is any other
-    wish, and `made` all its results.
+    `video` and `audio` are those of `TaskSpec.as_pair`, whose result is only in `digest` and `size`; `other` is any
+    other spec, and `made` all its results.
     `owners` has the license (its public id) of each job in `holders` that came with one: two licenses may use the same
     job id.
     """
@@ -82,18 +82,18 @@ class Task(Frozen, frozen=True):
     digest: str | None = None
     error: str | None = None
     owners: frozenset[tuple[str, str]] = frozenset()
-    other: Wish | None = None
+    other: TaskSpec | None = None
     made: tuple[Output, ...] = ()
 
     @classmethod
-    def of(cls, wish: Wish, created_at: float, attempt: int = 1) -> Task:
+    def of(cls, spec: TaskSpec, created_at: float, attempt: int = 1) -> Task:
         """A task that waits."""
-        files = wish.as_pair
+        files = spec.as_pair
         video, audio = files or (None, None)
-        return cls(task_id(wish), video, audio, "queued", created_at, attempt, other=None if files else wish)
+        return cls(task_id(spec), video, audio, "queued", created_at, attempt, other=None if files else spec)
 
     @property
-    def wish(self) -> Wish:
+    def spec(self) -> TaskSpec:
         """What is to be done."""
         return self.other or pair(self.video, self.audio)  # type: ignore[arg-type] # one of both is set
 
@@ -105,7 +105,7 @@ class Task(Frozen, frozen=True):
     @property
     def files(self) -> tuple[FileRef, ...]:
         """The input files."""
-        return tuple(self.wish.inputs.values())
+        return tuple(self.spec.inputs.values())
 
     @property
     def results(self) -> tuple[FileRef, ...]:
@@ -117,7 +117,7 @@ class Task(Frozen, frozen=True):
         """The finished results by name. `made` does not have the one of the old shape."""
         if self.made or self.digest is None:
             return self.made
-        return (Output(self.wish.outputs[0], ".mp4", self.size, self.digest),)
+        return (Output(self.spec.outputs[0], ".mp4", self.size, self.digest),)
 
     @property
     def unfinished(self) -> bool:
@@ -215,7 +215,7 @@ class _OfTask(Frozen, frozen=True):
 class Ask(Frozen, frozen=True):
     """A job (of `license`, where that is known) wants this. `kept`: an earlier result is still on the disk."""
 
-    wish: Wish
+    spec: TaskSpec
     holder: str
     kept: bool
     license: str = ANONYMOUS
@@ -375,14 +375,14 @@ class Erase(_OfTask, frozen=True):
 Command = Run | Kill | Erase | Watch
 
 
-def task_id(wish: Wish) -> str:
-    """The name of a task: 32 hex digits, the same for the same wish in every worker and after every restart."""
-    if (files := wish.as_pair) is not None:
+def task_id(spec: TaskSpec) -> str:
+    """The name of a task: 32 hex digits, the same for the same spec in every worker and after every restart."""
+    if (files := spec.as_pair) is not None:
         text = "|".join(map(file_name, files))
     else:
-        inputs = {name: file_name(ref) for name, ref in wish.inputs.items()}
-        whole = {"kind": wish.kind, "inputs": inputs, "params": wish.params, "outputs": sorted(wish.outputs)}
-        whole |= {name: value for name, value in (("version", wish.version), ("once", wish.once)) if value}
+        inputs = {name: file_name(ref) for name, ref in spec.inputs.items()}
+        whole = {"kind": spec.kind, "inputs": inputs, "params": spec.params, "outputs": sorted(spec.outputs)}
+        whole |= {name: value for name, value in (("version", spec.version), ("once", spec.once)) if value}
         text = orjson.dumps(whole, option=orjson.OPT_SORT_KEYS).decode()
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 

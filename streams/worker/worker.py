@@ -1,7 +1,7 @@
 """The worker's queue of tasks as a decider.
 
 `slots` tasks run at a time (usually one) and the others wait: those of one license in the order of the requests, and
-the licenses take turns. A task is named after what is wished, so that a second request for the same finds it. Jobs hold
+the licenses take turns. A task is named after its spec, so that a second request for the same finds it. Jobs hold
 a task, and it stops when the last of them drops it.
 """
 
@@ -22,7 +22,7 @@ WorkerDecision = Decision[w.Fact, w.Command]
 
 def _ask(state: w.State, ask: w.Ask, now: float, decision: WorkerDecision) -> None:
     """Raises `WorkerRefused` (`queue_full`) when there are too many tasks or holders."""
-    name = w.task_id(ask.wish)
+    name = w.task_id(ask.spec)
     task = state.tasks.get(name)
     if task is not None and task.unfinished:
         decision.fact(*_hold(task, ask))
@@ -33,7 +33,7 @@ def _ask(state: w.State, ask: w.Ask, now: float, decision: WorkerDecision) -> No
         shares.admit(state, ask.license, now)
         attempt = 1 if task is None else task.attempt + 1
         created = _later(now, (known.created_at for known in state.tasks.values()))
-        decision.fact(w.Changed(_held(w.Task.of(ask.wish, created, attempt), ask)))
+        decision.fact(w.Changed(_held(w.Task.of(ask.spec, created, attempt), ask)))
 
 
 def _held(task: w.Task, ask: w.Ask) -> w.Task:

@@ -31,7 +31,7 @@ from wakestream.adapters.worker.config import WorkerConfig
 from wakestream.adapters.worker.program import RunningWorker, running_worker
 from wakestream.operators.model.engine import Engine, Frame, Line, Made, Readiness, Work
 from wakestream.operators.model.errors import EngineUnreachable, TaskFailed, WorkerUnreachable
-from wakestream.streams.worker.state import Wish
+from wakestream.streams.worker.state import TaskSpec
 
 SECRET = "open-sesame-0123456789"
 AUTHORIZATION = {"Authorization": f"Bearer {SECRET}"}
@@ -455,7 +455,7 @@ async def test_a_worker_whose_engine_comes_back_is_initialized_before_the_task_t
     async with at_work(tmp_path, engine := Restarted()) as caller:
         queue, readiness = caller.worker.queue, caller.worker.server.calls.readiness
         await until(lambda: readiness.initialized)
-        await queue.ask(Wish({}, "join", {}, ("whole",)))
+        await queue.ask(TaskSpec({}, "join", {}, ("whole",)))
         await until(lambda: not readiness.initialized)
         engine.down = False
         await until(lambda: len(seen) == 2)

@@ -14,7 +14,7 @@ from wakestream.operators.model.errors import WorkerRefused, WrongInput
 from wakestream.operators.model.events import FileRef
 from wakestream.streams.protocol.kinds import check_bounds
 from wakestream.streams.protocol.structs import read
-from wakestream.streams.worker.state import Wish
+from wakestream.streams.worker.state import TaskSpec
 from wakestream.streams.worker.state import pair as plain_pair
 
 MAX_BODY = 1024 * 1024
@@ -109,17 +109,17 @@ class _OfAnyKind(Struct):
     params: dict[str, Any] = {}
 
 
-def wish(body: dict[str, Any]) -> Wish:
+def task_spec(body: dict[str, Any]) -> TaskSpec:
     """What a submit asks for: that of deployed clients, or of any kind."""
     if "inputs" not in body and "kind" not in body:
         return plain_pair(*pair(body))
     said = read(_OfAnyKind, body)
     check_bounds(said.inputs, said.params, said.outputs)
-    inputs = {name: _wished(name, each) for name, each in said.inputs.items()}
-    return Wish(inputs, said.kind, said.params, tuple(dict.fromkeys(said.outputs)))
+    inputs = {name: _task_file(name, each) for name, each in said.inputs.items()}
+    return TaskSpec(inputs, said.kind, said.params, tuple(dict.fromkeys(said.outputs)))
 
 
-def _wished(name: str, body: dict[str, Any]) -> FileRef:
+def _task_file(name: str, body: dict[str, Any]) -> FileRef:
     try:
         return file(body)
     except WorkerRefused as error:

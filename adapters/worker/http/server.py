@@ -189,13 +189,13 @@ class WorkerCalls:
         """Start a task or find it; wakestream clients may send their job in `job_id`."""
         body = await requests.json_object(request)
         holder = auth.holder_of(request, requests.holder(body))
-        wish = self.fitting(requests.wish(body), holder)
+        spec = self.fitting(requests.task_spec(body), holder)
         if body.get("again") is True:
-            wish = replace(wish, once=holder)
+            spec = replace(spec, once=holder)
         if not auth.license_of(request):
-            self.listeners.add(w.task_id(wish), body)
-        with self.queue.needing(wish):
-            return await self._start(request, wish, holder)
+            self.listeners.add(w.task_id(spec), body)
+        with self.queue.needing(spec):
+            return await self._start(request, spec, holder)
 
     async def upload(self, request: web.Request) -> web.Response:
         """Receive two files and submit them in one call."""
@@ -230,8 +230,8 @@ class WorkerCalls:
     def result(self, task: w.Task, name: str | None) -> tuple[Path, str]:
         """The file of a result and its BLAKE3; without a name, of the main one."""
         if not task.made:
-            if name not in (None, *task.wish.outputs):
-                raise WrongInput("name", f"task {task.id} has no result {name!r}; it has {task.wish.outputs[0]}")
+            if name not in (None, *task.spec.outputs):
+                raise WrongInput("name", f"task {task.id} has no result {name!r}; it has {task.spec.outputs[0]}")
             return self.store.result(task.id), task.digest or ""
         made = {output.name: output for output in task.made}
         output = task.made[0] if name is None else made.get(name)
@@ -266,34 +266,34 @@ class WorkerCalls:
         """Whether the caller has this file here; a file of another license needs a proof first."""
         return self.queue.state.has(auth.license_of(request), file) and self.store.claim(file)
 
-    def fitting(self, wish: w.Wish, job: str = w.ANONYMOUS) -> w.Wish:
-        """The wish, with default parameters filled in. Raises `WrongInput`. The old shape needs no known kinds."""
+    def fitting(self, spec: w.TaskSpec, job: str = w.ANONYMOUS) -> w.TaskSpec:
+        """The spec, with default parameters filled in. Raises `WrongInput`. The old shape needs no known kinds."""
         kinds = {kind.name: kind for kind in self.readiness.kinds}
-        if not kinds and wish.old_shape:
-            return wish
+        if not kinds and spec.old_shape:
+            return spec
         if not kinds:
             raise WorkerRefused("the engine is not ready, so its kinds are unknown; try again later", code="not_ready")
-        kind = kinds.get(wish.kind)
+        kind = kinds.get(spec.kind)
         if kind is None:
             have = ", ".join(kinds)
-            raise WrongInput("kind", f"this worker has no kind {wish.kind[:40]!r}; it has {have}")
-        if wish.old_shape:
-            return wish if kind.deterministic else replace(wish, once=job)
-        given = fitting(kind, {name: ref.ext for name, ref in wish.inputs.items()}, wish.params, wish.outputs)
+            raise WrongInput("kind", f"this worker has no kind {spec.kind[:40]!r}; it has {have}")
+        if spec.old_shape:
+            return spec if kind.deterministic else replace(spec, once=job)
+        given = fitting(kind, {name: ref.ext for name, ref in spec.inputs.items()}, spec.params, spec.outputs)
         params = seeded(kind, given, job)
         once = "" if is_repeatable(kind, params) else job
         params = self.queue.secrets.hide(params, secret_names([kind], params))
-        outputs = made_for(kind, wish.outputs)
-        return replace(wish, params=params, outputs=outputs, version=fingerprint(kind), once=once)
+        outputs = made_for(kind, spec.outputs)
+        return replace(spec, params=params, outputs=outputs, version=fingerprint(kind), once=once)
 
-    async def _start(self, request: web.Request, wish: w.Wish, holder: str) -> web.Response:
+    async def _start(self, request: web.Request, spec: w.TaskSpec, holder: str) -> web.Response:
         missing = [
-            f"the {name} {ref.hash}{ref.ext}" for name, ref in wish.inputs.items() if not self._here(request, ref)
+            f"the {name} {ref.hash}{ref.ext}" for name, ref in spec.inputs.items() if not self._here(request, ref)
         ]
         if missing:
             raise WorkerRefused(f"not here: {' and '.join(missing)}; upload first, then submit", code="not_found")
         auth.check_open(request)  # checked now, since receiving the body may have taken long
-        task = await self.queue.ask(wish, holder, auth.license_of(request))
+        task = await self.queue.ask(spec, holder, auth.license_of(request))
         state = self.queue.state
         place = {"queue_position": shares.position(state, task.id), "status": replies.status_word(task)}
         cached = {"cached": True} if task.status == "done" else {}

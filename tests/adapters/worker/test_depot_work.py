@@ -456,8 +456,8 @@ async def test_a_depot_that_goes_on_refusing_the_results_ends_the_job(
 
 async def test_a_job_that_its_client_submits_too_is_one_task(gated: Desk) -> None:
     await gated.rendering()
-    wish = gated.calls.fitting(w.pair(*FILES.values()), "r1")
-    task = await gated.queue.ask(wish, "r1", LICENSE)
+    spec = gated.calls.fitting(w.pair(*FILES.values()), "r1")
+    task = await gated.queue.ask(spec, "r1", LICENSE)
     gated.engine.gate.set()
     await gated.delivered()
     assert (list(gated.queue.state.tasks), gated.engine.runs) == ([task.id], 1)

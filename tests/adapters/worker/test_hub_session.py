@@ -42,9 +42,9 @@ async def test_the_hub_hears_whether_tasks_begin_now_and_at_each_connection(benc
 async def test_the_hub_hears_for_each_job_how_long_its_task_runs_and_never_twice(bench: HubBench) -> None:
     bench.files()
     bench.link.connect("grant", m.JobWork.FEATURE)
-    wish = w.pair(VIDEO, AUDIO)
-    task = await bench.queue.ask(wish, "r1")
-    await bench.queue.ask(wish, "r2")
+    spec = w.pair(VIDEO, AUDIO)
+    task = await bench.queue.ask(spec, "r1")
+    await bench.queue.ask(spec, "r2")
     await bench.until(lambda: bench.statuses() == ["running"])
     bench.link.disconnect()
     bench.link.sent.clear()
@@ -60,7 +60,7 @@ async def test_the_hub_hears_for_each_job_how_long_its_task_runs_and_never_twice
     each = round(((done.finished_at or 0.0) - (done.started_at or 0.0)) / 2, 3)
     ends = [m.JobWork(request_id=job, seconds=each, ended=True) for job in ("r1", "r2")]
     assert bench.link.of(m.JobWork) == ends
-    await bench.queue.ask(wish, "r3")  # the result is here: this job costs no work
+    await bench.queue.ask(spec, "r3")  # the result is here: this job costs no work
     assert bench.link.of(m.JobWork) == ends
 
 

@@ -74,10 +74,10 @@ class Scene(QueueBench):
         self.engine = WildEngine()
         super().__init__(root, self.engine, watchdog=Watchdog(stall, restart))
 
-    def wish(self, number: int) -> w.Wish:
+    def spec(self, number: int) -> w.TaskSpec:
         ref = FileRef(f"{number:032x}", ".bin")
         self.store.path(ref).write_bytes(b"input %d" % number)
-        return w.Wish({"data": ref}, "copy", {}, ("out",))
+        return w.TaskSpec({"data": ref}, "copy", {}, ("out",))
 
 
 @pytest.fixture
@@ -99,9 +99,9 @@ def _hangs() -> object:
 async def test_an_engine_whose_cancel_breaks_does_the_next_task(scene: Scene, on_cancel: Callable[[], object]) -> None:
     scene.engine.hold.clear()
     scene.engine.on_cancel = on_cancel
-    first = await scene.queue.ask(scene.wish(1), "job-1")
+    first = await scene.queue.ask(scene.spec(1), "job-1")
     await scene.status(first, "running")
-    second = await scene.queue.ask(scene.wish(2), "job-2")
+    second = await scene.queue.ask(scene.spec(2), "job-2")
     await scene.queue.drop(first.id, "job-1")
     await scene.status(second, "running")
     scene.engine.hold.set()
@@ -126,7 +126,7 @@ async def test_a_hanging_engine_is_restarted_although_its_cancel_breaks(
     scene.engine.hold.clear()
     scene.engine.on_cancel = on_cancel
     await scene.queue.ready()
-    task = await scene.queue.ask(scene.wish(1))
+    task = await scene.queue.ask(scene.spec(1))
     assert (await scene.status(task, "done", "failed")).status == "done"
     assert restarted == [("restart-it",)]
     await scene.close()
@@ -145,14 +145,14 @@ async def test_an_engine_that_fails_while_it_comes_back_is_waited_for(
 
     monkeypatch.setattr(task_queue, "READY_WITHIN", 60.0)
     scene.engine.on_ready, scene.engine.unreachable = on_ready, 1
-    task = await scene.queue.ask(scene.wish(1))
+    task = await scene.queue.ask(scene.spec(1))
     assert (await scene.status(task, "done", "failed")).status == "done"
     assert len(looks) == 3
 
 
 async def test_a_task_waits_in_its_place_until_an_engine_whose_looks_hang_is_ready(scene: Scene) -> None:
     scene.engine.on_ready, scene.engine.unreachable = _hangs, 1
-    task = await scene.queue.ask(scene.wish(1))
+    task = await scene.queue.ask(scene.spec(1))
     await scene.until(lambda: scene.queue.state.halted == w.Halt("not_ready", "the engine does not answer"))
     assert scene.queue.state.tasks[task.id].status == "queued"
     scene.engine.on_ready = lambda: None
@@ -195,11 +195,11 @@ ELSEWHERE = "the engine's output 'out' is not a file in the folder of this work;
 async def test_an_output_that_is_no_file_of_the_work_fails_and_no_other_file_goes(
     scene: Scene, make: Callable[[Work], Path], why: str
 ) -> None:
-    wish = scene.wish(1)
+    spec = scene.spec(1)
     scene.engine.make = make
-    failed = await scene.status(await scene.queue.ask(wish), "done", "failed")
+    failed = await scene.status(await scene.queue.ask(spec), "done", "failed")
     assert (failed.status, failed.error) == ("failed", why)
-    assert scene.store.has(wish.inputs["data"])
+    assert scene.store.has(spec.inputs["data"])
 
 
 @pytest.mark.skipif(os.name != "posix", reason="a link needs rights on Windows")
@@ -211,5 +211,5 @@ async def test_an_ending_that_is_none_is_not_passed_on(scene: Scene, ending: str
         return path
 
     scene.engine.make = make
-    task = await scene.status(await scene.queue.ask(scene.wish(1), "job-1"), "done", "failed")
+    task = await scene.status(await scene.queue.ask(scene.spec(1), "job-1"), "done", "failed")
     assert (task.status, [output.ext for output in task.made]) == ("done", [".bin"])
