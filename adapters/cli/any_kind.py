@@ -7,6 +7,7 @@ the description of the kind, if the daemon or the hub knows it.
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count
@@ -14,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 from wakestream.adapters.cli import flags
-from wakestream.adapters.cli.many_jobs import SEPARATORS
 from wakestream.adapters.config.setting_files import SettingsError
 from wakestream.adapters.daemon.api_client import Chain
 from wakestream.adapters.daemon.rows import value_of
@@ -27,8 +27,8 @@ from wakestream.operators.model.events import Job
 from wakestream.streams.protocol.kinds import check_bounds, check_kind_name, drawn, fitting, media_of, usual_ext
 from wakestream.streams.protocol.known_kinds import KnownKinds
 
-NAMES = ("kind", "inputs", "params", "outputs")
-"""The values of these flags in the arguments."""
+SEPARATORS = tuple({"/", os.sep})
+"""The last character of a path that names a folder."""
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -36,12 +36,13 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("another kind of job, instead of VIDEO and AUDIO")
     flags.add(group, "--kind KIND", "the kind of work, of `wakestream kinds`; with --help, what it takes and makes")
     what = "an input file, or @JOB:RESULT for a result of another job of the daemon; repeat it, also for a list"
-    flags.add(group, "--in NAME=FILE", what, action="append", dest="inputs")
-    flags.add(group, "--param NAME=VALUE", "a parameter; once for each", action="append", dest="params")
+    flags.add(group, "--in NAME=FILE", what, action="append", dest="inputs", default=[])
+    flags.add(group, "--param NAME=VALUE", "a parameter; once for each", action="append", dest="params", default=[])
     what = "where a result goes, a file or a folder (DIR/); once for each (default: beside the first input)"
-    flags.add(group, "--out NAME=FILE", what, action="append", dest="outputs")
+    flags.add(group, "--out NAME=FILE", what, action="append", dest="outputs", default=[])
     flags.add(group, "--wake-to-ask", "start a GPU that has not told its kinds, if no GPU is known to have the kind")
-    flags.add(group, "--after JOB", "start when this job of the daemon is done; once for each", action="append")
+    what = "start when this job of the daemon is done; once for each"
+    flags.add(group, "--after JOB", what, action="append", default=[])
 
 
 @dataclass(frozen=True, slots=True)

@@ -52,13 +52,13 @@ class Batch:
 
     def __init__(self, plan: Plan, client: api.DaemonClient, stop: Stop) -> None:
         self.plan, self._client, self._stop = plan, client, stop
-        self._how = plan.items[0].asked
+        self._flags = plan.items[0].asked.flags
         self._open: dict[str, Item] = {}
         self._progress: dict[str, JobProgress] = {}
         self._began, self._ended = time.monotonic(), 0
         self._news, self._console = asyncio.Event(), printing.console()
         self._now = ""  # the last event, which says what all wait for while none is at work
-        self._lines = self._how.lines
+        self._lines = self._flags.lines
 
     async def run(self) -> int:
         """Submit the rows and follow them to their ends; the exit code."""
@@ -69,7 +69,7 @@ class Batch:
             redirect_stdout=False,
             transient=True,
         )
-        screen = contextlib.nullcontext() if self._lines or self._how.detach else drawn
+        screen = contextlib.nullcontext() if self._lines or self._flags.detach else drawn
         try:
             async with tasks_of_block() as start:
                 start(self._listen())
@@ -90,7 +90,7 @@ class Batch:
         for item in self.plan.due:
             if not self._stop.is_set():
                 await self._submit(item)
-        if not self._how.detach:
+        if not self._flags.detach:
             await self._look()  # an end may have come before the stream of events
             while self._open:
                 self._news.clear()
@@ -103,9 +103,9 @@ class Batch:
         while not self._stop.is_set():
             item.id, item.said["job"], self._open[id_] = id_, id_, item
             try:
-                job, asked = replace(item.job, id=id_), item.asked
-                more: dict[str, Any] = {"batch": self.plan.name, "family": item.family, "sidecar": asked.sidecar}
-                told = await self._client.submit(job, chain=asked.chain, if_exists=item.if_exists, **more)
+                more: dict[str, Any] = {"batch": self.plan.name, "family": item.family, "sidecar": self._flags.sidecar}
+                job, chain = replace(item.job, id=id_), item.asked.chain
+                told = await self._client.submit(job, chain=chain, if_exists=item.if_exists, **more)
             except (api.DaemonRefused, FileError, WrongInput) as error:
                 del self._open[id_]
                 if error.code == "queue_full":
@@ -166,7 +166,7 @@ class Batch:
     def _tell(self, item: Item, outcome: Mapping[str, Any] | None = None) -> None:
         """Say how a row ended; one that is done only changes the progress, if there is one."""
         self._news.set()
-        if self._how.as_json:
+        if self._flags.as_json:
             say_json({"line": item.row.line, "job": item.id, **(outcome or item.said)})
             return
         event = event_from({**outcome}) if outcome else None
@@ -184,7 +184,7 @@ class Batch:
     async def _leave(self, work: asyncio.Task[None]) -> None:
         """After Ctrl-C: leave the jobs to the daemon, or cancel them after a second one."""
         self._stop.again = asyncio.Event()
-        if not self._how.as_json:
+        if not self._flags.as_json:
             self._say(t("batch.leaving", seconds=AGAIN_WITHIN))
         await first_of(self._stop.again.wait(), asyncio.sleep(AGAIN_WITHIN), work)
         for job in [*self._open] if self._stop.cancels else ():
@@ -219,10 +219,10 @@ class Batch:
         """Say what became of all rows; returns the exit code."""
         if self._stop.interrupted:
             say(t("batch.stopped" if self._stop.cancels else "batch.left"), error=True)
-        if not self._how.as_json:
+        if not self._flags.as_json:
             say(t("batch.ended", name=self.plan.name, counts=self._counts()))
             say(*([t("batch.results", path=self.plan.results)] if self.plan.results is not None else []))
-        if self._how.notify:
+        if self._flags.notify:
             notify("wakestream", self._counts())
         if self._stop.is_set():
             return exit_codes.INTERRUPTED

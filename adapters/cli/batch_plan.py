@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import csv
 import io
 import os
@@ -11,7 +10,7 @@ import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,9 +18,9 @@ import orjson
 
 from wakestream.adapters.cli.any_kind import Given, made_folder
 from wakestream.adapters.cli.i18n import t
-from wakestream.adapters.cli.live_jobs import daemon_for, daemons_own
-from wakestream.adapters.cli.many_jobs import natural, one_of_many
-from wakestream.adapters.cli.submission import Submission, checked, submission_of
+from wakestream.adapters.cli.live_jobs import daemon_for
+from wakestream.adapters.cli.many_jobs import natural
+from wakestream.adapters.cli.submission import JobFlags, Submission, checked, submission_of
 from wakestream.adapters.config.settings import Settings, SettingsError
 from wakestream.adapters.daemon.api_client import DaemonClient, DaemonRefused, open_daemon_client
 from wakestream.adapters.daemon.console.preferences import legal
@@ -46,12 +45,26 @@ OURS: Final = ("line", "state", "result", "job", "gpu", "seconds", "cost", "curr
 _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
 """What a cell begins with that a spreadsheet computes."""
 
-_OTHERS: Final = ("video", "pairs", "job_id", "then", "foreground", "leave")
 _ID: Final = re.compile(r"ws-[0-9a-f]{16}")
 
 
 class TableUnusable(WrongInput):
     """Rows do not fit. The message has a line for each of the first ones."""
+
+
+@dataclass(frozen=True, slots=True)
+class BatchFlags:
+    """The flags of a batch.
+
+    Attributes:
+        each: The table, or the folder of files; None for variations of one job.
+        repeat: The jobs of each row.
+        results: The table of results; None for the usual one.
+    """
+
+    each: Path | None
+    repeat: int
+    results: Path | None
 
 
 @dataclass(slots=True)
@@ -127,23 +140,20 @@ def names_of(job: Job) -> str:
     return " + ".join(path.name for path in job.inputs.values()) or job.output.name
 
 
-async def planned(args: argparse.Namespace, settings: Settings) -> Plan:
+async def planned(flags: JobFlags, batch: BatchFlags, settings: Settings) -> Plan:
     """Read and check all rows, and find those that have their results.
 
     Raises:
-        SettingsError: Flags do not fit together.
+        SettingsError: Flags do not fit together, or the table cannot be read.
         TableUnusable: Rows do not fit.
         DaemonUnreachable: No daemon runs.
         UnknownKind: No GPU is known to have the kind.
     """
-    if any(getattr(args, name) for name in _OTHERS):
-        flags_ = "VIDEO, --pairs, --job-id, --then, --foreground and --leave"
-        raise SettingsError(f"--each and --repeat take files from a table or --in; leave {flags_} out")
-    args.kind = args.kind or LIPSYNC
-    if args.each is not None and args.each.name in ("", ".."):
-        args.each = args.each.resolve()  # it needs a name
-    path: Path | None = args.each
-    table, constant, results, before = Table([], [Row(1, {})]), args.inputs or (), args.results, {}
+    kind, path, results = flags.kind or LIPSYNC, batch.each, batch.results
+    if path is not None and path.name in ("", ".."):
+        path = path.resolve()  # it needs a name
+    batch = replace(batch, each=path)
+    table, constant, before = Table([], [Row(1, {})]), flags.inputs, {}
     name = t("many.batch", time=f"{datetime.now():%Y-%m-%d %H:%M:%S}")
     if path is not None:
         name = "/".join([*path.absolute().parts[-2:]])[-80:]
@@ -151,21 +161,22 @@ async def planned(args: argparse.Namespace, settings: Settings) -> Plan:
         if results.exists() and path.exists() and results.samefile(path):
             raise SettingsError(f"--results {results} is the table itself; name another file")
         before = _before(results)
-        table, constant = _table(path, constant, before)
-    if len(table.rows) * args.repeat > ROWS_MOST:
+        table, constant = _table(path, flags.inputs, before)
+    if len(table.rows) * batch.repeat > ROWS_MOST:
         raise SettingsError(
-            f"{len(table.rows)} rows, --repeat {args.repeat}: at most {ROWS_MOST} jobs; split the table"
+            f"{len(table.rows)} rows, --repeat {batch.repeat}: at most {ROWS_MOST} jobs; split the table"
         )
-    async with open_daemon_client(args.state) as client:
-        await daemon_for(client, settings.hub_url, needed=True, ignored=daemons_own(args))
+    flags = replace(flags, kind=kind, inputs=constant)
+    async with open_daemon_client(flags.state) as client:
+        await daemon_for(client, settings.hub_url, needed=True, ignored=flags.ignored)
         known = await client.kinds()
-        known.first_fitting(args.kind, lambda _: None, gpus=args.gpus or (), wake_to_ask=args.wake_to_ask)
-        items = await _items(args, settings, table, constant, known)
+        known.first_fitting(kind, lambda _: None, gpus=flags.gpus, wake_to_ask=flags.wake_to_ask)
+        items = await _items(flags, batch, settings, table, known)
         if not table.faults:
-            await _compare(client, items, before, args, table)
+            await _compare(client, items, before, flags, table)
     if table.faults:
         faults = [
-            fault.of(path.name if path else args.kind)
+            fault.of(path.name if path else kind)
             for fault in sorted(table.faults, key=lambda fault: natural(str(fault.line)))
         ]
         (column, why), *others = {(fault.column, fault.why) for fault in table.faults}
@@ -173,7 +184,7 @@ async def planned(args: argparse.Namespace, settings: Settings) -> Plan:
             raise TableUnusable("each", why)  # not of a row: a flag, or a column that is missing
         more = [f"and {len(faults) - SHOWN_MOST} more"] if len(faults) > SHOWN_MOST else []
         raise TableUnusable("each", "\n".join([*faults[:SHOWN_MOST], *more]))
-    secret = secret_names(known.named(args.kind), dict.fromkeys(table.columns, name))
+    secret = secret_names(known.named(kind), dict.fromkeys(table.columns, name))
     return Plan(name, [column for column in table.columns if column not in secret], items, results)
 
 
@@ -214,68 +225,67 @@ def _star(pattern: str) -> str:
     return pattern if "*" in pattern else ""
 
 
-async def _items(
-    args: argparse.Namespace, settings: Settings, table: Table, constant: Sequence[str], known: KnownKinds
-) -> list[Item]:
-    kinds = known.named(args.kind, args.gpus or ())
-    kind = kinds[0] if kinds else PAIR if args.kind == LIPSYNC else None
-    if "{" in (args.output or "") and kind is not None and not args.outputs:  # the name of a file, and no folder
-        args.outputs, args.output = [f"{kind.outputs[0].name}={args.output}"], None
-    flags = {"inputs": constant, "params": args.params or (), "outputs": args.outputs or ()}
-    given = Uses(*([text.partition("=")[0] for text in texts] for texts in flags.values()))
-    use = uses(table, kind, given, [text for texts in flags.values() for text in texts])
-    settings = settings if len(table.rows) * args.repeat <= PROBED_MOST else replace(settings, probe=False)
+async def _items(flags: JobFlags, batch: BatchFlags, settings: Settings, table: Table, known: KnownKinds) -> list[Item]:
+    kinds = known.named(str(flags.kind), flags.gpus)
+    kind = kinds[0] if kinds else PAIR if flags.kind == LIPSYNC else None
+    if "{" in (flags.output or "") and kind is not None and not flags.outputs:  # the name of a file, and no folder
+        flags = replace(flags, outputs=[f"{kind.outputs[0].name}={flags.output}"], output=None)
+    texts = (flags.inputs, flags.params, flags.outputs)
+    use = uses(table, kind, Uses(*([text.partition("=")[0] for text in given] for given in texts)), [*chain(*texts)])
+    settings = settings if len(table.rows) * batch.repeat <= PROBED_MOST else replace(settings, probe=False)
     items: list[Item] = []
-    salt = uuid.uuid4().hex if args.again or args.each is None else ""
+    salt = uuid.uuid4().hex if flags.again or batch.each is None else ""
     for number, row in enumerate(table.rows if not table.faults else (), 1):
         try:
             row = Row(row.line, {"row": str(number), **row.values})
-            items += [
-                await _item(args, settings, row, flags, use, known, each, salt) for each in range(1, args.repeat + 1)
-            ]
+            several = range(1, batch.repeat + 1)
+            items += [await _item(flags, batch, settings, row, use, known, variation, salt) for variation in several]
         except (WrongInput, FileError, SettingsError) as error:
             name = error.field.partition(".")[2] if isinstance(error, WrongInput) else ""
             named = re.match(r"(?:input|output) (\S+): ", str(error))
-            place = row.values["name"] if args.each and args.each.is_dir() else row.line
+            place = row.values["name"] if batch.each and batch.each.is_dir() else row.line
             table.faults.append(Fault(place, name or (named[1] if named else ""), str(error)))
     return items
 
 
 async def _item(
-    args: argparse.Namespace,
+    flags: JobFlags,
+    batch: BatchFlags,
     settings: Settings,
     row: Row,
-    flags: Mapping[str, Sequence[str]],
     use: Uses,
     known: KnownKinds,
     variation: int,
     salt: str,
 ) -> Item:
     """A row with its job, checked; `variation` is 1, or more for jobs of the same row. `salt` makes its id new."""
-    values, each = row.values, args.each or Path("-")
-    home = each if each.is_dir() else each.parent
+    values, table = row.values, batch.each or Path("-")
+    home = table if table.is_dir() else table.parent
 
     def part(name: str, value: str) -> str:
         """A value as a part of the name of a result."""
         return legal(path_of(value).stem if name in use.inputs else value)
 
-    texts = {name: [filled(text, values) for text in flags[name]] for name in ("inputs", "params")}
-    texts["outputs"] = [filled(text, values, part) for text in flags["outputs"]]
+    texts: dict[str, Any] = {
+        "inputs": [filled(text, values) for text in flags.inputs],
+        "params": [filled(text, values) for text in flags.params],
+        "outputs": [filled(text, values, part) for text in flags.outputs],
+    }
     for name, columns in zip(texts, use, strict=True):
-        there = [column for column in columns if column in values]
-        texts[name] += [f"{one}={values[one] if name == 'params' else _path(home, values[one])}" for one in there]
+        there = {column: values[column] for column in columns if column in values}
+        texts[name] += [f"{column}={text if name == 'params' else _path(home, text)}" for column, text in there.items()]
     for name, _, path in (text.partition("=") for text in texts["outputs"]):
         made_folder(name, Path(path).parent)
-    asked = submission_of(one_of_many(args, **{name: text or None for name, text in texts.items()}), settings)
+    asked = submission_of(replace(flags, **texts, numbered=True), settings)
     given: Given = asked.asked  # type: ignore[assignment] # since it has a kind
     work = {name: [str(path.absolute()), *_dated(path)] for name, path in given.inputs.items()}
     named = [str(Path(text).absolute()) for text in given.outputs.values()]
-    same = [given.kind, work, given.params, named, args.gpus, salt]
+    same = [given.kind, work, given.params, named, flags.gpus or None, salt]  # as earlier versions made the ids
     id_ = f"ws-{digest_of([*same, variation] if variation > 1 else same)}"
     beside = given.beside
-    if args.each is not None and not given.inputs:
-        beside = (beside or home / "-").with_name(f"{each.stem}-{values['row']}")
-    exact = args.each is not None
+    exact = batch.each is not None
+    if exact and not given.inputs:
+        beside = (beside or home / "-").with_name(f"{table.stem}-{values['row']}")
     asked = replace(asked, asked=replace(given, job_id=id_, beside=beside, exact=exact, new=False))
 
     async def ask() -> KnownKinds:
@@ -285,7 +295,7 @@ async def _item(
     if variation > 1:  # it is made for itself, also if nothing in it differs
         outputs = {name: next(islice(numbered(path), variation - 1, None)) for name, path in job.outputs.items()}
         job = replace(job, outputs=outputs, again=True)
-    family = f"ws-{digest_of([*same, 'family'])}" if args.repeat > 1 else ""
+    family = f"ws-{digest_of([*same, 'family'])}" if batch.repeat > 1 else ""
     return Item(row, asked, job, "fail" if exact or given.outputs else "number", family)
 
 
@@ -314,7 +324,7 @@ async def _compare(
     client: DaemonClient,
     items: Sequence[Item],
     before: Mapping[str, Mapping[str, str]],
-    args: argparse.Namespace,
+    flags: JobFlags,
     table: Table,
 ) -> None:
     """Find the rows that have their results, and those whose results would replace a file."""
@@ -335,9 +345,9 @@ async def _compare(
         row = before.get(item.job.id) or await _asked(client, item, there)
         if row.get("state") in ("done", "skipped", "open") and Path(row.get("result", "")).is_file():
             item.said |= {**{name: row[name] for name in OURS if name in row}, "state": "skipped"}
-        elif there and args.overwrite:
+        elif there and flags.overwrite:
             item.if_exists = "replace"
-        elif there and (args.again or all(path_key(str(path.absolute())) in made for path in there)):
+        elif there and (flags.again or all(path_key(str(path.absolute())) in made for path in there)):
             item.if_exists = "number"
         elif there:
             why = f"{there[0]} exists, and it is not known from which job; move it, or give --overwrite to replace it"

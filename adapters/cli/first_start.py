@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import sys
 from pathlib import Path
@@ -11,7 +10,6 @@ from wakestream.adapters.cli import exit_codes
 from wakestream.adapters.cli.i18n import t
 from wakestream.adapters.cli.main import load, parser_of
 from wakestream.adapters.cli.render.table import paragraphs, terminal_columns
-from wakestream.adapters.cli.service import begin
 from wakestream.adapters.cli.setup.roles import join
 from wakestream.adapters.config.settings import Settings
 from wakestream.adapters.daemon import discovery
@@ -30,15 +28,8 @@ def is_first_start(settings: Settings, state: Path | str | None) -> bool:
     return asks and settings.hub_url is None and discovery.read(discovery.folder(state)) is None
 
 
-def offer(args: argparse.Namespace) -> int | Settings:
-    """Ask what to do first, and do it.
-
-    Args:
-        args: The arguments of the command that needs a hub.
-
-    Returns:
-        The settings with which the command can go on, after a hub was joined; otherwise the exit code.
-    """
+def offer() -> int | None:
+    """Ask what to do first, and do it; the exit code, or None if a hub was joined, so that the command can go on."""
     say(*_wrapped(t("first.title"), "", t("first.join"), t("first.demo"), t("first.read"), ""))
     say(t("first.ask"))
     chosen = sys.stdin.readline().strip().lower()
@@ -52,15 +43,17 @@ def offer(args: argparse.Namespace) -> int | Settings:
     if number == "1":
         say(t("first.code"))
         chosen = sys.stdin.readline().strip()
-    return _joined(args, chosen) if chosen else exit_codes.USAGE
+    if not chosen:
+        return exit_codes.USAGE
+    _joined(chosen)
+    return None
 
 
-def _joined(args: argparse.Namespace, line: str) -> int | Settings:
+def _joined(line: str) -> None:
     address, code = hub_and_code(line)
     joined = asyncio.run(join(address, code, lambda _: {}, only=CLIENT))
     say(t(f"join.done.{CLIENT}", hub=joined.paired.hub_url))
     say(*(t(f"setup.{what}", path=path) for path, what in joined.done.files))
-    return begin(args)
 
 
 def hub_and_code(line: str) -> tuple[str, str]:

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import argparse
 import glob
-import os
 import re
 import sys
 from collections.abc import Callable, Iterable, Sequence
-from copy import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from itertools import count as count_from
 from pathlib import Path
@@ -17,10 +14,11 @@ from pathlib import Path
 from wakestream.adapters.cli.i18n import t
 from wakestream.adapters.cli.render.job_text import count
 from wakestream.adapters.cli.render.table import paragraphs, table, terminal_columns
+from wakestream.adapters.cli.submission import JobFlags, result_folder
 from wakestream.adapters.config.settings import SettingsError
 from wakestream.adapters.disk.path_key import path_key
 from wakestream.adapters.disk.result_names import next_free
-from wakestream.adapters.runtime.printing import say
+from wakestream.adapters.runtime.printing import YES, say
 from wakestream.streams.jobs.pairs import pairs_of
 
 MOST = 1000
@@ -28,12 +26,6 @@ MOST = 1000
 
 _OURS = re.compile(r"\.synced(-\d+)?\.mp4\Z")
 """Results of earlier jobs, which are no input of `--pairs`."""
-
-SEPARATORS = tuple({"/", os.sep})
-"""The last character of a path that names a folder."""
-
-YES = ("y", "yes", "是", "好", "对")
-"""Answers to a question on a terminal."""
 
 _PATTERN = "*?["
 
@@ -43,45 +35,64 @@ class Many:
     """The jobs of a command.
 
     Attributes:
-        jobs: The arguments of each.
+        jobs: The flags of each.
         rows: The files of each, for the list: inputs, then the result.
         single: Videos and audio files without a partner.
         hidden: Jobs that have no row.
     """
 
-    jobs: Sequence[argparse.Namespace]
+    jobs: Sequence[JobFlags]
     rows: Sequence[Sequence[str]]
     single: Sequence[str] = ()
     hidden: int = 0
 
 
-def many_jobs(args: argparse.Namespace) -> Many | None:
-    """Return the jobs that the arguments of `submit` ask for; None for one job.
+def many_jobs(flags: JobFlags, more: Sequence[Path], pairs: Path | None, *, is_chain: bool) -> Many | JobFlags:
+    """Return the jobs that the flags of `submit` ask for; for one job its flags, with its files.
 
     Patterns such as `*.mp4` are expanded here, if there is no file of that name: the shells of Windows do not do it.
-    If they give one video and one audio file, `args` has these afterwards.
+
+    Args:
+        flags: The flags of a job.
+        more: Further files, or patterns.
+        pairs: The folder of `--pairs`.
+        is_chain: Whether another job follows.
 
     Raises:
         SettingsError: A pattern matches no file, no files belong together, or flags do not fit several jobs.
     """
-    if args.kind is not None or args.inputs:
-        return _of_kind(args)
-    given = [path for path in (args.video, args.audio, *args.more) if path is not None]
-    if args.pairs is not None:
+    many = _many(flags, more, pairs)
+    if isinstance(many, JobFlags):
+        return many
+    if len(many.jobs) > MOST:
+        raise SettingsError(f"{len(many.jobs)} jobs are too many for one command; submit at most {MOST} at once")
+    if is_chain:
+        raise SettingsError("--then needs one job before it; submit the chains one by one")
+    if flags.job_id is not None and len(many.jobs) > 1:
+        raise SettingsError("--job-id names one job; leave it out for several")
+    return many
+
+
+def _many(flags: JobFlags, more: Sequence[Path], pairs: Path | None) -> Many | JobFlags:
+    if flags.kind is not None or flags.inputs:
+        if more or pairs is not None:
+            raise SettingsError("--kind describes a job without VIDEO and AUDIO; its files are --in NAME=FILE")
+        return _of_kind(flags)
+    given = [path for path in (flags.video, flags.audio, *more) if path is not None]
+    if pairs is not None:
         if given:
             raise SettingsError("--pairs takes the files of its folder; leave the other files out")
-        return _pairs(args, _files_of(args.pairs))
+        return _pairs(flags, _files_of(pairs), f"{pairs}: no")
     files = [file for path in given for file in expanded(path)]
     if len(files) > 2:
-        return _pairs(args, files)
+        return _pairs(flags, files)
     if len(files) > len(given):  # one pattern: its order says nothing
-        found = pairs_of([str(file) for file in files])
-        if not found.jobs:
-            return _pairs(args, files)
-        files = [Path(name) for name in found.jobs[0]]
-    args.video, args.audio = (*files, None, None)[:2]
-    args.more = []
-    return None
+        matched = pairs_of([str(file) for file in files])
+        if not matched.jobs:
+            return _pairs(flags, files)
+        files = [Path(name) for name in matched.jobs[0]]
+    video, audio = (*files, None, None)[:2]
+    return replace(flags, video=video, audio=audio)
 
 
 def expanded(path: Path) -> list[Path]:
@@ -93,8 +104,7 @@ def expanded(path: Path) -> list[Path]:
     if not any(letter in str(path) for letter in _PATTERN) or path.exists():
         return [path]
     names = glob.glob(str(path))  # noqa: PTH207 - the pattern may be absolute, or go through several folders
-    found = sorted(map(Path, names), key=natural)
-    files = [each for each in found if each.is_file()]
+    files = [path for path in sorted(map(Path, names), key=natural) if path.is_file()]
     if not files:
         raise SettingsError(f"no file matches {str(path)!r}; check the folder and the pattern")
     return files
@@ -108,54 +118,28 @@ def natural(path: Path | str) -> list[tuple[int, str]]:
 
 def _files_of(folder: Path) -> list[Path]:
     try:
-        found = [path for path in folder.iterdir() if not _OURS.search(path.name) and path.is_file()]
+        files = [path for path in folder.iterdir() if not _OURS.search(path.name) and path.is_file()]
     except OSError as error:
         raise SettingsError(f"--pairs {folder}: {error.strerror or error}; give a folder") from None
-    return sorted(found, key=natural)
+    return sorted(files, key=natural)
 
 
-def _pairs(args: argparse.Namespace, files: Sequence[Path]) -> Many:
-    found = pairs_of([str(path) for path in files])
-    if not found.jobs:
-        where = f"{args.pairs}: no" if args.pairs is not None else "no"
+def _pairs(flags: JobFlags, files: Sequence[Path], no: str = "no") -> Many:
+    matched = pairs_of([str(path) for path in files])
+    if not matched.jobs:
         alike = "name them alike, such as clip1.mp4 and clip1.wav"
-        raise SettingsError(f"{where} video and audio file belong together by their names; {alike}")
-    named = [(Path(video), Path(audio)) for video, audio in found.jobs]
-    results = _results(named, _folder(args))
-    jobs = []
-    for (video, audio), result in zip(named, results, strict=True):
-        jobs.append(one_of_many(args, video=video, audio=audio, output=result))
-    rows = [(video.name, audio.name, str(result)) for (video, audio), result in zip(named, results, strict=True)]
-    return _checked(args, Many(jobs, rows, tuple(Path(name).name for name in found.single)))
+        raise SettingsError(f"{no} video and audio file belong together by their names; {alike}")
+    pairs = [(Path(video), Path(audio)) for video, audio in matched.jobs]
+    jobs, rows = [], []
+    for (video, audio), result in zip(pairs, _results(pairs, _folder(flags)), strict=True):
+        jobs.append(replace(flags, video=video, audio=audio, output=str(result), numbered=True))
+        rows.append((video.name, audio.name, str(result)))
+    return Many(jobs, rows, tuple(Path(name).name for name in matched.single))
 
 
-def _folder(args: argparse.Namespace) -> Path | None:
-    """The folder for the results, which is created; None: each goes beside its video."""
-    if args.output is None:
-        return None
-    folder = Path(args.output)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        why = f"-o {folder}: the results need a folder, and it cannot be created"
-        raise SettingsError(f"{why} ({error.strerror or error}); give another one") from None
-    return folder
-
-
-def folder_of_one(args: argparse.Namespace) -> Path | None:
-    """The folder of -o for one job, which is created; None if -o is not given or names a file.
-
-    Raises:
-        SettingsError: A job of a kind has no -o FILE, or the folder cannot be created.
-    """
-    if args.output is None:
-        return None
-    text = os.fspath(args.output)
-    is_folder = text.endswith(SEPARATORS) or Path(text).is_dir()
-    if args.kind is not None and Path(text).suffix and not is_folder:
-        names = f"`wakestream submit --kind {args.kind} --help` shows the names"
-        raise SettingsError(f"-o {text}: with --kind, -o is a folder; for a file give --out NAME={text} ({names})")
-    return _folder(args) if is_folder or args.kind is not None else None
+def _folder(flags: JobFlags) -> Path | None:
+    """The folder for the results; None: each goes beside its video."""
+    return None if flags.output is None else result_folder(flags.output)
 
 
 def _results(pairs: Sequence[tuple[Path, Path]], folder: Path | None) -> list[Path]:
@@ -173,84 +157,56 @@ def _results(pairs: Sequence[tuple[Path, Path]], folder: Path | None) -> list[Pa
     return results
 
 
-def _of_kind(args: argparse.Namespace) -> Many | None:
-    """A job for each file of the one input that is a pattern; None if there is no pattern."""
-    if args.more or args.pairs is not None:
-        raise SettingsError("--kind describes a job without VIDEO and AUDIO; its files are --in NAME=FILE")
+def _of_kind(flags: JobFlags) -> Many | JobFlags:
+    """A job for each file of the one input that is a pattern; without a pattern it is one job."""
     patterns = []
-    for at, text in enumerate(args.inputs or ()):
+    for at, text in enumerate(flags.inputs):
         name, _, value = text.partition("=")
         files = expanded(Path(value)) if value and not value.startswith("@") else []
         if len(files) > 1 or (files and files[0] != Path(value)):
             patterns.append((at, name, files))
     if not patterns:
-        return None
+        return flags
     if len(patterns) > 1:
         raise SettingsError("only one --in may be a pattern: each of its files becomes a job")
-    if args.outputs:
+    if flags.outputs:
         raise SettingsError("leave --out out: with a pattern each result is put beside its input, under a free name")
     ((at, name, files),) = patterns
     jobs = []
-    folder = _folder(args)
+    folder = _folder(flags)
     named = [file if folder is None else folder / file.name for file in files]
     # Paths after which the results are named: the files, as `a.png.png` where two differ in their endings only.
     keys = [path_key(str(file.with_suffix(""))) for file in named]
     taken: set[str] = set()
-    found = []
+    paths = []
     for file, key in zip(named, keys, strict=True):
         names = chain([file.stem][keys.count(key) > 1 :], [file.name], (f"{file.name}-{n}" for n in count_from(2)))
         stem = next(name for name in names if path_key(str(file.with_name(name))) not in taken)
         taken.add(path_key(str(file.with_name(stem))))
-        found.append(file.with_name(f"{stem}{file.suffix}"))
-    for file, beside in zip(files, found, strict=True):
-        inputs = [f"{name}={file}" if number == at else text for number, text in enumerate(args.inputs)]
-        jobs.append(one_of_many(args, inputs=inputs, beside=beside, output=None))
-    return _checked(args, Many(jobs, [(file.name,) for file in files]))
+        paths.append(file.with_name(f"{stem}{file.suffix}"))
+    for file, beside in zip(files, paths, strict=True):
+        inputs = [f"{name}={file}" if number == at else text for number, text in enumerate(flags.inputs)]
+        jobs.append(replace(flags, inputs=inputs, beside=beside, output=None, numbered=True))
+    return Many(jobs, [(file.name,) for file in files])
 
 
-def one_of_many(args: argparse.Namespace, **own: object) -> argparse.Namespace:
-    """The arguments of one of the jobs, with other values for some of them."""
-    one = copy(args)
-    one.more, one.pairs, one.numbered = [], None, True
-    for name, value in own.items():
-        setattr(one, name, value)
-    return one
-
-
-def _checked(args: argparse.Namespace, many: Many) -> Many:
-    if len(many.jobs) > MOST:
-        raise SettingsError(f"{len(many.jobs)} jobs are too many for one command; submit at most {MOST} at once")
-    if args.job_id is not None and len(many.jobs) > 1:
-        raise SettingsError("--job-id names one job; leave it out for several")
-    if args.then:
-        raise SettingsError("--then needs one job before it; submit the chains one by one")
-    return many
-
-
-def agrees(*question: str) -> bool:
-    """Ask on a terminal; without one, or without an answer, it is no."""
-    if not (sys.stdin.isatty() and sys.stdout.isatty()):
-        return False
-    say(*question)
-    return sys.stdin.readline().strip().lower() in YES
-
-
-def confirmed(args: argparse.Namespace, many: Many, estimate: Callable[[], Iterable[str]] = tuple) -> bool:
+def confirmed(many: Many, estimate: Callable[[], Iterable[str]], *, yes: bool) -> bool:
     """Show the jobs, and ask on a terminal whether to submit them; `--yes` answers.
 
     Args:
-        args: The arguments of the command.
         many: The jobs.
         estimate: Returns what is said before the question of the time and the money that they take.
+        yes: The answer is yes without a question.
 
     Raises:
         SettingsError: There is no terminal and no `--yes`.
     """
-    if not args.json:
+    as_json = many.jobs[0].as_json
+    if not as_json:
         say(*_list(many))
-    if args.yes:
+    if yes:
         return True
-    if args.json or not (sys.stdin.isatty() and sys.stdout.isatty()):
+    if as_json or not (sys.stdin.isatty() and sys.stdout.isatty()):
         raise SettingsError(f"{len(many.jobs)} jobs: give --yes to submit them without a question")
     say(*paragraphs([*estimate()], terminal_columns()))
     say(t("many.ask", jobs=count(len(many.jobs))))

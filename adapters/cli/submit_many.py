@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -20,7 +19,7 @@ from wakestream.adapters.cli.render import job_text as words
 from wakestream.adapters.cli.render.display import Display, JsonLines, PlainLines
 from wakestream.adapters.cli.render.jobs_table import files
 from wakestream.adapters.cli.service import Stop, unless_stopped
-from wakestream.adapters.cli.submission import Submission, checked, run_one, submission_of
+from wakestream.adapters.cli.submission import JobFlags, Submission, checked, run_one, submission_of
 from wakestream.adapters.config.settings import Settings
 from wakestream.adapters.daemon.api_client import DaemonClient, DaemonRefused, open_daemon_client
 from wakestream.adapters.engines.probe import AT_ONCE, MediaUnusable, both_probed
@@ -38,11 +37,11 @@ OF_ONE_JOB = (DaemonRefused, FileError, WrongInput)
 """Why a job may be refused while the others go on."""
 
 
-async def submit_many(jobs: Sequence[argparse.Namespace], settings: Settings, stop: Stop, *, wait: bool) -> int:
+async def submit_many(jobs: Sequence[JobFlags], settings: Settings, stop: Stop, *, wait: bool) -> int:
     """Submit all jobs; a job that is refused does not stop the others.
 
     Args:
-        jobs: The arguments of each, with the same flags.
+        jobs: The flags of each, which differ in their files only.
         settings: All settings.
         stop: Set when the user asks to stop.
         wait: Follow the jobs of the daemon to their ends, and show a notification if one is wanted.
@@ -53,29 +52,29 @@ async def submit_many(jobs: Sequence[argparse.Namespace], settings: Settings, st
     several, code = _usable(jobs, settings)
     if not several:
         return code
-    one = several[0]
-    if not one.foreground:
-        async with open_daemon_client(one.state) as client:
-            if await daemon_for(client, one.settings.hub_url, needed=one.detach, ignored=one.ignored):
+    flags = several[0].flags
+    if not flags.foreground:
+        async with open_daemon_client(flags.state) as client:
+            if await daemon_for(client, settings.hub_url, needed=flags.detach, ignored=flags.ignored):
                 return max(code, await unless_stopped(stop, _to_daemon(client, several, wait=wait)))
     # Run them one after the other; `--notify` tells each end. Ctrl-C cancels the one that runs, and ends it.
     codes = []
-    for one in several:
+    for asked in several:
         if stop.is_set():
             codes.append(exit_codes.INTERRUPTED)
             break
         try:
-            codes.append(await run_one(one, stop))
+            codes.append(await run_one(asked, stop))
         except OF_ONE_JOB as error:
-            codes.append(refused(one.id, error, as_json=one.as_json))
+            codes.append(refused(asked.id, error, as_json=flags.as_json))
     return max(code, max(codes))
 
 
-async def estimated(jobs: Sequence[argparse.Namespace], *, probe: bool) -> list[str]:
+async def estimated(jobs: Sequence[JobFlags], *, probe: bool) -> list[str]:
     """What the jobs take, as lines for people; none without a daemon, or if too little is known.
 
     Args:
-        jobs: The arguments of each.
+        jobs: The flags of each.
         probe: Whether the lengths of the files may be looked up.
     """
     found: dict[str, Any] = {}
@@ -87,7 +86,7 @@ async def estimated(jobs: Sequence[argparse.Namespace], *, probe: bool) -> list[
     return cost_text.estimate(found)
 
 
-async def _lengths(jobs: Sequence[argparse.Namespace]) -> list[float | None]:
+async def _lengths(jobs: Sequence[JobFlags]) -> list[float | None]:
     """The seconds of the longest file of each pair, as far as they are known within `LENGTHS_WITHIN`."""
     found: list[float | None] = [None] * len(jobs)
     room = asyncio.Semaphore(AT_ONCE)
@@ -99,53 +98,53 @@ async def _lengths(jobs: Sequence[argparse.Namespace]) -> list[float | None]:
 
     with suppress(TimeoutError):
         async with asyncio.timeout(LENGTHS_WITHIN), tasks_of_block() as start:
-            pairs = ((at, job) for at, job in enumerate(jobs) if job.video and job.audio)
-            await asyncio.gather(*(start(look(at, job.video, job.audio)) for at, job in pairs))
+            pairs = ((at, job.video, job.audio) for at, job in enumerate(jobs) if job.video and job.audio)
+            await asyncio.gather(*(start(look(*pair)) for pair in pairs))
     return found
 
 
-def _usable(jobs: Sequence[argparse.Namespace], settings: Settings) -> tuple[list[Submission], int]:
+def _usable(jobs: Sequence[JobFlags], settings: Settings) -> tuple[list[Submission], int]:
     """The jobs whose files can be used, and the exit code for the others."""
-    found, code = [], exit_codes.DONE
-    for args in jobs:
+    usable, code = [], exit_codes.DONE
+    for flags in jobs:
         try:
-            found.append(submission_of(args, settings))
+            usable.append(submission_of(flags, settings))
         except FileError as error:
-            code = refused("", error, as_json=args.json)
-    return found, code
+            code = refused("", error, as_json=flags.as_json)
+    return usable, code
 
 
 async def _to_daemon(client: DaemonClient, several: Sequence[Submission], *, wait: bool) -> int:
-    codes, submitted, left = [exit_codes.DONE], list[str](), list(several)
+    codes, submitted, left, flags = [exit_codes.DONE], list[str](), list(several), several[0].flags
     batch = t("many.batch", time=f"{datetime.now():%Y-%m-%d %H:%M:%S}") if len(several) > 1 else ""
     held: list[Callable[[], None]] = []  # what is printed only if the jobs cannot be followed
     try:
         while left:
-            one = left[0]
+            asked = left[0]
             try:
-                job, lengths = await checked(one, client.kinds)
-                told = await client.submit(job, lengths, one.chain, one.if_exists, batch, sidecar=one.sidecar)
+                job, lengths = await checked(asked, client.kinds)
+                told = await client.submit(job, lengths, asked.chain, asked.if_exists, batch, sidecar=flags.sidecar)
             except OF_ONE_JOB as error:
-                codes.append(refused(one.id, error, as_json=one.as_json))
+                codes.append(refused(asked.id, error, as_json=flags.as_json))
             else:
                 submitted.append(job.id)
-                line = job.id if one.detach or one.quiet else _line(job)
-                held.append(partial(answer, told, line, as_json=one.as_json))
+                line = job.id if flags.detach or flags.quiet else _line(job)
+                held.append(partial(answer, told, line, as_json=flags.as_json))
             del left[0]
             if not wait:
                 _print(held)
     finally:
         if left:  # the daemon is gone, or the user stops: these jobs go on
             _print(held)
-            if not left[0].as_json:
+            if not flags.as_json:
                 jobs = words.count(len(several))
                 going_on = t("many.broken", done=len(submitted), jobs=jobs, id=left[0].id)
                 say(f"wakestream: {going_on}", error=True)
-    for id_ in submitted if several[0].leave else ():
-        shown: Display = JsonLines(id_) if several[0].as_json else PlainLines(f"{id_}  ")
+    for id_ in submitted if flags.leave else ():
+        shown: Display = JsonLines(id_) if flags.as_json else PlainLines(f"{id_}  ")
         codes.append(exit_code(await follow(client, id_, shown, leave=True)))
     if wait and submitted:
-        codes.append(await _followed(client, submitted, several[0]))
+        codes.append(await _followed(client, submitted, flags))
     return max(codes)
 
 
@@ -158,15 +157,15 @@ def _line(job: Job) -> str:
     return f"{job.id}  " + " + ".join(path.name for path in job.inputs.values())
 
 
-async def _followed(client: DaemonClient, jobs: Sequence[str], how: Submission) -> int:
+async def _followed(client: DaemonClient, jobs: Sequence[str], flags: JobFlags) -> int:
     try:
-        ended = await follow_jobs(client, jobs, (lambda job: _tell(job, as_json=how.as_json)) if how.lines else None)
+        ended = await follow_jobs(client, jobs, partial(_tell, as_json=flags.as_json) if flags.lines else None)
     except asyncio.CancelledError:
-        if how.lines and not how.as_json:  # otherwise the foot of the table says it
+        if flags.lines and not flags.as_json:  # otherwise the foot of the table says it
             say(t("many.go_on"))
         raise
     codes = [exit_code(outcome) for job in ended if (outcome := event_from(job["outcome"])) is not None]
-    if how.notify:
+    if flags.notify:
         notify("wakestream", t("many.ended", done=codes.count(exit_codes.DONE), jobs=words.count(len(jobs))))
     return max(codes, default=exit_codes.FAILED)
 

@@ -1,4 +1,4 @@
-"""All output of the command line. It is cleaned, so that quoted text cannot control the terminal."""
+"""All output of the command line, and its questions. It is cleaned, so that quoted text cannot control the terminal."""
 
 from __future__ import annotations
 
@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 _PAINTED = re.compile(r"(\x1b\[[0-9;]*m)")
+
+YES = ("y", "yes", "是", "好", "对")
+"""Answers to a question on a terminal."""
 
 
 def say(*lines: str, error: bool = False) -> None:
@@ -32,6 +35,14 @@ def answer(value: Any, *lines: str, as_json: bool) -> None:
         say_json(value)
     else:
         say(*lines)
+
+
+def agrees(*question: str) -> bool:
+    """Ask on a terminal; without one, or without an answer, it is no."""
+    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+        return False
+    say(*question)
+    return sys.stdin.readline().strip().lower() in YES
 
 
 def ring() -> None:

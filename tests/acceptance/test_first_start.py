@@ -1,6 +1,5 @@
 """The first start on a machine where nothing is set up: what is offered on a terminal, and what is said elsewhere."""
 
-import argparse
 import io
 import re
 import sys
@@ -52,8 +51,8 @@ def test_a_pasted_address_that_begins_with_a_digit_is_no_choice(line: str, monke
     monkeypatch.setattr(sys, "stdin", io.StringIO(f"{line}\n"))
     monkeypatch.setattr(first_start, "load", lambda name: pytest.fail(f"it starts {name}"))
     joined: list[str] = []
-    monkeypatch.setattr(first_start, "_joined", lambda _, pasted: joined.append(pasted))
-    first_start.offer(argparse.Namespace())
+    monkeypatch.setattr(first_start, "_joined", joined.append)
+    first_start.offer()
     assert joined == [line.lower()]
 
 

@@ -11,10 +11,9 @@ from msgspec.structs import replace
 from wakestream.adapters.cli import exit_codes, flags
 from wakestream.adapters.cli.hub_answers import order
 from wakestream.adapters.cli.i18n import t
-from wakestream.adapters.cli.many_jobs import agrees
 from wakestream.adapters.cli.render.job_text import clock_time
 from wakestream.adapters.cli.service import begin
-from wakestream.adapters.runtime.printing import say
+from wakestream.adapters.runtime.printing import agrees, say
 from wakestream.operators.model.errors import WakestreamError
 from wakestream.streams.hub.admin import WANTED
 from wakestream.streams.protocol import messages as m

@@ -9,14 +9,13 @@ from typing import Any
 
 from wakestream.adapters.cli import exit_codes
 from wakestream.adapters.cli.i18n import t
-from wakestream.adapters.cli.many_jobs import agrees
 from wakestream.adapters.cli.service import begin
 from wakestream.adapters.cli.setup import options
 from wakestream.adapters.cli.setup.roles import ADMIN, CLIENT, Joined, join, lines_of
 from wakestream.adapters.cli.setup.service import opens_console
 from wakestream.adapters.client.pair import Invited
 from wakestream.adapters.config import addresses
-from wakestream.adapters.runtime.printing import say
+from wakestream.adapters.runtime.printing import agrees, say
 
 EXAMPLES = ("join hub.example:8765 7F3K-92QD", "join hub.example:8765 4MXD-81WA --gpu studio --tls --service")
 

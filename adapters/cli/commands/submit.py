@@ -13,14 +13,14 @@ from typing import Any
 from wakestream.adapters.cli import any_kind, exit_codes, flags
 from wakestream.adapters.cli.at_daemon import refused
 from wakestream.adapters.cli.batch import Batch
-from wakestream.adapters.cli.batch_plan import SHOWN_MOST, TableUnusable, names_of, planned
+from wakestream.adapters.cli.batch_plan import SHOWN_MOST, BatchFlags, TableUnusable, names_of, planned
 from wakestream.adapters.cli.first_start import is_first_start, offer
 from wakestream.adapters.cli.i18n import t
 from wakestream.adapters.cli.kinds_show import show_kind
 from wakestream.adapters.cli.main import parser_of
 from wakestream.adapters.cli.many_jobs import Many, confirmed, many_jobs
 from wakestream.adapters.cli.service import Stop, begin, run_program
-from wakestream.adapters.cli.submission import Submission, check_chain, id_of, run_one, submission_of
+from wakestream.adapters.cli.submission import JobFlags, Submission, check_chain, id_of, run_one, submission_of
 from wakestream.adapters.cli.submit_many import estimated, submit_many
 from wakestream.adapters.config.settings import Settings, SettingsError
 from wakestream.adapters.daemon.api_client import open_daemon_client
@@ -33,6 +33,8 @@ EXAMPLES = (
     "submit --kind paint --param text=cat --param seed=random --repeat 4 --sidecar",
     "submit --kind speak --in text=a.txt --then --kind lipsync --in video=a.mp4 --in audio=@:audio --out video=b.mp4",
 )
+
+_NOT_OF_BATCH = ("video", "pairs", "job_id", "then", "foreground", "leave")
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -62,9 +64,10 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     flags.add(parser, "--overwrite", "replace the files of the results that exist; by default none is replaced")
     flags.add(parser, "--again", "make the result for this job, also if the same work was done before")
     flags.worker_url(parser)
-    flags.add(parser, "--gpu NAME", "only this GPU may do it; several times for several", action="append", dest="gpus")
+    text = "only this GPU may do it; several times for several"
+    flags.add(parser, "--gpu NAME", text, action="append", dest="gpus", default=[])
     text = "what its GPU must have, such as memory>=24, zone=eu or kind:lipsync; may be repeated"
-    flags.add(parser, "--requires EXPR", text, type=flags.requirement, action="append")
+    flags.add(parser, "--requires EXPR", text, type=flags.requirement, action="append", default=[])
     flags.add(parser, "--job-id ID", "the job's idempotency key (default: a new one)")
     flags.add(parser, "--json", "events as JSON lines on standard output")
     flags.add(parser, "--plain", "plain lines even on a terminal")
@@ -101,48 +104,51 @@ def run(args: argparse.Namespace) -> int:
     """Submit the job to the daemon, or run it here if no daemon runs; the exit code is its outcome."""
     stages = _stages(args)
     if (asks := next((stage for stage in stages if stage.help_of_kind), None)) is not None:
-        found = begin(args, usual_level="CRITICAL")
-        return run_program(lambda _: show_kind(asks.kind, found, asks.state))
+        settings = begin(args, usual_level="CRITICAL")
+        return run_program(lambda _: show_kind(asks.kind, settings, asks.state))
     if args.notify and args.detach:
         raise SettingsError("--notify waits for the end, and --detach does not; leave one out")
     if args.leave and (args.detach or args.wait or args.notify):
         raise SettingsError("--leave returns before the end, --detach at once, --wait and --notify wait; give one")
     is_batch = args.each is not None or args.repeat > 1
-    many = None if is_batch else many_jobs(args)
+    if is_batch and any(getattr(args, name) for name in _NOT_OF_BATCH):
+        others = "VIDEO, --pairs, --job-id, --then, --foreground and --leave"
+        raise SettingsError(f"--each and --repeat take files from a table or --in; leave {others} out")
+    first, *later = map(JobFlags.of, stages)
+    asked = first if is_batch else many_jobs(first, args.more, args.pairs, is_chain=bool(later))
     settings = begin(args)
-    if not args.json and is_first_start(settings, args.state):
-        offered = offer(args)
-        if isinstance(offered, int):
-            return offered
-        settings = offered
+    if not first.as_json and is_first_start(settings, first.state):
+        if (code := offer()) is not None:
+            return code
+        settings = begin(args)
     if is_batch:
-        return _batch(args, settings)
-    if many is None:
-        asked = [submission_of(each, settings) for each in stages]
-        return run_program(lambda stop: _run_all(asked, stop))
-    if not confirmed(args, many, lambda: asyncio.run(estimated(many.jobs, probe=settings.probe))):
+        return _batch(first, BatchFlags(args.each, args.repeat, args.results), settings, yes=args.yes)
+    if isinstance(asked, JobFlags):
+        jobs = [submission_of(job, settings) for job in (asked, *later)]
+        return run_program(lambda stop: _run_all(jobs, stop))
+    if not confirmed(asked, lambda: asyncio.run(estimated(asked.jobs, probe=settings.probe)), yes=args.yes):
         say(t("many.none"))
         return exit_codes.DONE
     wait = args.wait or args.notify
-    return run_program(lambda stop: submit_many(many.jobs, settings, stop, wait=wait))
+    return run_program(lambda stop: submit_many(asked.jobs, settings, stop, wait=wait))
 
 
-def _batch(args: argparse.Namespace, settings: Settings) -> int:
+def _batch(job: JobFlags, batch: BatchFlags, settings: Settings, *, yes: bool) -> int:
     """Submit the rows of a table, or several variations of a job."""
     try:
-        plan = asyncio.run(planned(args, settings))
+        plan = asyncio.run(planned(job, batch, settings))
     except TableUnusable as error:
         for line in str(error).split("\n"):
-            refused("", WrongInput("each", line), as_json=args.json)
+            refused("", WrongInput("each", line), as_json=job.as_json)
         return exit_codes.USAGE
     rows = [(names_of(item.job), str(item.job.output)) for item in plan.due[:SHOWN_MOST]]
-    many = Many([args] * len(plan.due), rows, hidden=len(plan.due) - len(rows))
-    if rows and not confirmed(args, many, lambda: asyncio.run(estimated(many.jobs, probe=False))):
+    many = Many([job] * len(plan.due), rows, hidden=len(plan.due) - len(rows))
+    if rows and not confirmed(many, lambda: asyncio.run(estimated(many.jobs, probe=False)), yes=yes):
         say(t("many.none"))
         return exit_codes.DONE
 
     async def run(stop: Stop) -> int:
-        async with open_daemon_client(args.state) as client:
+        async with open_daemon_client(job.state) as client:
             await client.needed()
             return await Batch(plan, client, stop).run()
 
@@ -159,7 +165,7 @@ def _stages(args: argparse.Namespace) -> list[argparse.Namespace]:
         end = rest.index("--then") if "--then" in rest else len(rest)
         words = [word.replace("=@:", f"=@{before.job_id}:", 1) for word in rest[:end]]
         stage = parser_of(("submit",)).parse_args(["submit", *words, *rest[end:]])
-        stage.after = [*(stage.after or ()), before.job_id]
+        stage.after = [*stage.after, before.job_id]
         stage.state = stage.state or before.state
         stages.append(stage)
     for switch in ("json", "plain", "detach", "foreground", "notify", "leave"):
@@ -169,33 +175,34 @@ def _stages(args: argparse.Namespace) -> list[argparse.Namespace]:
     return stages
 
 
-async def _run_all(asked: Sequence[Submission], stop: Stop) -> int:
+async def _run_all(jobs: Sequence[Submission], stop: Stop) -> int:
     """Submit all jobs, and follow the last one. If one is refused or cancelled, those before it are cancelled."""
-    *before, last = asked
+    *before, last = jobs
+    state = last.flags.state
     if before:
-        async with open_daemon_client(last.state) as client:
+        async with open_daemon_client(state) as client:
             await client.needed()
-            await check_chain(client, asked)
-        *before, last = (replace(one, settings=replace(one.settings, probe=False)) for one in asked)
+            await check_chain(client, jobs)
+        *before, last = (replace(job, settings=replace(job.settings, probe=False)) for job in jobs)
     submitted: list[str] = []
     try:
-        for one in before:
-            await run_one(replace(one, detach=True, quiet=True), stop)
-            submitted.append(one.id)
+        for job in before:
+            await run_one(replace(job, flags=replace(job.flags, detach=True, quiet=True)), stop)
+            submitted.append(job.id)
         code = await run_one(last, stop)
     except WakestreamError:
-        if not await _is_accepted(last):  # otherwise only the following of it failed
-            await _cancel(last.state, submitted)
+        if not await _is_accepted(state, last.id):  # otherwise only the following of it failed
+            await _cancel(state, submitted)
         raise
     if stop.cancels:
-        await _cancel(last.state, submitted)
+        await _cancel(state, submitted)
     return code
 
 
-async def _is_accepted(one: Submission) -> bool:
+async def _is_accepted(state: str | None, job: str) -> bool:
     try:
-        async with open_daemon_client(one.state) as client:
-            await client.job(one.id)
+        async with open_daemon_client(state) as client:
+            await client.job(job)
     except WakestreamError:
         return False
     return True

@@ -15,7 +15,6 @@ from typing import Any, TypeVar
 
 from wakestream.adapters.cli import flags
 from wakestream.adapters.cli.i18n import t
-from wakestream.adapters.cli.many_jobs import agrees
 from wakestream.adapters.cli.render.table import table
 from wakestream.adapters.cli.setup.roles import SECRETS, TLS
 from wakestream.adapters.client.pair import Invited
@@ -33,7 +32,7 @@ from wakestream.adapters.power.config import (
     returned_reading,
 )
 from wakestream.adapters.runtime.known_secrets import hide
-from wakestream.adapters.runtime.printing import say
+from wakestream.adapters.runtime.printing import agrees, say
 from wakestream.operators.model.errors import WakestreamError
 
 R = TypeVar("R")

@@ -15,12 +15,13 @@ from wakestream.adapters.daemon import api_client as api
 from wakestream.adapters.daemon.rows import Row
 from wakestream.operators.model.events import Job
 
-HOW: Any = SimpleNamespace(as_json=True, lines=True, detach=False, chain=None, sidecar=False)
+FLAGS = SimpleNamespace(as_json=True, lines=True, detach=False, sidecar=False)
+SUBMISSION: Any = SimpleNamespace(flags=FLAGS, chain=None)
 
 
 def row(line: int) -> Item:
     nothing: Any = None
-    return Item(Row(line, {"name": "a"}), HOW, nothing)
+    return Item(Row(line, {"name": "a"}), SUBMISSION, nothing)
 
 
 async def test_ends_whose_events_are_missing_are_found_however_many_they_are(monkeypatch: pytest.MonkeyPatch) -> None:

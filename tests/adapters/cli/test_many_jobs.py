@@ -1,6 +1,5 @@
 """Several jobs of one submit: patterns, folders, and the names of their results."""
 
-import argparse
 import io
 import re
 import sys
@@ -13,7 +12,7 @@ from wakestream.adapters.cli import many_jobs
 from wakestream.adapters.cli.main import parser_of
 from wakestream.adapters.cli.many_jobs import Many, expanded
 from wakestream.adapters.cli.render import cost_text
-from wakestream.adapters.cli.submission import submission_of
+from wakestream.adapters.cli.submission import JobFlags, submission_of
 from wakestream.adapters.config.settings import Settings, SettingsError
 from wakestream.operators.model.engine import Kind, Slot
 from wakestream.streams.protocol.kinds import plain_kind
@@ -32,25 +31,33 @@ def there(*names: str) -> None:
         Path(name).write_bytes(b"x")
 
 
-def submit(*arguments: str) -> argparse.Namespace:
-    return parser_of(("submit",)).parse_args(["submit", *arguments])
+def submit(*arguments: str) -> Many | JobFlags:
+    """What these arguments ask for."""
+    args = parser_of(("submit",)).parse_args(["submit", *arguments])
+    return many_jobs.many_jobs(JobFlags.of(args), args.more, args.pairs, is_chain=bool(args.then))
 
 
 def several(*arguments: str) -> Many:
-    found = many_jobs.many_jobs(submit(*arguments))
-    assert found is not None
-    return found
+    asked = submit(*arguments)
+    assert isinstance(asked, Many)
+    return asked
+
+
+def one(*arguments: str) -> JobFlags:
+    asked = submit(*arguments)
+    assert isinstance(asked, JobFlags)
+    return asked
 
 
 def jobs(*arguments: str) -> list[tuple[str, str, str]]:
-    return [(job.video.name, job.audio.name, job.output.as_posix()) for job in several(*arguments).jobs]
+    return [(job.video.name, job.audio.name, Path(job.output).as_posix()) for job in several(*arguments).jobs]
 
 
-def results(*submitted: argparse.Namespace, inputs: Sequence[str] = ("image",)) -> list[str]:
+def results(*submitted: JobFlags, inputs: Sequence[str] = ("image",)) -> list[str]:
     """The names of the pictures that these jobs of a kind make."""
     kind = Kind("upscale", tuple(Slot(name, ()) for name in inputs), (Slot("image", (".png",)),), {})
     known = from_plain({"kinds": [{"kind": plain_kind(kind), "gpus": []}], "known": True})
-    return [submission_of(one, Settings()).asked.job(known).outputs["image"].as_posix() for one in submitted]
+    return [submission_of(job, Settings()).asked.job(known).outputs["image"].as_posix() for job in submitted]
 
 
 @pytest.mark.parametrize(
@@ -64,9 +71,8 @@ def results(*submitted: argparse.Namespace, inputs: Sequence[str] = ("image",)) 
 )
 def test_two_files_are_one_job(given: tuple[str, ...], pair: tuple[str, str]) -> None:
     there("clip.mp4", "speech.wav", "talk.mp3", "talk.mkv")
-    args = submit(*given)
-    assert many_jobs.many_jobs(args) is None
-    assert (args.video, args.audio) == tuple(map(Path, pair))
+    job = one(*given)
+    assert (job.video, job.audio) == tuple(map(Path, pair))
 
 
 def test_patterns_that_the_shell_did_not_expand_are_expanded() -> None:
@@ -132,20 +138,17 @@ def test_the_results_of_a_kind_go_into_the_folder_of_o_which_is_created(pattern:
     if "*" in pattern:
         there("b.png")
     command = ("--kind", "upscale", "--in", pattern, "-o")
-    args = submit(*command, "out")
-    found = many_jobs.many_jobs(args)
-    assert (found is not None) == ("*" in pattern)
-    each = found.jobs if found is not None else [args]
-    assert results(*each) == ["out/a.upscale.png", "out/b.upscale-2.png"][: len(each)]
-    assert {submission_of(one, Settings()).if_exists for one in each} == {"number"}
+    submitted = several(*command, "out").jobs if "*" in pattern else [one(*command, "out")]
+    assert results(*submitted) == ["out/a.upscale.png", "out/b.upscale-2.png"][: len(submitted)]
+    assert {submission_of(job, Settings()).if_exists for job in submitted} == {"number"}
     with pytest.raises(SettingsError, match=r"-o is a folder; for a file give --out NAME=large\.png \(.* --help`"):
-        submission_of(submit(*command, "large.png"), Settings())
+        submission_of(one("--kind", "upscale", "--in", "image=a.png", "-o", "large.png"), Settings())
 
 
 def test_the_result_of_one_pair_goes_into_a_folder_that_is_created_under_a_free_name() -> None:
     there("clip.mp4", "speech.wav")
     for name in ("clip.synced.mp4", "clip.synced-2.mp4"):
-        found = submission_of(submit("clip.mp4", "speech.wav", "-o", "new/results/"), Settings())
+        found = submission_of(one("clip.mp4", "speech.wav", "-o", "new/results/"), Settings())
         assert (found.asked.output.as_posix(), found.if_exists) == (f"new/results/{name}", "number")
         there(f"new/results/{name}")
 
@@ -159,7 +162,7 @@ def test_the_result_of_one_pair_goes_into_a_folder_that_is_created_under_a_free_
         (["--pairs", ".", "a.mp4", "a.wav"], "leave the other files out"),
         (["--pairs", ".", "-o", "a.mp4"], "the results need a folder"),
         (["--pairs", ".", "--job-id", "x"], "--job-id names one job"),
-        (["--pairs", ".", "--then", "--kind", "k"], "--then needs one job before it"),
+        (["--pairs", ".", "--job-id", "x", "--then", "--kind", "k"], "--then needs one job before it"),
         (["--kind", "k", "--in", "a=*.mp4", "--in", "b=*.wav"], "only one --in may be a pattern"),
         (["--kind", "k", "--in", "a=*.mp4", "--out", "x=y.mp4"], "leave --out out"),
         (["--kind", "k", "--pairs", "."], "--kind describes a job without VIDEO and AUDIO"),
@@ -171,7 +174,7 @@ def test_what_does_not_fit_several_jobs_is_refused(arguments: list[str], why: st
     there("a.mp4", "a.wav", "b.mp4", "b.wav")
     Path("empty").mkdir()
     with pytest.raises(SettingsError, match=re.escape(why)):
-        many_jobs.many_jobs(submit(*arguments))
+        submit(*arguments)
 
 
 def test_too_many_jobs_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -191,12 +194,10 @@ def test_the_end_of_the_terminal_is_no_answer(typed: str, agreed: bool, monkeypa
     monkeypatch.setattr(sys, "stdin", Terminal(typed))
     screen = Terminal()
     monkeypatch.setattr(sys, "stdout", screen)
-    args = submit("--pairs", ".")
-    many = many_jobs.many_jobs(args)
-    assert many is not None
+    many = several("--pairs", ".")
     told = {"jobs": 1, "used_s": 60.0, "cost": 0.1, "idle_s": 300.0, "all_s": 360.0, "all_cost": 0.6, "done_at": 0}
     told |= {"share_s": 30.0, "share": 0.05}
-    assert many_jobs.confirmed(args, many, lambda: cost_text.estimate(told)) is agreed
+    assert many_jobs.confirmed(many, lambda: cost_text.estimate(told), yes=False) is agreed
     said = screen.getvalue()
     assert said.index("1 job: about 1 min 00 s of GPU time and 0.10.\nWith the idle time") < said.index("submit 1 job?")
     assert "Usual share of boots and idle time: 30 s and 0.05.\n" in said

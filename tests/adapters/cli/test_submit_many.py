@@ -1,6 +1,5 @@
 """Several jobs of one command in the foreground: Ctrl-C cancels the one that runs, and the others do not start."""
 
-import argparse
 import asyncio
 from collections.abc import Coroutine
 from types import SimpleNamespace
@@ -14,6 +13,8 @@ from wakestream.adapters.cli.main import parser_of
 from wakestream.adapters.cli.service import Stop
 from wakestream.adapters.config.settings import Settings
 
+FOREGROUND = SimpleNamespace(foreground=True)
+
 
 async def test_a_job_that_runs_is_cancelled_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
     said: list[str] = []
@@ -25,12 +26,12 @@ async def test_a_job_that_runs_is_cancelled_in_order(monkeypatch: pytest.MonkeyP
         said.append(f"{one.id} is cancelled")
         return 130
 
-    several = [SimpleNamespace(id=f"job-{number}", foreground=True) for number in (1, 2)]
+    several = [SimpleNamespace(id=f"job-{number}", flags=FOREGROUND) for number in (1, 2)]
     monkeypatch.setattr(submit_many, "_usable", lambda *_: (several, 0))
     monkeypatch.setattr(submit_many, "run_one", run_one)
-    monkeypatch.setattr(submit, "many_jobs", lambda _: argparse.Namespace(jobs=[]))
+    monkeypatch.setattr(submit, "many_jobs", lambda *_, **__: SimpleNamespace(jobs=[]))
     monkeypatch.setattr(submit, "begin", lambda _: Settings())
-    monkeypatch.setattr(submit, "confirmed", lambda *_: True)
+    monkeypatch.setattr(submit, "confirmed", lambda *_, **__: True)
     main: list[Coroutine[Any, Any, int | None]] = []
     monkeypatch.setattr(submit, "run_program", lambda made: main.append(made(Stop())))
     submit.run(parser_of(("submit",)).parse_args(["submit", "--json", "a.mp4", "a.wav"]))
@@ -39,7 +40,7 @@ async def test_a_job_that_runs_is_cancelled_in_order(monkeypatch: pytest.MonkeyP
 
 
 async def test_without_time_for_a_job_it_is_interrupted(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(submit_many, "_usable", lambda *_: ([SimpleNamespace(foreground=True)], 0))
+    monkeypatch.setattr(submit_many, "_usable", lambda *_: ([SimpleNamespace(flags=FOREGROUND)], 0))
     stop = Stop()
     stop.set()
     assert await submit_many.submit_many([], Settings(), stop, wait=False) == 130
