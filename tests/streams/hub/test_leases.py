@@ -1,8 +1,11 @@
 """How long a job may hold its GPU, and what becomes of a cancel that its worker could not hear."""
 
+from collections.abc import Callable
+
 import pytest
 
 from tests.support.streams.hub_net import Net
+from wakestream.streams.hub import events as f
 from wakestream.streams.protocol import messages as m
 
 OURS = ("done", "power_state")
@@ -108,11 +111,19 @@ def test_a_reconnected_monitor_gets_workers_lost_in_between(net: Net) -> None:
 # Cancel
 
 
+ENDS: dict[str, Callable[[Net, int], object]] = {
+    "cancelled": lambda net, client: net.say(client, m.Cancel(request_id="j1")),
+    "expired": lambda net, client: (net.leave(client), net.pass_time(601), net.pass_time(2200)),
+    "revoked": lambda net, _: net.happen(f.Revoked("id-client")),
+}
+
+
+@pytest.mark.parametrize("end", ENDS)
 @pytest.mark.parametrize("restarted", [False, True])
-def test_a_cancel_for_an_absent_worker_is_sent_later(net: Net, *, restarted: bool) -> None:
+def test_a_cancel_for_an_absent_worker_is_sent_later(net: Net, end: str, *, restarted: bool) -> None:
     worker, client = granted(net)
     net.leave(worker)
-    net.say(client, m.Cancel(request_id="j1"))
+    ENDS[end](net, client)
     assert not net.state.jobs
     if restarted:
         net.restart()
@@ -228,6 +239,18 @@ def test_after_a_loss_the_old_gpu_gets_a_cancel_on_reconnect(net: Net, *, restar
     back = net.worker("attic")
     assert net.heard(back, m.Cancel) == [m.Cancel(request_id="j1")]
     assert net.state.jobs["j1"].gpu == "studio"
+
+
+def test_a_job_that_returns_to_the_gpu_that_lost_it_is_made_there(net: Net) -> None:
+    attic, client = net.worker("attic"), net.join("client", features=OURS)
+    net.submit(client)
+    for requeued in (True, False):
+        net.leave(attic)
+        if requeued:
+            net.submit(client)
+        attic = net.worker("attic")
+        assert not net.heard(attic, m.Cancel)
+        assert net.state.jobs["j1"].gpu == "attic"
 
 
 # Numbers of connections start again with each run of the hub
