@@ -136,6 +136,7 @@ def test_a_machine_at_work_gets_no_new_work_and_is_stopped_when_its_last_job_has
     net.pass_time(2 * HOUR)
     net.say(worker, m.TaskActive(task_id="t"))
     assert isinstance(net.submit(client, "new"), m.Offline)
+    net.pass_time(1)
     assert not net.heard(monitor, m.Release), "a job holds it"
     net.say(monitor, m.TaskQuery(request_id="q", gpu="studio"))
     assert [answer.active_count for answer in net.heard(monitor, m.TaskQueryResponse)] == [1]
@@ -257,6 +258,16 @@ def test_a_boot_request_beyond_the_budget_is_refused_with_the_time() -> None:
     assert error.code == "budget"
     assert "2026-03-11 00:00 Europe/Berlin" in error.text
     assert wakes(net, monitor) == 0
+
+
+def test_a_monitor_that_comes_after_the_budget_was_spent_is_asked_for_the_stop_at_once() -> None:
+    net = hub(day=2.0)
+    net.worker()
+    net.pass_time(2 * HOUR)
+    net.pass_time(1)
+    monitor = monitor_of(net)
+    net.pass_time(1)
+    assert len(net.heard(monitor, m.Release)) == 1
 
 
 def test_the_budget_of_one_gpu_leaves_the_others_alone() -> None:
