@@ -34,6 +34,13 @@ def test_a_gpu_of_unknown_state_counts_as_before(before: str | None, ran: float)
     assert book.ran(MORNING, MORNING + HOUR) == ran
 
 
+def test_no_switch_that_is_reported_late_is_booked_before_the_one_that_is_known() -> None:
+    book = account_of([("starting", MORNING), ("online", MORNING + 60)])
+    assert book.enter("off", MORNING + 300, since=MORNING + 200) == MORNING + 200
+    book.enter("online", MORNING + 1200, since=MORNING + 100)
+    assert book.ran(MORNING, MORNING + 1200) == 200 + 1000, "it was off until 200"
+
+
 @given(switches=st.lists(st.floats(1.0, 200_000.0), min_size=1, max_size=8), data=st.data())
 def test_reports_that_come_late_lead_to_the_account_of_reports_in_time(
     switches: list[float], data: st.DataObject
