@@ -91,16 +91,16 @@ def test_a_client_is_registered_with_its_key_and_a_pc_by_default_and_a_monitor_w
 @pytest.mark.parametrize(
     ("message", "credential", "holds", "code", "close"),
     [
-        (m.Register(key="k"), "k", None, "unauthorized", hub.UNAUTHORIZED),
+        (m.Register(key="sesame"), "sesame", None, "unauthorized", hub.UNAUTHORIZED),
         (m.Register(), None, None, "unauthorized", hub.UNAUTHORIZED),
         (m.Register(role="worker"), None, None, "unauthorized", hub.UNAUTHORIZED),
-        (m.Register(key="k"), "k", f.License("i", "client", revoked=True), "unauthorized", hub.UNAUTHORIZED),
-        (m.Register(role="worker", gpu="x" * 101), "k", f.License("i", "worker"), "bad_request", hub.FORBIDDEN),
-        (m.Register(role="worker", gpu="x\x1b[m"), "k", f.License("i", "worker"), "bad_request", hub.FORBIDDEN),
-        (m.Register(role="worker", gpu=""), "k", f.License("i", "worker"), "bad_request", hub.FORBIDDEN),
+        (m.Register(key="sesame"), "sesame", f.License("i", "client", revoked=True), "unauthorized", hub.UNAUTHORIZED),
+        (m.Register(role="worker", gpu="x" * 101), "sesame", f.License("i", "worker"), "bad_request", hub.FORBIDDEN),
+        (m.Register(role="worker", gpu="x\x1b[m"), "sesame", f.License("i", "worker"), "bad_request", hub.FORBIDDEN),
+        (m.Register(role="worker", gpu=""), "sesame", f.License("i", "worker"), "bad_request", hub.FORBIDDEN),
         (
             m.Register(role="monitor", gpus=("\u202e",)),
-            "k",
+            "sesame",
             f.License("i", "monitor"),
             "bad_request",
             hub.FORBIDDEN,
@@ -112,6 +112,7 @@ def test_a_register_without_permission_is_refused_and_closed(
 ) -> None:
     fd = net.open()
     net.happen(f.Registering(fd, message, credential, holds))
+    assert "sesame" not in repr(net.commands)
     assert net.code(fd) == code
     assert net.closed == {fd: close}
     net.say(fd, m.Submit(request_id="late"))

@@ -130,7 +130,8 @@ def test_a_license_gives_its_own_role_and_no_other(holds: str) -> None:
     for claims in (None, "worker", "gpu_monitor", "admin", "hub", "client", "depot"):
         net = Net()
         net.happen(f.Opened(1))
-        net.happen(f.Registering(1, m.Register(role=claims), "key", f.License("id", holds)))
+        net.happen(f.Registering(1, m.Register(role=claims, token="topsecret"), "topsecret", f.License("id", holds)))
+        assert "topsecret" not in repr(net.commands)
         codes = [error.code for error in net.heard(1, m.Error)]
         given = ([], {}) if claims in GIVES[holds] else (["forbidden"], {1: hub.FORBIDDEN})
         assert (codes, net.closed) == given, claims
