@@ -106,8 +106,8 @@ class Given:
     def media(self, known: KnownKinds) -> dict[str, tuple[Path, str]]:
         """Return what each input file must contain (video, audio or image), as far as the kind says it."""
         slots = {slot.name: slot for kind in known.named(self.kind)[:1] for slot in kind.inputs}
-        found = {name: (path, media_of(slots[name], _ext(path))) for name, path in self.inputs.items() if name in slots}
-        return {name: (path, media) for name, (path, media) in found.items() if media}
+        needs = {name: (path, media_of(slots[name], _ext(path))) for name, path in self.inputs.items() if name in slots}
+        return {name: (path, media) for name, (path, media) in needs.items() if media}
 
     def _fits(self, kind: Kind) -> None:
         """Raise `WrongInput` unless the flags fit the kind."""
@@ -122,15 +122,15 @@ class Given:
     def _chosen_outputs(self, kind: Kind | None, params: Mapping[str, Any]) -> dict[str, Path]:
         """The files of the flags; in a folder, which is made if it is missing, one that is free."""
         slots = {slot.name: slot for slot in kind.outputs} if kind is not None else {}
-        found: dict[str, Path] = {}
+        paths: dict[str, Path] = {}
         for name, text in self.outputs.items():
             path = Path(text)
             if text.endswith(SEPARATORS) or path.is_dir():
                 made_folder(name, path)
                 ending = (usual_ext(slots[name], params) if name in slots else "") or self._usual_ending()
-                path = free_name(path, name, ending, found.values(), inside=True, exact=self.exact)
-            found[name] = path
-        return found
+                path = free_name(path, name, ending, paths.values(), inside=True, exact=self.exact)
+            paths[name] = path
+        return paths
 
     def _usual_ending(self) -> str:
         first = self.beside or next(iter(self.inputs.values()), None)
@@ -143,13 +143,13 @@ class Given:
             raise SettingsError(f"give --out NAME=FILE for each result: the kind {self.kind} is not known{reason}")
         first = self.beside or next(iter(self.inputs.values()), None)
         several = len([slot for slot in kind.outputs if slot.required]) > 1
-        found: dict[str, Path] = {}
+        paths: dict[str, Path] = {}
         for slot in kind.outputs:
             if slot.required or slot is kind.outputs[0]:
                 ending = usual_ext(slot, params) or self._usual_ending()
                 name = f"{kind.name}.{slot.name}" if several else kind.name
-                found[slot.name] = free_name(first, name, ending, found.values(), exact=self.exact)
-        return found
+                paths[slot.name] = free_name(first, name, ending, paths.values(), exact=self.exact)
+        return paths
 
 
 def given(
@@ -167,8 +167,8 @@ def given(
         kind: Its kind.
         inputs: `NAME=FILE` of each input; `NAME=@JOB:RESULT` for a result of another job. A name may be repeated: its
             files are a list.
-        params: `NAME=VALUE` of each parameter. A value that is valid JSON (5, 0.5, true, null, [1]) is that, other
-            values are text, and what the kind wants as a text is always text.
+        params: `NAME=VALUE` of each parameter. A value is read as JSON, such as 5, true or [1]. It stays text if it is
+            not JSON, or if the kind declares the parameter as text.
         outputs: `NAME=FILE` or `NAME=DIR/` of each output.
         after: The ids of other jobs that it waits for.
 
@@ -213,7 +213,7 @@ def pairs(flag: str, texts: Sequence[str], *, many: bool = False) -> dict[str, s
 
     `many`: a name that is given again is the next file of a list, such as `images_2`.
     """
-    found: dict[str, str] = {}
+    values: dict[str, str] = {}
     for text in texts:
         name, separator, value = text.partition("=")
         if not separator or not name or not value:
@@ -223,12 +223,12 @@ def pairs(flag: str, texts: Sequence[str], *, many: bool = False) -> dict[str, s
             elif flag != "--param":
                 form = f"NAME=FILE, such as {flag} image=a.png"
             raise SettingsError(f"{flag} {text[:60]!r}: write {form}")
-        if name in found and many:
-            name = next(each for number in count(2) if (each := numbered(name, number)) not in found)
-        if name in found:
+        if name in values and many:
+            name = next(free for number in count(2) if (free := numbered(name, number)) not in values)
+        if name in values:
             raise SettingsError(f"{flag} {name} is given twice; leave one out")
-        found[name] = value
-    return found
+        values[name] = value
+    return values
 
 
 def values_of(params: Mapping[str, str], kind: Kind | None, job: str) -> dict[str, Any]:

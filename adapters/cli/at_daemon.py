@@ -31,11 +31,11 @@ def run_at_daemon(
 async def listed(client: DaemonClient, state: str) -> dict[str, dict[str, Any]]:
     """All jobs of a state (or group of states) by id, the newest first."""
     await client.needed()
-    found, older = await client.jobs(state, LIST_MOST)
+    jobs, older = await client.jobs(state, LIST_MOST)
     while older > 0:
-        more, older = await client.jobs(state, LIST_MOST, len(found))
-        found += more
-    return {job["id"]: job for job in found}  # a job that came between two pages moves one into the next page too
+        more, older = await client.jobs(state, LIST_MOST, len(jobs))
+        jobs += more
+    return {job["id"]: job for job in jobs}  # a job that came between two pages moves one into the next page too
 
 
 async def for_each(args: argparse.Namespace, ask: Callable[[str], Awaitable[None]]) -> int:

@@ -243,9 +243,11 @@ class Batch:
         hope = "" if left is None else t("batch.left_s", time=words.duration(left, tenths=False))
         head = f"{bar(over / len(items), 20)}  {over} / {len(items)}  {self._counts()}{hope}"
         at_work = [
-            (self._open[job], each) for job, each in self._progress.items() if each.percent(time.time()) is not None
+            (self._open[job], progress)
+            for job, progress in self._progress.items()
+            if progress.percent(time.time()) is not None
         ]
-        shown = [(_listed(item), each) for item, each in at_work[:AT_WORK_MOST]]
+        shown = [(_listed(item), progress) for item, progress in at_work[:AT_WORK_MOST]]
         lines = jobs_table(shown, Costs({}), time.time(), console.width)[1:] if shown else [self._now]
         rows = (Text(line, no_wrap=True, overflow="crop") for line in lines if line)
         return Group(Text(head, "bold"), *rows, Text(t("batch.leave"), "dim"))

@@ -197,21 +197,21 @@ def _table(path: Path, inputs: Sequence[str], before: Mapping[str, Mapping[str, 
             raise SettingsError(f"--each {path}: {error.strerror or error}; give a table or a folder") from None
         return table_of(content, lines=path.suffix.lower() in (".jsonl", ".ndjson")), [*inputs]
     made = {path_key(row.get("result", "")) for row in before.values()}
-    patterns = {name: text for name, _, text in (each.partition("=") for each in inputs) if _star(text)}
+    patterns = {name: text for name, _, text in (given.partition("=") for given in inputs) if _star(text)}
     if not patterns:
         raise SettingsError(f"--each {path} is a folder: give a pattern for an input, such as --in image='*.png'")
-    found: dict[str, dict[str, str]] = {}
+    files: dict[str, dict[str, str]] = {}
     for name, pattern in patterns.items():
         ahead, _, behind = _star(pattern).partition("*")
         for file in path.glob(_star(pattern)):
             if file.is_file() and path_key(str(file.absolute())) not in made:
                 inside = file.relative_to(path).as_posix()
                 stem = inside.removeprefix(ahead).removesuffix(behind)
-                found.setdefault(stem, {"name": stem})[name] = inside
-    stems = sorted(found, key=natural)
-    table = Table(["name", *patterns], [Row(number, found[stem]) for number, stem in enumerate(stems, 1)])
+                files.setdefault(stem, {"name": stem})[name] = inside
+    stems = sorted(files, key=natural)
+    table = Table(["name", *patterns], [Row(number, files[stem]) for number, stem in enumerate(stems, 1)])
     for stem in stems:
-        for name in patterns.keys() - found[stem].keys():
+        for name in patterns.keys() - files[stem].keys():
             why = f"there is no file {_star(patterns[name]).replace('*', stem)}; add it, or take the others away"
             table.faults.append(Fault(stem, name, why))
     if not stems:

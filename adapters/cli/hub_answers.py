@@ -35,9 +35,9 @@ async def daemon_or_key(settings: Settings, state: State) -> AsyncIterator[tuple
         SettingsError: There is no key, and no daemon of this hub runs.
     """
     async with open_daemon_client(state) as client:
-        found = None if settings.key is not None and settings.hub_url is not None else await client.look()
-        if found is not None and addresses.serves(found.get("hub"), settings.hub_url):
-            settings = replace(settings, hub_url=found.get("hub"))
+        health = None if settings.key is not None and settings.hub_url is not None else await client.look()
+        if health is not None and addresses.serves(health.get("hub"), settings.hub_url):
+            settings = replace(settings, hub_url=health.get("hub"))
             if settings.key is None and client.asks_hub:
                 yield settings, client
                 return

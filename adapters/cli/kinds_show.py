@@ -31,7 +31,7 @@ _CHOICES = 12
 def kind_rows(known: KnownKinds) -> list[list[str]]:
     """The rows of the table, with a heading."""
     heading = [t(f"kinds.{name}") for name in ("kind", "inputs", "params", "outputs")]
-    return [[*heading, t("cost.gpu")], *(_row(each) for each in known.kinds)]
+    return [[*heading, t("cost.gpu")], *(_row(kind) for kind in known.kinds)]
 
 
 def _row(each: KnownKind) -> list[str]:
@@ -48,13 +48,13 @@ def _slot_name(slot: Slot) -> str:
 
 
 def _names(names: Iterable[str]) -> str:
-    found = list(names)
-    more = [t("kinds.more", count=len(found) - _LISTED)] if len(found) > _LISTED else []
-    return t("list.comma").join([*found[:_LISTED], *more]) or "-"
+    listed = list(names)
+    more = [t("kinds.more", count=len(listed) - _LISTED)] if len(listed) > _LISTED else []
+    return t("list.comma").join([*listed[:_LISTED], *more]) or "-"
 
 
 def _gpus(gpus: Iterable[GpuOfKind]) -> str:
-    return _names(t("kinds.on" if one.online else "kinds.asleep", gpu=one.gpu) for one in gpus)
+    return _names(t("kinds.on" if gpu.online else "kinds.asleep", gpu=gpu.gpu) for gpu in gpus)
 
 
 def kind_lines(each: KnownKind) -> list[str]:
@@ -96,7 +96,7 @@ def _type(schema: Mapping[str, Any]) -> str:
         return " | ".join([*map(_json, choices[:_CHOICES]), *more])
     given = schema.get("type", "")
     types = given if isinstance(given, list) else [given]
-    said = "/".join(t(f"kinds.type.{each}") if has_text(f"kinds.type.{each}") else str(each) for each in types)
+    said = "/".join(t(f"kinds.type.{name}") if has_text(f"kinds.type.{name}") else str(name) for name in types)
     least = _limit(schema, "minimum", "exclusiveMinimum")
     most = _limit(schema, "maximum", "exclusiveMaximum")
     return f"{said} {least}..{most}" if least or most else said
@@ -131,8 +131,8 @@ async def known_kinds(settings: Settings, state: str | None) -> KnownKinds:
         HubRefused: The hub refuses the connection.
     """
     async with open_daemon_client(state) as client:
-        found = await client.look()
-        if found is not None and addresses.serves(found.get("hub"), settings.hub_url):
+        health = await client.look()
+        if health is not None and addresses.serves(health.get("hub"), settings.hub_url):
             return await client.kinds()
     return await hub_kinds(settings)
 
@@ -156,12 +156,12 @@ async def show_kind(kind: str, settings: Settings, state: str | None) -> int:
         UnknownKind: No GPU has it, as far as is known.
     """
     known = await known_kinds(settings, state)
-    found = [each for each in known.kinds if each.kind.name == kind]
-    if not found:
+    fitting = [known_kind for known_kind in known.kinds if known_kind.kind.name == kind]
+    if not fitting:
         known.check(kind, {}, {}, ["result"])
-        have = ", ".join(dict.fromkeys(each.kind.name for each in known.kinds))
+        have = ", ".join(dict.fromkeys(known_kind.kind.name for known_kind in known.kinds))
         why = f"; known are {have}" if have else "" if known.known else "; the hub does not tell its kinds"
         raise UnknownKind("kind", f"nothing is known of the kind {kind!r}{why}")
-    for number, each in enumerate(found):
-        say(*([""] if number else []), *paragraphs(kind_lines(each), terminal_columns()))
+    for number, known_kind in enumerate(fitting):
+        say(*([""] if number else []), *paragraphs(kind_lines(known_kind), terminal_columns()))
     return exit_codes.DONE

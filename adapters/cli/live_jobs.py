@@ -104,9 +104,9 @@ async def look(client: api.DaemonClient, table: LiveJobs, *, told: bool = True) 
     ends: list[Listed] = []
     gone: list[str] = []
     try:
-        found, _ = await client.jobs("all" if table.ended else "open", api.LIST_MOST)
-        table.show(found)
-        gone = table.gone(found)
+        jobs, _ = await client.jobs("all" if table.ended else "open", api.LIST_MOST)
+        table.show(jobs)
+        gone = table.gone(jobs)
         while gone:
             job = await _known(client, gone[0])
             id_ = gone.pop(0)
@@ -235,11 +235,11 @@ async def daemon_for(client: api.DaemonClient, hub: str | None, *, needed: bool,
         DaemonUnreachable: one is needed, and none runs.
         SettingsError: one is needed, and it serves another hub.
     """
-    found = await client.needed() if needed else await client.look()
-    if found is None:
+    health = await client.needed() if needed else await client.look()
+    if health is None:
         return False
-    if not addresses.serves(found.get("hub"), hub):
-        why = f"the daemon of {client.state} serves the hub {found.get('hub')}, not {hub}"
+    if not addresses.serves(health.get("hub"), hub):
+        why = f"the daemon of {client.state} serves the hub {health.get('hub')}, not {hub}"
         if needed:
             raise SettingsError(f"{why}; leave the hub out, or start another daemon with --state")
         logger.warning("{}: the job runs here, in the foreground", why)

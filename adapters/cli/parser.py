@@ -81,7 +81,7 @@ def not_understood(parser: argparse.ArgumentParser, args: argparse.Namespace, le
 
     command = _innermost(parser, args)
     known = command._option_string_actions
-    strange = next((each for each in left if each not in known), left[0])
+    strange = next((word for word in left if word not in known), left[0])
     flag = strange.partition("=")[0]
     close = difflib.get_close_matches(flag, known, 1, 0.6)
     hint = f"; {flag} stands behind the command" if flag in known else f"; did you mean {close[0]}?" if close else ""
@@ -89,7 +89,7 @@ def not_understood(parser: argparse.ArgumentParser, args: argparse.Namespace, le
 
 
 def _innermost(parser: argparse.ArgumentParser, args: argparse.Namespace) -> argparse.ArgumentParser:
-    commands = [each for each in parser._actions if isinstance(each, argparse._SubParsersAction)]
+    commands = [action for action in parser._actions if isinstance(action, argparse._SubParsersAction)]
     named = commands[0].choices.get(getattr(args, commands[0].dest)) if commands else None
     return parser if named is None else _innermost(named, args)
 
@@ -134,7 +134,7 @@ def _fitted(line: str, columns: int) -> Sequence[str]:
     for word in re.findall(r'(?:"[^"]*"|\S)+', line):
         lines += [] if len(f"{lines[-1]} {word} \\") <= columns else ["     "]
         lines[-1] += f" {word}"
-    return [f"{each} \\" for each in lines[:-1]] + lines[-1:]
+    return [f"{line} \\" for line in lines[:-1]] + lines[-1:]
 
 
 def declare(parser: argparse.ArgumentParser, command: Command) -> None:
@@ -149,7 +149,7 @@ def declare(parser: argparse.ArgumentParser, command: Command) -> None:
 
 def actions_of(parser: argparse.ArgumentParser) -> Mapping[str, argparse.ArgumentParser]:
     """The parsers of the commands, or of the actions of a command such as `license`, by name."""
-    return next((each.choices for each in parser._actions if isinstance(each, argparse._SubParsersAction)), {})
+    return next((action.choices for action in parser._actions if isinstance(action, argparse._SubParsersAction)), {})
 
 
 def _finish(parser: argparse.ArgumentParser) -> None:

@@ -71,22 +71,22 @@ def begin(args: argparse.Namespace, *, usual_level: str | None = None) -> settin
     `usual_level` is that of a command which says itself what is wrong, unless the user asks for another; `-q` does not.
     """
     command, runs = getattr(args, "command", ""), getattr(args, "action", "run") == "run"
-    found = settings.load(vars(args), program=command if runs and command in OF_A_MACHINE else "")
+    loaded = settings.load(vars(args), program=command if runs and command in OF_A_MACHINE else "")
     asked = usual_level is None or ("log_level" in args and not (flags.is_quiet(args) and args.log_level == QUIET))
-    lasting = found.log_file is not None and "log_file" in args
+    lasting = loaded.log_file is not None and "log_file" in args
     if lasting:
         os.environ.pop("WAKESTREAM_LOG_FILE", None)  # what this program starts shall not write into the same
     logs.configure(
-        found.log_level if asked else str(usual_level),
-        found.secrets,
-        json=found.log_format == "json",
+        loaded.log_level if asked else str(usual_level),
+        loaded.secrets,
+        json=loaded.log_format == "json",
         program=getattr(args, "command", ""),
-        file=found.log_file if lasting else None,
+        file=loaded.log_file if lasting else None,
         file_level="INFO" if flags.is_quiet(args) else None,  # `-q` is for the screen alone
     )
-    for warning in found.warnings:
+    for warning in loaded.warnings:
         logger.warning(warning)
-    return found
+    return loaded
 
 
 def run_program(main: Main, *, exit_with_stdin: bool = False) -> int:

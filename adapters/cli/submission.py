@@ -251,15 +251,15 @@ async def checked(asked: Submission, ask: Callable[[], Awaitable[KnownKinds]]) -
 async def check_chain(client: DaemonClient, jobs: Sequence[Submission]) -> None:
     """Check each of several jobs that follow each other, before the first is submitted. Raises as `checked` does."""
     made: dict[str, Job] = {}
-    for one in jobs:
-        for name, source in one.chain.sources.items():
+    for submission in jobs:
+        for name, source in submission.chain.sources.items():
             job, _, result = source.partition(":")
             outputs = made[job].outputs if job in made else {}
             if result and outputs and result not in outputs:
                 have = ", ".join(outputs)
                 why = f"inputs.{name}: job {job} has no result {result[:40]!r}; it has {have}"
                 raise WrongInput(f"inputs.{name}", why)
-        made[one.id], _ = await checked(one, client.kinds)
+        made[submission.id], _ = await checked(submission, client.kinds)
 
 
 @cache

@@ -77,30 +77,30 @@ async def estimated(jobs: Sequence[JobFlags], *, probe: bool) -> list[str]:
         jobs: The flags of each.
         probe: Whether the lengths of the files may be looked up.
     """
-    found: dict[str, Any] = {}
+    estimate: dict[str, Any] = {}
     with suppress(WakestreamError):
         async with open_daemon_client(jobs[0].state) as client:
             if await client.look() is not None:
                 lengths = await _lengths(jobs) if probe else [None] * len(jobs)
-                found = await client.estimate(jobs[0].kind or LIPSYNC, lengths)
-    return cost_text.estimate(found)
+                estimate = await client.estimate(jobs[0].kind or LIPSYNC, lengths)
+    return cost_text.estimate(estimate)
 
 
 async def _lengths(jobs: Sequence[JobFlags]) -> list[float | None]:
     """The seconds of the longest file of each pair, as far as they are known within `LENGTHS_WITHIN`."""
-    found: list[float | None] = [None] * len(jobs)
+    lengths: list[float | None] = [None] * len(jobs)
     room = asyncio.Semaphore(AT_ONCE)
 
     async def look(at: int, video: Path, audio: Path) -> None:
         async with room:
             with suppress(MediaUnusable):  # it is refused when it is submitted
-                found[at] = max(await both_probed(video, audio), key=lambda seconds: seconds or 0.0)
+                lengths[at] = max(await both_probed(video, audio), key=lambda seconds: seconds or 0.0)
 
     with suppress(TimeoutError):
         async with asyncio.timeout(LENGTHS_WITHIN), tasks_of_block() as start:
             pairs = ((at, job.video, job.audio) for at, job in enumerate(jobs) if job.video and job.audio)
             await asyncio.gather(*(start(look(*pair)) for pair in pairs))
-    return found
+    return lengths
 
 
 def _usable(jobs: Sequence[JobFlags], settings: Settings) -> tuple[list[Submission], int]:

@@ -40,8 +40,8 @@ def run(args: argparse.Namespace) -> int:
     book = hub.book_here(args)
     licenses, uses, folder = book.all(), LicenseUses.of_folder(book.documents), book.documents.place
     if args.json:
-        for one in licenses:
-            say_json(_entry(one, uses))
+        for license_ in licenses:
+            say_json(_entry(license_, uses))
     else:
         say(*_as_table(licenses, uses, str(folder)))
     return exit_codes.DONE
@@ -50,7 +50,7 @@ def run(args: argparse.Namespace) -> int:
 def _held(license_: License, uses: LicenseUses) -> list[str]:
     if license_.revoked is not None:
         return []
-    return sorted(one.gpu for one in uses.held if (one.license, one.role) == (license_.id, license_.role))
+    return sorted(lease.gpu for lease in uses.held if (lease.license, lease.role) == (license_.id, license_.role))
 
 
 def _old_key_until(license_: License) -> float | None:
@@ -58,20 +58,20 @@ def _old_key_until(license_: License) -> float | None:
     return max(ends, default=None) if license_.revoked is None else None
 
 
-def _entry(one: License, uses: LicenseUses) -> dict[str, Any]:
-    use = uses.uses.get(one.id)
+def _entry(license_: License, uses: LicenseUses) -> dict[str, Any]:
+    use = uses.uses.get(license_.id)
     return {
-        "id": one.id,
-        "role": one.role,
-        "note": one.note,
-        "gpus": one.gpus,
-        "held": _held(one, uses),
-        "issued": one.issued,
-        "revoked": one.revoked,
-        "old_key_until": _old_key_until(one),
+        "id": license_.id,
+        "role": license_.role,
+        "note": license_.note,
+        "gpus": license_.gpus,
+        "held": _held(license_, uses),
+        "issued": license_.issued,
+        "revoked": license_.revoked,
+        "old_key_until": _old_key_until(license_),
         "last_used": use.last if use else None,
         "address": use.address if use else None,
-        "may": _MAY[one.role] if one.revoked is None else (),
+        "may": _MAY[license_.role] if license_.revoked is None else (),
     }
 
 
@@ -79,21 +79,21 @@ def _as_table(licenses: Sequence[License], uses: LicenseUses, folder: str) -> li
     if not licenses:
         return [t("license.none", folder=folder)]
     head = ("license.id", "license.role", "license.gpu", "audit.used", "audit.address", "license.note", "audit.may")
-    return table([tuple(map(t, head)), *(_row(one, uses) for one in licenses)])
+    return table([tuple(map(t, head)), *(_row(license_, uses) for license_ in licenses)])
 
 
-def _row(one: License, uses: LicenseUses) -> tuple[str, ...]:
-    use = uses.uses.get(one.id)
-    gpus = [*one.gpus, *(t("audit.held", gpu=gpu) for gpu in _held(one, uses))]
+def _row(license_: License, uses: LicenseUses) -> tuple[str, ...]:
+    use = uses.uses.get(license_.id)
+    gpus = [*license_.gpus, *(t("audit.held", gpu=gpu) for gpu in _held(license_, uses))]
     last, address = (day(use.last), use.address) if use else ("", "")
-    return one.id, one.role, ", ".join(gpus), last, address, one.note, _may(one, uses)
+    return license_.id, license_.role, ", ".join(gpus), last, address, license_.note, _may(license_, uses)
 
 
-def _may(one: License, uses: LicenseUses) -> str:
-    if one.revoked is not None:
+def _may(license_: License, uses: LicenseUses) -> str:
+    if license_.revoked is not None:
         return t("audit.may.nothing")
-    held = ", ".join(_held(one, uses))
-    gpus = ", ".join(one.gpus) or (t("audit.more", gpus=held) if held else t("audit.any"))
-    may = t(f"audit.may.{one.role}", gpus=gpus)
-    until = _old_key_until(one)
+    held = ", ".join(_held(license_, uses))
+    gpus = ", ".join(license_.gpus) or (t("audit.more", gpus=held) if held else t("audit.any"))
+    may = t(f"audit.may.{license_.role}", gpus=gpus)
+    until = _old_key_until(license_)
     return may if until is None else t("audit.old_key", may=may, until=day(until))

@@ -30,12 +30,12 @@ def run(args: argparse.Namespace) -> int:
 async def _cancel(client: DaemonClient, args: argparse.Namespace) -> int:
     async def cancel(job: str) -> None:
         try:
-            found = await client.cancel(job)
+            cancelled = await client.cancel(job)
         except DaemonRefused as error:
             if args.all and error.code == "ended":
                 return  # since it was listed
             raise
-        job, state = found["id"], found["state"]
+        job, state = cancelled["id"], cancelled["state"]
         said = t("is_cancelled" if state == "cancelled" else "is_being_cancelled", job=job)
         answer({"job": job, "state": state}, said, as_json=args.json)
 

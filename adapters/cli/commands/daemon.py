@@ -124,20 +124,20 @@ def run(args: argparse.Namespace) -> int:
     )
 
     async def main(stop: asyncio.Event) -> None:
-        found = settings
+        current = settings
         if first:
             with listening(host, port):
                 hub = await joined_on_page(config.state, host, port, stop)
             if hub is None:  # the user stops it
                 return
             say(t("first.joined", hub=hub))
-            found = begin(args)
+            current = begin(args)
         async with AsyncExitStack() as stack:
-            watch = JobWatch() if found.metrics is not None else None
+            watch = JobWatch() if current.metrics is not None else None
             with listening(config.host, config.port):
-                daemon = await stack.enter_async_context(running_daemon(config, found, watch=watch or untapped))
-            if found.metrics is not None and watch is not None:
-                await serve_metrics(stack, found.metrics, DaemonMetrics(daemon, watch, config.state))
+                daemon = await stack.enter_async_context(running_daemon(config, current, watch=watch or untapped))
+            if current.metrics is not None and watch is not None:
+                await serve_metrics(stack, current.metrics, DaemonMetrics(daemon, watch, config.state))
             announce("daemon", daemon.url)
             if daemon.api_url:
                 say(t("api.listening", url=daemon.api_url))

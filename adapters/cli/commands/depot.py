@@ -142,20 +142,20 @@ async def _remove(settings: Settings, args: argparse.Namespace) -> int:
 async def _meant(text: str, names: Sequence[str], state: str | None) -> list[str]:
     """The BLAKE3s of the files in the depot that a person means."""
     if re.fullmatch(r"[0-9a-f]{8,64}", start := text.partition(".")[0]) and (
-        found := [name for name in names if name.startswith(start)]
+        digests := [name for name in names if name.startswith(start)]
     ):
-        return found
+        return digests
     paths = [Path(text)]
     if not paths[0].exists():
         async with open_daemon_client(state) as client:
             job = await client.job(text) if await client.look() is not None else {}
         inputs = job.get("inputs") or {name: job[name] for name in ("video", "audio") if name in job}
         paths = [Path(path) for path in inputs.values()]
-    found = [name for path in paths if (name := await asyncio.to_thread(_digest, path)) in names]
-    if not found:
+    digests = [name for path in paths if (name := await asyncio.to_thread(_digest, path)) in names]
+    if not digests:
         why = "is no file in the depot, no file here, and no job of the daemon with files in the depot"
         raise FileUnusable(f"{text[:80]!r} {why}; `wakestream depot ls` lists the files there")
-    return found
+    return digests
 
 
 def _digest(path: Path) -> str:

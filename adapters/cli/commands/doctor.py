@@ -36,8 +36,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Examine; 0 when there is no fault, 1 otherwise."""
-    found = begin(args, usual_level="CRITICAL")
-    return asyncio.run(_examine(found, args))
+    settings = begin(args, usual_level="CRITICAL")
+    return asyncio.run(_examine(settings, args))
 
 
 async def _examine(found: Settings, args: argparse.Namespace) -> int:

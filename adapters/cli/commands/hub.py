@@ -194,8 +194,8 @@ def folder_here(given: Path | None, base: Path | None = None) -> Path:
     if given is None and setup is not None and "--state" in setup.arguments:
         return Path(setup.arguments[setup.arguments.index("--state") + 1])
     usual, of_up = (LicenseBook(path).path for path in (folder(given), data_folder("up") / "hub"))
-    found = given is None and setup is None and of_up.exists() and not usual.exists()
-    return (of_up if found else usual).parent
+    is_of_up = given is None and setup is None and of_up.exists() and not usual.exists()
+    return (of_up if is_of_up else usual).parent
 
 
 def _roles(text: str) -> frozenset[str]:
@@ -304,11 +304,11 @@ def _run_front(args: argparse.Namespace, settings: Settings) -> int:
 
 def _limits(args: argparse.Namespace, bucket: S3Depot | None, *, webhook: bool) -> Limits:
     prices = Prices({name: price for name, price in args.price_per_hour if name is not None})
-    found = dict(args.gpu_budget)
+    budgets = dict(args.gpu_budget)
     if args.budget_per_day is not None or args.budget_per_month is not None:
-        found[ALL] = (args.budget_per_day, args.budget_per_month)
+        budgets[ALL] = (args.budget_per_day, args.budget_per_month)
     warm = {name: tuple(hours for of, hours in args.keep_warm if of == name) for name, _ in args.keep_warm}
-    if (found or args.budget_per_license_day is not None) and not args.price_per_hour:
+    if (budgets or args.budget_per_license_day is not None) and not args.price_per_hour:
         logger.warning("a budget needs a price: until a monitor reports its provider's, GPUs count as free")
     return Limits(
         open_roles=args.open_roles,
@@ -317,7 +317,7 @@ def _limits(args: argparse.Namespace, bucket: S3Depot | None, *, webhook: bool) 
         price=next((price for name, price in reversed(args.price_per_hour) if name is None), None),
         prices=prices,
         currency=args.currency,
-        budgets=Budgets(found),
+        budgets=Budgets(budgets),
         license_budget=args.budget_per_license_day,
         keep_warm=WarmHours(warm),
         zone=args.time_zone or _system_zone(),
@@ -364,8 +364,8 @@ def run(args: argparse.Namespace) -> int:
                 one.close()
 
     async def serve(stop: asyncio.Event) -> None:
-        for found in await refuse_unsafe(bucket) if bucket is not None else ():
-            logger.warning("the bucket has a fault ({}); `wakestream depot check` says what to do", found.check)
+        for fault in await refuse_unsafe(bucket) if bucket is not None else ():
+            logger.warning("the bucket has a fault ({}); `wakestream depot check` says what to do", fault.check)
         async with AsyncExitStack() as stack:
             if settings.metrics is not None:
                 await serve_metrics(stack, settings.metrics, metrics)

@@ -100,12 +100,12 @@ def _hub(args: argparse.Namespace) -> Done:
 
 def _depot(args: argparse.Namespace) -> Done:
     """The depot of a new hub, on the same machine and with the same certificate."""
-    found, setup = load({}, folder=folder_of("hub", args.folder)), recorded(folder_of("hub", args.folder))
+    hub_settings, setup = load({}, folder=folder_of("hub", args.folder)), recorded(folder_of("hub", args.folder))
     host = addresses.host_of(setup.public if setup is not None else "")
-    listens = (found.listen or ("0.0.0.0", 0))[0]  # noqa: S104 - as the hub
-    secure = found.tls_cert is not None or (setup is not None and setup.public.startswith("wss:"))
+    listens = (hub_settings.listen or ("0.0.0.0", 0))[0]  # noqa: S104 - as the hub
+    secure = hub_settings.tls_cert is not None or (setup is not None and setup.public.startswith("wss:"))
     own = {
-        "role": "depot", "public": None, "tls_cert": found.tls_cert, "tls_key": found.tls_key,
+        "role": "depot", "public": None, "tls_cert": hub_settings.tls_cert, "tls_key": hub_settings.tls_key,
         "listen": addresses.at_port(listens, options.DEPOT_PORT),
         "public_url": f"{'https' if secure else 'http'}://{addresses.at_port(host, options.DEPOT_PORT)}",
     }  # fmt: skip
@@ -125,15 +125,15 @@ def _beside_the_hub(args: argparse.Namespace) -> Done:
         raise SettingsError(
             f"no hub was set up here; get a code there with `wakestream invite {args.role}`, then `wakestream join`"
         )
-    found = load({}, folder=folder_of("hub", args.folder))
+    hub_settings = load({}, folder=folder_of("hub", args.folder))
     settings = options.settings_of(Invited(args.role, addresses.host_of(setup.public) or "127.0.0.1"), args)
     before = recorded(folder_of(args.role, args.folder))
     if before is not None and "gpu" in settings:
         _check_same_gpu(args, settings["gpu"])
     money = _money(args, settings["gpu"]) if args.role == "monitor" else []
-    port = found.listen[1] if found.listen is not None else addresses.port_of(setup.public)
-    url = addresses.hub_url(f"{'https' if found.tls_cert else 'http'}://localhost:{port}")
-    certificate = found.tls_cert.read_text(encoding="ascii") if found.tls_cert is not None else ""
+    port = hub_settings.listen[1] if hub_settings.listen is not None else addresses.port_of(setup.public)
+    url = addresses.hub_url(f"{'https' if hub_settings.tls_cert else 'http'}://localhost:{port}")
+    certificate = hub_settings.tls_cert.read_text(encoding="ascii") if hub_settings.tls_cert is not None else ""
     key_file = folder_of(args.role, args.folder) / KEY
     if before is not None and before.license and key_file.exists():  # the same again
         license_id, key = before.license, key_file.read_text(encoding="ascii").strip()

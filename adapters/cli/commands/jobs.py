@@ -40,14 +40,14 @@ def run(args: argparse.Namespace) -> int:
 
 
 async def _list(client: DaemonClient, args: argparse.Namespace) -> int:
-    found, older = await client.jobs("all" if args.all else "open", LIST_MOST)
-    costs = Costs({}) if args.json or not found else Costs(*await client.costs())
+    jobs, older = await client.jobs("all" if args.all else "open", LIST_MOST)
+    costs = Costs({}) if args.json or not jobs else Costs(*await client.costs())
     if args.json:
-        for job in found:
+        for job in jobs:
             job.pop("first", None)  # it is only for the rate
             say_json(job)
-    elif found:
-        say(*jobs_table([(job, JobProgress.of(job)) for job in found], costs, time.time(), terminal_columns()))
+    elif jobs:
+        say(*jobs_table([(job, JobProgress.of(job)) for job in jobs], costs, time.time(), terminal_columns()))
     else:
         say(t("jobs.none" if args.all else "jobs.none_open"))
     if older:

@@ -96,8 +96,8 @@ def _asked(url: str) -> tuple[Mapping[str, Any], str]:
 def _tell(made: Draft, args: argparse.Namespace, why: str) -> None:
     if why:
         say(t("kinds.not_asked", why=why), error=True)
-    for each in made.lacks():
-        say(t("kinds.lacks", what=each), error=True)
+    for lack in made.lacks():
+        say(t("kinds.lacks", what=lack), error=True)
     if args.dry_run:
         say(t("kinds.not_written"))
         return

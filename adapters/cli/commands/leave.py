@@ -23,17 +23,17 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Remove the files. Jobs, results and licenses stay."""
-    found = 0
+    roles = 0
     for role in (args.role,) if args.role else ROLES:
         folder = folder_of(role, args.folder)
         setup = recorded(folder)
         if setup is None:
             continue
-        found += 1
+        roles += 1
         for path, what in remove(folder, setup):
             say(t(f"setup.{what}", path=path))
         if setup.license:
             say(t("leave.license", license=setup.license))
-    if not found:
+    if not roles:
         raise SettingsError("nothing was set up here; `wakestream init` and `wakestream join` set up a machine")
     return exit_codes.DONE

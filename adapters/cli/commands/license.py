@@ -81,7 +81,7 @@ def _import(args: argparse.Namespace, book: LicenseBook) -> None:
     said = [t("license.imported", n=len(taken), role=args.role, folder=book.documents.place)]
     said += [t("license.guessable", n=_SAFE)] if any(len(key) < _SAFE for key in keys) else []
     say(*said, error=True)
-    say(*(one.id for one in taken))
+    say(*(license_.id for license_ in taken))
 
 
 def _revoke(args: argparse.Namespace, book: LicenseBook) -> None:
@@ -109,8 +109,8 @@ def _change(args: argparse.Namespace, book: LicenseBook) -> None:
 def _list(args: argparse.Namespace, book: LicenseBook) -> None:
     if args.json:
         names = ("id", "role", "note", "issued", "revoked", "gpus", "max_priority", "weight")
-        for each in book.all():
-            say_json({name: getattr(each, name) for name in names})
+        for known in book.all():
+            say_json({name: getattr(known, name) for name in names})
         return
 
     if not (licenses := book.all()):

@@ -57,8 +57,8 @@ def run(args: argparse.Namespace) -> int:
         )
     tail = Tail(path)
     show = _printer(as_json=args.json)
-    found = wanted(map(line, _written(path, tail, whole=not args.follow)), job=args.job, level=args.level)
-    for each in found if args.last is None else deque(found, args.last):
+    lines = wanted(map(line, _written(path, tail, whole=not args.follow)), job=args.job, level=args.level)
+    for each in lines if args.last is None else deque(lines, args.last):
         show(each)
     if args.follow and path != Path("-"):
         new = followed(tail, lambda: time.sleep(LOOK_EVERY))

@@ -41,19 +41,19 @@ def run(args: argparse.Namespace) -> int:
     """Ask the provider for the list and print it."""
     settings = begin(args, usual_level="CRITICAL")
     name = settings.needs_power()
-    found = asyncio.run(_listed(make_power(name, power_config(settings, only_list=True))))
+    machines = asyncio.run(_listed(make_power(name, power_config(settings, only_list=True))))
     if args.orphans:
         # The machines that run, or may, and that no monitor of this hub names.
         answer = asyncio.run(hub_status(settings, args.state))
         named = {gpu["machine"] for gpu in answer.gpus if "machine" in gpu}
         if not named:
             raise SettingsError(t("names_no_machines"))
-        found = [each for each in found if each.state not in _CHEAP and not {each.id, each.name} & named]
+        machines = [each for each in machines if each.state not in _CHEAP and not {each.id, each.name} & named]
     if args.json:
-        for machine in found:
+        for machine in machines:
             say_json(asdict(machine))
-    elif found:
-        rows = [(*machine_row(machine), machine.address or "") for machine in found]
+    elif machines:
+        rows = [(*machine_row(machine), machine.address or "") for machine in machines]
         say(*table([tuple(t(f"machines.{column}") for column in _HEAD), *rows], right={4}))
     else:
         say(t("no_orphans" if args.orphans else "no_machines", provider=name))

@@ -48,7 +48,7 @@ async def _open(client: DaemonClient, args: argparse.Namespace) -> int:
         how = f"; `wakestream why {job['id']}` says why" if job["outcome"] is None else ""
         raise NoResult(f"job {job['id']} has no result: it is {job['state']}{how}")
     outcome = job["outcome"]
-    named = {each["name"]: each["path"] for each in outcome.get("files") or ()}
+    named = {file["name"]: file["path"] for file in outcome.get("files") or ()}
     if args.result is not None and args.result not in (named or job.get("outputs") or {"video": ""}):
         known = ", ".join(named or job.get("outputs") or ("video",))
         raise NoResult(f"job {job['id']} has no result {args.result!r}; it has {known}")

@@ -46,20 +46,20 @@ def run(args: argparse.Namespace) -> int:
         raise WakestreamError(
             "no job has ended since then; use the hub first, or an earlier --since", code="no_history"
         )
-    found = plan(jobs, as_now(status.gpus, history, kept_in(history)))
+    planned = plan(jobs, as_now(status.gpus, history, kept_in(history)))
     if args.svg is not None:
-        labels = [_name(row.setting) for row in found.rows]
+        labels = [_name(row.setting) for row in planned.rows]
         args.svg.write_text(
-            picture(found.rows, labels, (t("cost.cost"), t("option.wait")), found.best), encoding="utf-8"
+            picture(planned.rows, labels, (t("cost.cost"), t("option.wait")), planned.best), encoding="utf-8"
         )
     told = {"currency": status.currency} if status.currency else {}
-    answer({**found.plain(), **told}, *(() if args.json else _lines(status, found)), as_json=args.json)
+    answer({**planned.plain(), **told}, *(() if args.json else _lines(status, planned)), as_json=args.json)
     return exit_codes.DONE
 
 
 async def _history(settings: Settings, state: State, first: int) -> tuple[m.HubStatus, Mapping[str, Any], list[Job]]:
     """The hub's last answer, and the jobs of all its answers."""
-    found: list[Job] = []
+    jobs: list[Job] = []
     at: tuple[int, int] | None = (first, 0)
     while at is not None:
         status = await hub_status(settings, state, history=at)
@@ -69,9 +69,9 @@ async def _history(settings: Settings, state: State, first: int) -> tuple[m.HubS
             )
             raise WakestreamError(why, code="no_history")
         history = status.history
-        found += recorded(history)
+        jobs += recorded(history)
         at = tuple(history["next"]) if "next" in history else None
-    return status, history, sorted(found, key=lambda job: job.at)
+    return status, history, sorted(jobs, key=lambda job: job.at)
 
 
 def _name(setting: Setting) -> str:

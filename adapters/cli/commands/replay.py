@@ -65,12 +65,12 @@ def run(args: argparse.Namespace) -> int:
     if wrong is not None:
         return show.unusable(wrong)
     try:
-        found = find(args.logs)
+        files = find(args.logs)
     except UnusableLog as error:
         return show.unusable(str(error))
     logs: list[tuple[LogFile, Log]] = []
     worst = exit_codes.DONE
-    for file in found:
+    for file in files:
         try:
             logs.append((file, read(file)))
         except UnusableLog as error:
@@ -84,11 +84,11 @@ def run(args: argparse.Namespace) -> int:
 
 def _replayable(logs: list[tuple[LogFile, Log]], show: ReplayOutput | None) -> list[tuple[LogFile, Log]]:
     """The logs without those that are records only, unless there are no others."""
-    found = [each for each in logs if each[1].header.program in PROGRAMS]
+    replayable = [pair for pair in logs if pair[1].header.program in PROGRAMS]
     for file, log in logs:
-        if found and show is not None and log.header.program not in PROGRAMS:
+        if replayable and show is not None and log.header.program not in PROGRAMS:
             say(t("replay.left_out", name=file.parts[0], program=log.header.program))
-    return found or logs
+    return replayable or logs
 
 
 def _contradiction(args: argparse.Namespace) -> str | None:
@@ -215,7 +215,7 @@ def _plain(
     result: dict[str, Any] = {"log": [plain_text(part) for part in file.parts], "reorder": True, "why": why}
     result |= {"seed": seed, "written": path and plain_text(path)}
     if trial is not None and trial.report is not None:
-        result["jobs"] = {job: plain_outcome(each.outcome) for job, each in trial.report.now.items()}
+        result["jobs"] = {job: plain_outcome(report.outcome) for job, report in trial.report.now.items()}
     return result
 
 
@@ -240,12 +240,12 @@ class WhatIf:
     @property
     def all(self) -> Mapping[str, float | None]:
         """All of them, for programs that are replayed together."""
-        return {name: value for each in self.by_program.values() for name, value in each.items()}
+        return {name: value for settings in self.by_program.values() for name, value in settings.items()}
 
 
 def what_if(changes: Sequence[str], logs: Sequence[Log]) -> WhatIf:
     """The settings in `changes`. In the logs of one run each goes to the programs that have it; one has to."""
-    found: dict[str, dict[str, float | None]] = {}
+    by_program: dict[str, dict[str, float | None]] = {}
     for change in changes:
         name, sign, text = change.partition("=")
         if not sign or not name.strip() or not text.strip():
@@ -253,14 +253,14 @@ def what_if(changes: Sequence[str], logs: Sequence[Log]) -> WhatIf:
         unknown: dict[str, str] = {}
         for log in logs:
             try:
-                found.setdefault(log.header.program, {})[name.strip()] = _value(log, name.strip(), text.strip())
+                by_program.setdefault(log.header.program, {})[name.strip()] = _value(log, name.strip(), text.strip())
             except _Unknown as error:
                 unknown[log.header.program] = str(error)
             except UnusableLog:
                 unknown[log.header.program] = "it cannot be replayed"
         if len(unknown) == len({log.header.program for log in logs}):
             raise BadSetting("--set: " + "; ".join(f"{program}: {why}" for program, why in unknown.items()))
-    return WhatIf(found)
+    return WhatIf(by_program)
 
 
 class _Unknown(ValueError):

@@ -57,14 +57,14 @@ async def _retry_failed(client: DaemonClient, args: argparse.Namespace, retry: C
     status = exit_codes.DONE
     jobs = await listed(client, "all")
     again = {job["retry_of"] for job in jobs.values()}
-    found = left = [id_ for id_, job in jobs.items() if job["state"] in FAILED and id_ not in again]
+    failed = left = [id_ for id_, job in jobs.items() if job["state"] in FAILED and id_ not in again]
     while left:
         args.jobs, left = left[:1], left[1:]
         status = max(status, await for_each(args, retry))
         newest, _ = await client.jobs("all", LIST_MOST) if left else ([], 0)
         tried = {job["retry_of"] for job in newest}
         left = [job for job in left if job not in tried]
-    if not found and not args.json:
+    if not failed and not args.json:
         say(t("retry.none_failed"))
     return status
 

@@ -38,8 +38,8 @@ def ask_and_print(
     costs: bool = False,
 ) -> int:
     """Ask the hub; print its answer in words, or as JSON."""
-    found = begin(args, usual_level="CRITICAL")  # what is wrong is said once, as this command's own answer
-    told = asyncio.run(hub_status(found, args.state, since, costs=costs))
+    settings = begin(args, usual_level="CRITICAL")  # what is wrong is said once, as this command's own answer
+    told = asyncio.run(hub_status(settings, args.state, since, costs=costs))
     answer(as_plain(told), *(() if args.json else words(told)), as_json=args.json)
     return exit_codes.DONE
 

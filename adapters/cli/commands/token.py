@@ -58,13 +58,13 @@ def run(args: argparse.Namespace) -> int:
 def _list(tokens: Tokens, as_json: bool) -> None:
     known = tokens.all()
     if as_json:
-        for each in known:
-            limits = {"kinds": each.kinds, "max_per_day": each.per_day or None, "today": tokens.used(each)}
-            say_json({"name": each.name, "made": each.made, **limits})
+        for token in known:
+            limits = {"kinds": token.kinds, "max_per_day": token.per_day or None, "today": tokens.used(token)}
+            say_json({"name": token.name, "made": token.made, **limits})
         return
     rows = [tuple(t(f"token.{name}") for name in ("name", "kinds", "per_day", "today", "when"))]
     rows += [
-        (each.name, ", ".join(each.kinds), str(each.per_day or ""), str(tokens.used(each)), day(each.made))
-        for each in known
+        (token.name, ", ".join(token.kinds), str(token.per_day or ""), str(tokens.used(token)), day(token.made))
+        for token in known
     ]
     say(*(table(rows) if known else [t("token.none")]))

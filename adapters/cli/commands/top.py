@@ -52,15 +52,15 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Show it until `q` or Ctrl-C; in a pipe, print it again and again."""
-    found = begin(args, usual_level="CRITICAL")
-    hub = asyncio.run(_hub(found, args.state))
+    settings = begin(args, usual_level="CRITICAL")
+    hub = asyncio.run(_hub(settings, args.state))
     if args.once:
-        told = asyncio.run(hub_status(found, args.state))
+        told = asyncio.run(hub_status(settings, args.state))
         _print(args, told, hub, terminal_columns() or WIDTH_OF_A_PIPE)
         return exit_codes.DONE
     if args.json or not is_terminal():
-        return run_program(lambda stop: unless_stopped(stop, _printed(found, args, hub)))
-    return run_program(lambda stop: unless_stopped(stop, _drawn(found, args.state, hub)))
+        return run_program(lambda stop: unless_stopped(stop, _printed(settings, args, hub)))
+    return run_program(lambda stop: unless_stopped(stop, _drawn(settings, args.state, hub)))
 
 
 def _print(args: argparse.Namespace, told: m.HubStatus, hub: str, columns: int) -> None:
@@ -72,8 +72,8 @@ async def _hub(found: Settings, state: State) -> str:
         return host_of(settings.needs_hub())
 
 
-async def _printed(found: Settings, args: argparse.Namespace, hub: str) -> int:
-    async for told in statuses(found, args.state, EVERY):
+async def _printed(settings: Settings, args: argparse.Namespace, hub: str) -> int:
+    async for told in statuses(settings, args.state, EVERY):
         if isinstance(told, LinkDown):
             say(f"wakestream: {t('top.away', why=told.reason)}", error=True)
         else:
@@ -83,14 +83,14 @@ async def _printed(found: Settings, args: argparse.Namespace, hub: str) -> int:
     return exit_codes.DONE
 
 
-async def _drawn(found: Settings, state: State, hub: str) -> int:
+async def _drawn(settings: Settings, state: State, hub: str) -> int:
     """The whole screen; `q` leaves."""
     shown = _Screen(hub)
     # Its own stream for standard output has no encoding, from which the table knows the characters that it can use.
     screen = Live(get_renderable=shown.picture, console=shown.console, screen=True, redirect_stdout=False)
     with pressed_keys() as pressed, screen:
         async with tasks_of_block() as start:
-            following = start(_follow(found, state, shown))
+            following = start(_follow(settings, state, shown))
             while not following.done():
                 if "q" in pressed().lower():
                     return exit_codes.DONE
@@ -230,7 +230,7 @@ def _queue(answer: m.HubStatus) -> Iterator[str]:
     if not answer.queue:
         yield t("status.no_queue")
         return
-    by = [t("top.of", jobs=each["jobs"], license=each["license"]) for each in answer.waiting or ()]
+    by = [t("top.of", jobs=waiting["jobs"], license=waiting["license"]) for waiting in answer.waiting or ()]
     more = t("top.by", licenses=t("list.comma").join(by)) if by else ""
     yield t("top.queue", jobs=count(answer.queue)) + more
 

@@ -61,8 +61,8 @@ def run(args: argparse.Namespace) -> int:
     idle_after, args.idle_after = args.idle_after, None
     money = [f"--{name.replace('_', '-')}={value}" for name in MONEY if (value := getattr(args, name)) is not None]
     slots = begin(args).slots
-    found = {role: setup for role in ROLES if (setup := recorded(folder_of(role, args.folder))) is not None}
-    programs = [({"client": "daemon"}.get(role, role), setup.arguments) for role, setup in found.items()]
+    setups = {role: setup for role in ROLES if (setup := recorded(folder_of(role, args.folder))) is not None}
+    programs = [({"client": "daemon"}.get(role, role), setup.arguments) for role, setup in setups.items()]
 
     def running() -> AbstractAsyncContextManager[asyncio.Future[None]]:
         return _set_up(programs, args.folder) if programs else _everything(args.gpu, idle_after, money, slots)

@@ -52,9 +52,9 @@ def _newest() -> tuple[str, str]:
         )
     except (OSError, subprocess.TimeoutExpired):
         return "", t("upgrade.silent", time=f"{WITHIN:g} s")
-    found = re.search(rf"^{NAME} \(([^)\s]+)\)", ended.stdout, re.MULTILINE)
-    if ended.returncode == 0 and found is not None:
-        return found[1], ""
+    listed = re.search(rf"^{NAME} \(([^)\s]+)\)", ended.stdout, re.MULTILINE)
+    if ended.returncode == 0 and listed is not None:
+        return listed[1], ""
     if "No module named pip" in ended.stderr:
         return "", t("upgrade.no_pip")
     if "No matching distribution" in ended.stderr:

@@ -49,8 +49,8 @@ def _all(args: argparse.Namespace) -> Coroutine[Any, Any, int]:
 
 async def _one(args: argparse.Namespace) -> int:
     async with open_daemon_client(args.state) as client:
-        found = await client.job(args.job)
-        job = job_from(found["id"], found)
+        listed = await client.job(args.job)
+        job = job_from(listed["id"], listed)
         with display(job, as_json=args.json, plain=args.plain, quiet=flags.is_quiet(args)) as shown:
             async with tasks_of_block() as start:
                 start(_look_on(client, job.id, shown))
@@ -62,9 +62,9 @@ async def _look_on(client: DaemonClient, job: str, shown: Display) -> None:
     number = 0
     while shown.previews:
         with suppress(DaemonRefused, DaemonUnreachable):  # the events tell of a daemon that is away
-            if found := await client.preview(job, number):
-                number = int(found.get("number", 0))
-                shown.preview(str(found.get("text", "")))
+            if preview := await client.preview(job, number):
+                number = int(preview.get("number", 0))
+                shown.preview(str(preview.get("text", "")))
         await asyncio.sleep(LOOK_EVERY)
 
 
@@ -115,8 +115,8 @@ class _Lines:
 async def _name(client: DaemonClient, job: str, others: Collection[str]) -> str:
     """The job's file names, with the id if another job has the same names; the id alone if they are unknown."""
     try:
-        found = (await client.job(job))["names"]
+        names = (await client.job(job))["names"]
     except (DaemonRefused, DaemonUnreachable, KeyError):
         return job
-    name = " + ".join(name for field, name in found.items() if field != "output")
+    name = " + ".join(name for field, name in names.items() if field != "output")
     return f"{name} ({job})" if name in others else name

@@ -35,9 +35,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Ask the daemon or the hub, and print the answer."""
-    found = begin(args, usual_level="CRITICAL")
+    settings = begin(args, usual_level="CRITICAL")
     kind, _, name = args.what.partition(":")
-    sentences = asyncio.run(_gpus(found, args.state, name or None) if kind == "gpu" else _job(args))
+    sentences = asyncio.run(_gpus(settings, args.state, name or None) if kind == "gpu" else _job(args))
     for sentence in sentences:
         answer({"what": args.what, "why": sentence}, sentence, as_json=args.json)
     return exit_codes.DONE
@@ -48,8 +48,8 @@ async def _job(args: argparse.Namespace) -> Sequence[str]:
         return [job(await client.job(args.what), time.time())]
 
 
-async def _gpus(found: Settings, state: str | None, name: str | None) -> Sequence[str]:
-    told = await hub_status(found, state)
+async def _gpus(settings: Settings, state: str | None, name: str | None) -> Sequence[str]:
+    told = await hub_status(settings, state)
     said = gpus(told, name)
     if name is not None and not said:
         known = ", ".join(gpu["gpu"] for gpu in told.gpus) or "none at all"

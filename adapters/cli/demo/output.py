@@ -33,13 +33,13 @@ def spoken(program: str, line: str) -> tuple[str, str]:
 
     What the monitor passes on of the machine that it powers is the worker's.
     """
-    found = log_line(line)
-    if not found.level:
+    entry = log_line(line)
+    if not entry.level:
         return program, line
-    passed_on = _MACHINE.fullmatch(found.message)
+    passed_on = _MACHINE.fullmatch(entry.message)
     if passed_on is not None:
         return spoken("worker", passed_on[1])
-    return program, found.message if found.level == "INFO" else f"{found.level.lower()}: {found.message}"
+    return program, entry.message if entry.level == "INFO" else f"{entry.level.lower()}: {entry.message}"
 
 
 class DemoOutput(AbstractContextManager["DemoOutput"]):

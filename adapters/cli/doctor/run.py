@@ -131,7 +131,7 @@ async def _upload(worker: HttpWorker, health: Health) -> None:
 
 
 async def examine(
-    found: Settings, folder: Path, *, wake_within: float | None = None, state: Path | None = None
+    settings: Settings, folder: Path, *, wake_within: float | None = None, state: Path | None = None
 ) -> AsyncIterator[CheckResult]:
     """Findings one by one, as they are made; none raises.
 
@@ -139,13 +139,13 @@ async def examine(
     also wake the GPU, for so long.
     """
     async with open_daemon_client(state) as client:
-        health = await client.look() if state is not None and not (found.hub_url and found.key) else None
-        served = health is not None and addresses.serves(health.get("hub"), found.hub_url)
+        health = await client.look() if state is not None and not (settings.hub_url and settings.key) else None
+        served = health is not None and addresses.serves(health.get("hub"), settings.hub_url)
         if health is not None and served:
-            found = replace(found, hub_url=health.get("hub"))
-        asks = served and found.key is None and client.asks_hub
-        hub = _through_the_daemon(found, client, wake_within) if asks else _at_the_hub(found, wake_within)
-        async for finding in each(here.seen(found, folder, asks=asks), daemon_stands(found, state), hub):
+            settings = replace(settings, hub_url=health.get("hub"))
+        asks = served and settings.key is None and client.asks_hub
+        hub = _through_the_daemon(settings, client, wake_within) if asks else _at_the_hub(settings, wake_within)
+        async for finding in each(here.seen(settings, folder, asks=asks), daemon_stands(settings, state), hub):
             yield finding
 
 

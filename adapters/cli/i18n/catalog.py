@@ -114,8 +114,8 @@ def in_chinese(reason: str) -> str | None:
     A reason within the reason is translated too.
     """
     for english, chinese in catalog("reasons_zh").items():
-        if found := re.fullmatch(english, reason, re.DOTALL):
-            return chinese.format(*(group and (in_chinese(group) or group) for group in found.groups()))
+        if match := re.fullmatch(english, reason, re.DOTALL):
+            return chinese.format(*(group and (in_chinese(group) or group) for group in match.groups()))
     return None
 
 
@@ -143,6 +143,6 @@ def _chinese(text: str | None) -> str | None:
 
 def _line(text: str) -> str:
     """A line below the arguments; in tables the second column is a sentence."""
-    found = re.fullmatch(r"(\s*(?:\S+\s{2,})?)(.*)", text)
-    assert found is not None  # noqa: S101 - it matches any line
-    return found[1] + catalog("help_zh").get(found[2], found[2])
+    match = re.fullmatch(r"(\s*(?:\S+\s{2,})?)(.*)", text)
+    assert match is not None  # noqa: S101 - it matches any line
+    return match[1] + catalog("help_zh").get(match[2], match[2])

@@ -192,11 +192,11 @@ def verdict(picture: Diagram) -> str:
 
 def divergence_notes(divergences: Sequence[Divergence]) -> Iterator[tuple[str, str]]:
     """Lines about divergences, each with its tone: a heading (`t-bad`), a difference (`mono`), or an aside (`soft`)."""
-    for index, found in enumerate(divergences[:NOTES]):
-        at = f" at {found.row.t:.3f} s" if found.row is not None else ""
-        yield "t-bad", f"≠ {found.stream}, row {found.seq}{at}: {expectation(found)}"
+    for index, divergence in enumerate(divergences[:NOTES]):
+        at = f" at {divergence.row.t:.3f} s" if divergence.row is not None else ""
+        yield "t-bad", f"≠ {divergence.stream}, row {divergence.seq}{at}: {expectation(divergence)}"
         if index < DIFFS:
-            yield from (("mono", f"  {line}") for line in found.lines()[:LINES])
+            yield from (("mono", f"  {line}") for line in divergence.lines()[:LINES])
     if len(divergences) > NOTES:
         yield "soft", f"and {len(divergences) - NOTES} more"
 

@@ -58,17 +58,17 @@ def _row(gpu: Mapping[str, Any], name: str) -> tuple[str, ...]:
 
 def _currencies(answer: m.HubStatus) -> Sequence[str]:
     """The money of the prices, if it is not the same for all; then there are no sums."""
-    found: Sequence[str] = (answer.costs or {}).get("currencies", ())
-    return found
+    currencies: Sequence[str] = (answer.costs or {}).get("currencies", ())
+    return currencies
 
 
 def forecast(answer: m.HubStatus) -> list[str]:
     """What this month will cost, and how that is known."""
-    found = (answer.costs or {}).get("forecast")
-    if not found:
+    expected = (answer.costs or {}).get("forecast")
+    if not expected:
         return []
-    month, mean = money(found["month"], answer), money(found["mean"], answer)
-    return [t("cost.forecast", month=month, mean=mean, days=found["days"])]
+    month, mean = money(expected["month"], answer), money(expected["mean"], answer)
+    return [t("cost.forecast", month=month, mean=mean, days=expected["days"])]
 
 
 def chart(answer: m.HubStatus, bar: str, *, all_days: bool = False) -> list[str]:
@@ -92,13 +92,13 @@ def chart(answer: m.HubStatus, bar: str, *, all_days: bool = False) -> list[str]
 
 def jobs(answer: m.HubStatus) -> list[str]:
     """A table: a line for each of the last jobs."""
-    found: Sequence[Mapping[str, Any]] = (answer.costs or {}).get("jobs", ())
-    if not found:
+    listed: Sequence[Mapping[str, Any]] = (answer.costs or {}).get("jobs", ())
+    if not listed:
         return [t("cost.no_jobs")]
-    told = "share_s" in found[0]  # hubs of earlier versions share the time among the jobs that hold a GPU
+    told = "share_s" in listed[0]  # hubs of earlier versions share the time among the jobs that hold a GPU
     names = ("job", "kind", "gpu", "used", "cost", *(("share",) if told else ()), "ended")
     rows = [tuple(t(f"cost.{name}") for name in names)]
-    for job in found:
+    for job in listed:
         ended = clock_time(job["ended"]) if "ended" in job else t("cost.open")
         shares = (_share(job, answer),) if told else ()
         rows.append((job["id"], job["kind"], job["gpu"], long(job["used_s"]), _amount(job, answer), *shares, ended))

@@ -188,7 +188,7 @@ class LiveDisplay(Display):
         """What stands on the screen now."""
         becomes = self._marks["becomes"]
         inputs, outputs = (
-            " + ".join(printable(each.name) for each in files.values())
+            " + ".join(printable(path.name) for path in files.values())
             for files in (self._job.inputs, self._job.outputs)
         )
         title = Text(f"{inputs} {becomes} {outputs}", "bold")
@@ -309,10 +309,10 @@ class PlainLines(Display):
 
     def _like_ours(self, text: str) -> str:
         first, end, more = text.partition("\n")
-        found = log_line(first)
-        if not found.level or first.startswith("{"):
+        entry = log_line(first)
+        if not entry.level or first.startswith("{"):
             return text
-        return f"{self._line(f'{found.level.lower()}: {found.message}', time.monotonic())}{end}{more}"
+        return f"{self._line(f'{entry.level.lower()}: {entry.message}', time.monotonic())}{end}{more}"
 
     def _line(self, text: str, at: float) -> str:
         return f"{self._prefix}{at - self._start:7.1f} s  {text}"

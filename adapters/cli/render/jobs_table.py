@@ -147,11 +147,11 @@ class JobProgress:
 
     def show(self, event: e.JobEvent, at: float) -> None:
         """Read an event that happened at this time."""
-        found, before = amount(event), self._last
-        if found is None:
+        moved, before = amount(event), self._last
+        if moved is None:
             self._smooth = None
         else:
-            done, total = found
+            done, total = moved
             if self._smooth is None or type(before) is not type(event) or self._smooth.total != total:
                 self._smooth = Smooth(total)
             self._smooth.report(done, at)

@@ -36,15 +36,15 @@ class Line:
     def plain(self) -> dict[str, Any]:
         """As the programs' JSON has it."""
         parts = {"time": self.time, "level": self.level, "job": self.job, "stage": self.stage}
-        found = {name: None if part in ("", "-") else part for name, part in parts.items()}
-        return found | {"message": self.message or self.text} | ({"traceback": self.trace} if self.trace else {})
+        plain = {name: None if part in ("", "-") else part for name, part in parts.items()}
+        return plain | {"message": self.message or self.text} | ({"traceback": self.trace} if self.trace else {})
 
 
 def line(text: str) -> Line:
     """A line of a log, without its end."""
-    found = _PLAIN.fullmatch(text)
-    if found is not None:
-        return Line(text, **found.groupdict())
+    match = _PLAIN.fullmatch(text)
+    if match is not None:
+        return Line(text, **match.groupdict())
     try:
         plain = json.loads(text) if text.startswith("{") else None
         return Line(text) if plain is None else _from_json(text, plain)
@@ -63,12 +63,12 @@ def _from_json(text: str, plain: dict[str, Any]) -> Line:
 def wanted(lines: Iterable[Line], *, job: str | None = None, level: str = "DEBUG") -> Iterator[Line]:
     """Those of that job, or that name it, and of that level or above; what goes on with one goes with it."""
     least, shows = _ORDER.index(level), job is None and level == "DEBUG"
-    for each in lines:
-        if each.level:
-            weight = _ORDER.index(each.level) if each.level in _ORDER else len(_ORDER)
-            shows = weight >= least and (job is None or each.job.startswith(job) or job in each.message)
+    for entry in lines:
+        if entry.level:
+            weight = _ORDER.index(entry.level) if entry.level in _ORDER else len(_ORDER)
+            shows = weight >= least and (job is None or entry.job.startswith(job) or job in entry.message)
         if shows:
-            yield each
+            yield entry
 
 
 class Tail:
@@ -82,10 +82,10 @@ class Tail:
     def lines(self) -> Iterator[str]:
         """The whole lines that came, of the piece before as well if the file was rotated meanwhile."""
         try:
-            found = self._path.stat()
+            status = self._path.stat()
         except OSError:
             return  # between two pieces
-        if self._inode and (found.st_ino != self._inode or found.st_size < self._offset):
+        if self._inode and (status.st_ino != self._inode or status.st_size < self._offset):
             former = self._path.with_name(f"{self._path.name}.1")
             if former.is_file() and former.stat().st_ino == self._inode:
                 yield from self._more(former)

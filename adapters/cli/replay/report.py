@@ -204,7 +204,7 @@ def _plain(file: LogFile, log: Log, trial: Trial, asked: Settings) -> dict[str, 
     if trial.report is None:
         return said | {"why": trial.why, "waiting": trial.waiting}
     jobs = [_plain_job(job, trial.report) for job in trial.report.now.values()]
-    return said | {"jobs": jobs, "divergences": [_plain_divergence(each) for each in trial.divergences]}
+    return said | {"jobs": jobs, "divergences": [_plain_divergence(divergence) for divergence in trial.divergences]}
 
 
 def _plain_job(job: JobReport, report: Report) -> dict[str, Any]:

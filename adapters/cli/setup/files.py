@@ -99,20 +99,20 @@ def write(folder: Path, setup: Setup, files: Iterable[SetupFile]) -> list[tuple[
         SettingsError: A file is there that set-up did not write, or cannot be written.
     """
     wanted = list(files)
-    for one in wanted:
-        if _content(one.path) != one.content.encode():
-            check_ours(one.path, setup.files)
+    for file in wanted:
+        if _content(file.path) != file.content.encode():
+            check_ours(file.path, setup.files)
     done = []
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        for one in wanted:
-            data = one.content.encode()
-            same = _content(one.path) == data
+        for file in wanted:
+            data = file.content.encode()
+            same = _content(file.path) == data
             if not same:
-                one.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-                write_atomic(one.path, data, mode=0o600 if one.private else 0o644)
-            setup.files[str(one.path)] = _mark(data)
-            done.append((one.path, "kept" if same else "written"))
+                file.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+                write_atomic(file.path, data, mode=0o600 if file.private else 0o644)
+            setup.files[str(file.path)] = _mark(data)
+            done.append((file.path, "kept" if same else "written"))
         write_atomic(folder / RECORD, orjson.dumps(msgspec.to_builtins(setup), option=orjson.OPT_INDENT_2))
     except OSError as error:
         raise SettingsError(
@@ -132,8 +132,8 @@ def check_ours(path: Path, ours: Mapping[str, str]) -> None:
 
 def is_ours(path: Path, ours: Mapping[str, str]) -> bool:
     """Whether a file is missing or as set-up wrote it."""
-    found = _content(path)
-    return found is None or ours.get(str(path)) == _mark(found)
+    content = _content(path)
+    return content is None or ours.get(str(path)) == _mark(content)
 
 
 def remove(folder: Path, setup: Setup) -> list[tuple[Path, str]]:
@@ -141,8 +141,8 @@ def remove(folder: Path, setup: Setup) -> list[tuple[Path, str]]:
     done = []
     for name, mark in setup.files.items():
         path = Path(name)
-        found = _content(path)
-        if found is not None and _mark(found) != mark:
+        content = _content(path)
+        if content is not None and _mark(content) != mark:
             done.append((path, "changed"))
             continue
         path.unlink(missing_ok=True)

@@ -138,8 +138,8 @@ def _with_machine(args: argparse.Namespace, config: PowerConfig) -> PowerConfig:
     else:
         return config
     try:
-        found = _of(make_power(args.power, replace(config, machine=None)), lambda power: power.machines())
-        args.power_machine = chosen("--machine", [machine_row(machine) for machine in found])
+        machines = _of(make_power(args.power, replace(config, machine=None)), lambda power: power.machines())
+        args.power_machine = chosen("--machine", [machine_row(machine) for machine in machines])
     except CannotList:
         args.power_machine = asked("--machine", "")
     return replace(config, machine=args.power_machine)
