@@ -66,7 +66,7 @@ class Partial:
         self._hash = blake3()
         self._file: FileIO | None = None
         self._sink: HashingWriter | None = None
-        self._found = 0
+        self._kept = 0
 
     def _at(self, mark: str) -> None:
         self.path = beside(self.output, mark)
@@ -75,7 +75,7 @@ class Partial:
     @property
     def size(self) -> int:
         """Bytes that were downloaded."""
-        return self._found if self._sink is None else self._sink.size
+        return self._kept if self._sink is None else self._sink.size
 
     async def is_there(self, made: Output) -> bool:
         """Whether a file of this content is at the output or its next numbers."""
@@ -106,10 +106,10 @@ class Partial:
             with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
                 etag, size = orjson.loads(self._said.read_bytes())["etag"], os.fstat(file.fileno()).st_size
                 if isinstance(etag, str) and size:
-                    self._found, self.etag = size, etag  # first: a cancel during the next line keeps the part
+                    self._kept, self.etag = size, etag  # first: a cancel during the next line keeps the part
                     self._hash = await self._in_thread(lambda: hash_in(file, size))
                     return
-            self._found, self.etag = 0, None
+            self._kept, self.etag = 0, None
 
     def _taken(self) -> FileIO:
         file = taken(self.path)
@@ -121,7 +121,7 @@ class Partial:
 
     def begin(self, *, etag: str | None, verified: bool, resumable: bool) -> None:
         """Start from the first byte."""
-        self._found, self._hash = 0, blake3()
+        self._kept, self._hash = 0, blake3()
         self._expect(etag, verified=verified)
         self.etag = etag if resumable and etag and not etag.startswith("W/") else None
         with disk_errors(self.path):
@@ -143,10 +143,10 @@ class Partial:
 
     def _open(self) -> None:
         file = self._file = self._file or self._taken()
-        if os.fstat(file.fileno()).st_size > self._found:
-            file.truncate(self._found)
-        file.seek(self._found)
-        self._sink = HashingWriter(file, [self._hash] if self.expected is not None else [], self._executor, self._found)
+        if os.fstat(file.fileno()).st_size > self._kept:
+            file.truncate(self._kept)
+        file.seek(self._kept)
+        self._sink = HashingWriter(file, [self._hash] if self.expected is not None else [], self._executor, self._kept)
 
     def make_room(self, size: int) -> None:
         """Raise `NoSpace` now, and not at the end, when `size` more bytes do not fit."""
@@ -219,7 +219,7 @@ class Partial:
 
     def _release(self) -> None:
         if self._sink is not None:
-            self._found, self._sink = self._sink.size, None
+            self._kept, self._sink = self._sink.size, None
         if self._file is not None:
             self._file.close()
             self._file = None
@@ -236,7 +236,7 @@ class Partial:
     def discard(self) -> None:
         """Remove the part."""
         self._close_after(lambda: unlink(self.path))
-        self._found, self.etag = 0, None
+        self._kept, self.etag = 0, None
         self._closed.set()
 
     def _opened(self) -> HashingWriter:

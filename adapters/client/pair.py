@@ -183,38 +183,38 @@ async def _speaks_tls(url: str) -> bool:
     return False
 
 
-async def _begin(found: ClientConnection, code: Code) -> dict[str, Any]:
-    await _send(found, {"type": "pair.start", "name": code.name})
-    return await _receive(found, "pair.share")
+async def _begin(connection: ClientConnection, code: Code) -> dict[str, Any]:
+    await _send(connection, {"type": "pair.start", "name": code.name})
+    return await _receive(connection, "pair.share")
 
 
-async def _invited(found: ClientConnection, url: str, code: Code, verified: bool) -> Invited:
-    answer = await _begin(found, code)
+async def _invited(connection: ClientConnection, url: str, code: Code, verified: bool) -> Invited:
+    answer = await _begin(connection, code)
     gpus, watched = (tuple(map(str, answer.get(name) or ())) for name in ("gpus", "watched"))
-    seen = str(answer.get("seen") or found.local_address[0])
+    seen = str(answer.get("seen") or connection.local_address[0])
     return Invited(str(answer.get("role")), seen, gpus, watched, answer.get("signs") is True)
 
 
 async def _exchange(
     opened: Callable[[], AbstractAsyncContextManager[int]] | None,
     request: str,
-    found: ClientConnection,
+    connection: ClientConnection,
     url: str,
     code: Code,
     verified: bool,
 ) -> Paired:
-    tls, seen = found.transport.get_extra_info("ssl_object"), _Seen()
+    tls, seen = connection.transport.get_extra_info("ssl_object"), _Seen()
     if tls is not None:
         authority = by_authority(addresses.host_of(url)) if verified else ""
         seen = _Seen(authority, tls.getpeercert(binary_form=True) or b"")
-    answer = await _begin(found, code)
+    answer = await _begin(connection, code)
     binding = seen.binding(str(answer.get("binding")))
     pairing = await asyncio.to_thread(Pairing, code, binding, is_hub=False)
     await asyncio.to_thread(pairing.agree, _bytes(answer, "share"))
     mine = {"share": b64encode(pairing.share).decode(), "proof": b64encode(pairing.proof).decode()}
     mine |= {"request": request} if request else {}
-    await _send(found, {"type": "pair.proof", **mine, "host": socket.gethostname()})
-    granted = await _receive(found, "pair.grant")
+    await _send(connection, {"type": "pair.proof", **mine, "host": socket.gethostname()})
+    granted = await _receive(connection, "pair.grant")
     pairing.check(_bytes(granted, "proof"))
     given = pairing.open(_bytes(granted, "sealed"))
     certificate = ssl.DER_cert_to_PEM_cert(seen.der) if binding == by_certificate(seen.der) and not verified else ""
@@ -226,8 +226,8 @@ async def _exchange(
         if opened is not None:
             with suppress(OSError, PairingError, WebSocketException):
                 async with opened() as port:
-                    await _send(found, {"type": "pair.reach", "port": port})
-                    why = str((await _receive(found, "pair.reached")).get("why", ""))
+                    await _send(connection, {"type": "pair.reach", "port": port})
+                    why = str((await _receive(connection, "pair.reached")).get("why", ""))
         role, key, id_ = (str(given[name]) for name in ("role", "key", "id"))
         return Paired(role, key, id_, gpus, hub, certificate, why, str(given.get("certificate", "")))
     except ValueError as error:
@@ -236,13 +236,13 @@ async def _exchange(
         raise PairingError(f"the hub's answer lacks {error}; use a wakestream of the same version") from None
 
 
-async def _send(found: ClientConnection, message: dict[str, Any]) -> None:
-    await found.send(orjson.dumps(message).decode())
+async def _send(connection: ClientConnection, message: dict[str, Any]) -> None:
+    await connection.send(orjson.dumps(message).decode())
 
 
-async def _receive(found: ClientConnection, kind: str) -> dict[str, Any]:
+async def _receive(connection: ClientConnection, kind: str) -> dict[str, Any]:
     try:
-        message = orjson.loads(await found.recv())
+        message = orjson.loads(await connection.recv())
     except orjson.JSONDecodeError:
         message = None
     if isinstance(message, dict) and message.get("type") == "pair.refused":

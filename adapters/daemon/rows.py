@@ -222,7 +222,7 @@ def filled(text: str, values: Mapping[str, str], change: Callable[[str, str], st
     for name in blanks([text]):
         if name not in values:
             raise WrongInput(f"row.{name}", f"it is empty, and a flag has {{{name}}} in it; fill it in")
-    return _BLANK.sub(lambda found: change(found[1], values[found[1]]), text)
+    return _BLANK.sub(lambda match: change(match[1], values[match[1]]), text)
 
 
 def path_of(text: str) -> PurePath:

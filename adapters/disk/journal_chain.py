@@ -62,19 +62,19 @@ def bytes_of(rows: Sequence[JournalRow]) -> int:
 def numbered(rows: Sequence[JournalRow], end: End) -> tuple[list[tuple[int, str, bytes, int]], End]:
     """The rows as they are stored after `end`: number, kind, data and checksum; and the last one."""
     seq, checksum = end
-    stored = []
+    stored_rows = []
     crc32, mark = zlib.crc32, _mark  # this loop does what `End.next` does, in less time
     for kind, data, _ in rows:
         seq += 1
         checksum = crc32(data, checksum ^ seq ^ mark(kind))
-        stored.append((seq, kind, data, checksum))
-    return stored, End(seq, checksum)
+        stored_rows.append((seq, kind, data, checksum))
+    return stored_rows, End(seq, checksum)
 
 
-def snapshot_rows(found: Iterable[tuple[Any, ...]], start: End, last: End, damaged: Damaged) -> list[bytes]:
+def snapshot_rows(stored_rows: Iterable[tuple[Any, ...]], start: End, last: End, damaged: Damaged) -> list[bytes]:
     """The data of a snapshot's stored rows (number, data, checksum), when their checksums are right."""
     end, rows = start, []
-    for n, data, checksum in found:
+    for n, data, checksum in stored_rows:
         end = end.next("snapshot", data) if type(data) is bytes else end
         if end != (n, checksum):
             raise damaged(f"row {n} of its snapshot")
@@ -84,10 +84,10 @@ def snapshot_rows(found: Iterable[tuple[Any, ...]], start: End, last: End, damag
     return rows
 
 
-def fact_rows(found: Iterable[tuple[Any, ...]], end: End, damaged: Damaged) -> Iterator[JournalRow]:
+def fact_rows(stored_rows: Iterable[tuple[Any, ...]], end: End, damaged: Damaged) -> Iterator[JournalRow]:
     """The stored facts (number, kind, data, checksum) that follow `end`, when their checksums are right."""
     seq, checksum = end
-    for number, kind, data, stored in found:
+    for number, kind, data, stored in stored_rows:
         seq += 1
         if type(kind) is str and type(data) is bytes:
             checksum = zlib.crc32(data, checksum ^ seq ^ _mark(kind))
@@ -96,9 +96,9 @@ def fact_rows(found: Iterable[tuple[Any, ...]], end: End, damaged: Damaged) -> I
         yield JournalRow(kind, data)
 
 
-def ledger_rows(found: Iterable[tuple[Any, ...]], damaged: Damaged) -> Iterator[JournalRow]:
+def ledger_rows(stored_rows: Iterable[tuple[Any, ...]], damaged: Damaged) -> Iterator[JournalRow]:
     """The stored rows of the ledger (kind, data, time, number, checksum), when their checksums are right."""
-    for kind, data, at, seq, checksum in found:
+    for kind, data, at, seq, checksum in stored_rows:
         row = JournalRow(kind, data, at)
         if (type(kind), type(data)) != (str, bytes) or _ledger_sum(seq, row) != checksum:
             raise damaged(f"row {seq} of its ledger")

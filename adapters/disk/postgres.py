@@ -137,13 +137,13 @@ def _check(address: str, session: Session, idle: str) -> None:
     if session.info.server_version < _LEAST * 10_000:
         version = session.info.server_version // 10_000
         raise unusable(address, f"its server is PostgreSQL {version}; use version {_LEAST} or later")
-    if one(session, "SELECT pg_backend_pid()") != session.info.backend_pid:
+    if scalar(session, "SELECT pg_backend_pid()") != session.info.backend_pid:
         what = "a pooler (such as PgBouncer) is in between, which may change the session"
         raise unusable(address, f"{what}; give the server's own address")
     for name in ("fsync", "full_page_writes"):
-        if one(session, f"SHOW {name}") != "on":
+        if scalar(session, f"SHOW {name}") != "on":
             raise unusable(address, f"its server has {name} = off and loses facts in a power cut; set it to on")
-    commit, standbys = one(session, "SHOW synchronous_commit"), one(session, "SHOW synchronous_standby_names")
+    commit, standbys = scalar(session, "SHOW synchronous_commit"), scalar(session, "SHOW synchronous_standby_names")
     if commit == "off" or (standbys and commit in ("local", "remote_write")):
         raise unusable(address, f"its server has synchronous_commit = {commit} and may lose facts; set it to on")
     for name, value in (
@@ -151,7 +151,7 @@ def _check(address: str, session: Session, idle: str) -> None:
         ("synchronous_commit", commit), ("statement_timeout", "0"), ("lock_timeout", "0"),
     ):  # fmt: skip
         session.execute("SELECT set_config(%s, %s, false)", (name, value))
-    if one(session, "SELECT setting FROM pg_settings WHERE name = 'idle_session_timeout'") == "0":
+    if scalar(session, "SELECT setting FROM pg_settings WHERE name = 'idle_session_timeout'") == "0":
         raise unusable(address, "idle_session_timeout cannot be set; without it a paused hub keeps others from leading")
 
 
@@ -162,14 +162,14 @@ def make_tables(address: str, session: Session) -> None:
         JournalError: The account may not, or a later version made them or wrote a document.
     """
     with errors(address, "be opened", session):
-        known = one(session, _KNOWN)
+        known = scalar(session, _KNOWN)
     if not known:
         user, database = session.info.user, session.info.dbname
         allow = f"as its owner, run: CREATE SCHEMA wakestream AUTHORIZATION {user}"
         try:
             with errors(address, "be opened", session), session.transaction():
                 session.execute("SELECT pg_advisory_xact_lock(%s, %s)", (CLASS, LOCKS["make"]))
-                if not one(session, _KNOWN):
+                if not scalar(session, _KNOWN):
                     session.execute(_TABLES)
                     id_ = uuid.uuid4().hex
                     base = after_snapshot(id_, 0, start_of(id_))
@@ -178,14 +178,14 @@ def make_tables(address: str, session: Session) -> None:
         except _NotAllowed:
             raise unusable(address, f"{user} may not make tables in the database {database}; {allow}") from None
     with errors(address, "be read", session):
-        if (format_ := one(session, "SELECT format FROM wakestream.meta")) != FORMAT:
+        if (format_ := scalar(session, "SELECT format FROM wakestream.meta")) != FORMAT:
             raise JournalError(LATER.format(path=address, number=format_))
         for name, content in session.execute("SELECT name, data FROM wakestream.documents", binary=True):
             if later := later_format(f"{name.partition('.')[0]} in {address}", content):
                 raise JournalError(later)
 
 
-def one(session: Session, query: str, *values: Any) -> Any:
+def scalar(session: Session, query: str, *values: Any) -> Any:
     """The first value of the first row; None without one."""
     row = session.execute(query.encode(), values).fetchone()
     return row[0] if row else None

@@ -11,7 +11,7 @@ import psycopg
 
 from wakestream.adapters.disk.documents import LOCK_WITHIN
 from wakestream.adapters.disk.file_lock import HeldElsewhereError
-from wakestream.adapters.disk.postgres import CLASS, LOCKS, Session, connect, errors, make_tables, one
+from wakestream.adapters.disk.postgres import CLASS, LOCKS, Session, connect, errors, make_tables, scalar
 from wakestream.operators.model.errors import JournalError, NoSpace
 
 _CHANGED = """SELECT name, version, data FROM wakestream.documents
@@ -50,13 +50,13 @@ class PostgresDocuments:
 
     def stamp(self, name: str) -> object:
         """See `Documents.stamp`."""
-        return self._found(name)[0]
+        return self._stored(name)[0]
 
     def read(self, name: str) -> bytes | None:
         """See `Documents.read`."""
-        return self._found(name)[1]
+        return self._stored(name)[1]
 
-    def _found(self, name: str) -> tuple[int, bytes] | tuple[None, None]:
+    def _stored(self, name: str) -> tuple[int, bytes] | tuple[None, None]:
         session: Session | None = getattr(self._mine, name, None)
         if session is None and self._seen is not None:
             return self._seen.get(name, (None, None))
@@ -68,7 +68,7 @@ class PostgresDocuments:
     def write(self, name: str, content: bytes) -> None:
         """See `Documents.write`."""
         with self._session(name) as session:
-            version = one(session, _WRITE, name, content)
+            version = scalar(session, _WRITE, name, content)
         with self._noting:
             if self._seen is not None:  # what this program wrote it knows at once
                 self._seen = {**self._seen, name: (version, content)}

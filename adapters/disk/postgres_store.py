@@ -17,7 +17,7 @@ import psycopg
 from wakestream.adapters.disk import journal_chain as sums
 from wakestream.adapters.disk.journal_bound import Bound, BoundFile, bound_path, read_bound
 from wakestream.adapters.disk.journal_chain import End
-from wakestream.adapters.disk.postgres import BEAT, CLASS, IDLE, LOCKS, connect, errors, make_tables, one, unusable
+from wakestream.adapters.disk.postgres import BEAT, CLASS, IDLE, LOCKS, connect, errors, make_tables, scalar, unusable
 from wakestream.adapters.disk.postgres_documents import PostgresDocuments
 from wakestream.operators.model.errors import Fenced, JournalError
 from wakestream.streams.recording.facts_json import JournalRow
@@ -75,7 +75,7 @@ class PostgresStore:
             stack.callback(self._session.close)
             make_tables(address, self._session)
             with errors(address, "be read", self._session):
-                self.id = str(one(self._session, "SELECT id FROM wakestream.meta"))
+                self.id = str(scalar(self._session, "SELECT id FROM wakestream.meta"))
             stack.pop_all()
         self._session.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
         self._base = self.end = End(-1, 0)
@@ -93,7 +93,7 @@ class PostgresStore:
         """
         session = self._session
         with errors(self.name, "be locked", session):
-            if not one(session, "SELECT pg_try_advisory_lock(%s, %s)", CLASS, LOCKS["lead"]):
+            if not scalar(session, "SELECT pg_try_advisory_lock(%s, %s)", CLASS, LOCKS["lead"]):
                 session.execute(_END_PAUSED, (CLASS, LOCKS["lead"], IDLE + 1))
                 return False
         make_tables(self.name, session)  # a hub of a later version may have led since the session began
@@ -101,10 +101,10 @@ class PostgresStore:
         self.epoch, self.leader = self.epoch + 1, name
         with errors(self.name, "be written", session):
             session.execute("UPDATE wakestream.meta SET epoch = %s, leader = %s", (self.epoch, name))
-            self.cut_size = int(one(session, "SELECT coalesce(sum(length(data)), 0) FROM wakestream.snapshot"))
-            self._kept = int(one(session, "SELECT coalesce(max(seq), 0) FROM wakestream.ledger"))
+            self.cut_size = int(scalar(session, "SELECT coalesce(sum(length(data)), 0) FROM wakestream.snapshot"))
+            self._kept = int(scalar(session, "SELECT coalesce(max(seq), 0) FROM wakestream.ledger"))
             facts = "SELECT coalesce(sum(length(data)), 0) FROM wakestream.facts WHERE seq > %s"
-            self.size = self.cut_size + int(one(session, facts, self._base.seq))
+            self.size = self.cut_size + int(scalar(session, facts, self._base.seq))
         self.rows = self.end.seq - self._base.seq
         if self._bound_at is not None:
             self._bound = BoundFile(self._bound_at, Bound(self.id, self.end.seq))
@@ -152,7 +152,7 @@ class PostgresStore:
         self._base = sums.after_snapshot(self.id, seq, last)
         if self._base.sum != head[3]:
             raise self._damaged("its head")
-        first = one(self._session, "SELECT min(seq) FROM wakestream.facts")
+        first = scalar(self._session, "SELECT min(seq) FROM wakestream.facts")
         snapshot: list[bytes] = []
         if self.end.seq < 0 or (self.end.seq < seq and (first is None or first > self.end.seq + 1)):
             rows = self._session.execute("SELECT n, data, sum FROM wakestream.snapshot ORDER BY n", binary=True)
@@ -162,10 +162,10 @@ class PostgresStore:
             self.end = self._base
         return snapshot
 
-    def _verified(self, found: Sequence[tuple[Any, ...]]) -> Iterator[JournalRow]:
+    def _verified(self, stored_rows: Sequence[tuple[Any, ...]]) -> Iterator[JournalRow]:
         """The facts that follow `end`. The checksums begin again after the fact with which the snapshot ends."""
-        old = max(0, min(len(found), self._base.seq - self.end.seq))
-        for part, then in ((found[:old], self._base), (found[old:], None)):
+        old = max(0, min(len(stored_rows), self._base.seq - self.end.seq))
+        for part, then in ((stored_rows[:old], self._base), (stored_rows[old:], None)):
             if part:
                 yield from sums.fact_rows(part, self.end, self._damaged)
                 self.end = then or End(part[-1][0], part[-1][3])

@@ -181,17 +181,17 @@ class SqliteFile:
         with self._errors("be opened", busy=busy):
             self._db.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)  # a file that is refused is left as it is
             self._db.execute("PRAGMA locking_mode = EXCLUSIVE")
-            self.format = int(self._one("PRAGMA user_version"))
+            self.format = int(self._scalar("PRAGMA user_version"))
             if self.format > FORMAT:
                 raise JournalError(LATER.format(path=self.path, number=self.format))
             if self._db.readonly("main"):  # as its header may say when it is damaged
                 raise self._unusable("it is read-only; allow this account to write to it, or restore a backup")
             bound = self._known(purpose)
             if purpose != "check":
-                mode = self._one("PRAGMA journal_mode = WAL")
+                mode = self._scalar("PRAGMA journal_mode = WAL")
                 self._db.execute("PRAGMA synchronous = FULL; PRAGMA fullfsync = ON; PRAGMA checkpoint_fullfsync = ON")
                 self._db.wal_autocheckpoint(_CHECKPOINT_PAGES)
-                if (mode, self._one("PRAGMA synchronous")) != ("wal", _FULL_SYNC):
+                if (mode, self._scalar("PRAGMA synchronous")) != ("wal", _FULL_SYNC):
                     raise self._unusable(f"the disk does not let SQLite write durably (journal mode {mode})")
             with self._db:  # takes the lock and keeps it
                 self._look(bound, purpose)
@@ -230,7 +230,7 @@ class SqliteFile:
             self._db.execute(statement)
         self.id = uuid.uuid4().hex
         none = sums.start_of(self.id)
-        first = self._one("SELECT min(seq) FROM facts_1") if version else None
+        first = self._scalar("SELECT min(seq) FROM facts_1") if version else None
         base = end = sums.after_snapshot(self.id, (first or 1) - 1, none)
         self._db.execute("INSERT INTO meta VALUES (?, ?, ?, ?, ?)", (self.id, base.seq, *none, base.sum))
         if version:
@@ -258,11 +258,11 @@ class SqliteFile:
 
     def _look(self, bound: Bound | None, purpose: Purpose) -> None:
         """Compare the structure of the file with what it should be, and read what is needed to append."""
-        if self._one("PRAGMA quick_check(1)") != "ok":
+        if self._scalar("PRAGMA quick_check(1)") != "ok":
             raise self._damaged("its pages")
         if self.format != FORMAT:
             if purpose == "check":
-                self.rows = int(self._one("SELECT count(*) FROM facts"))
+                self.rows = int(self._scalar("SELECT count(*) FROM facts"))
                 return
             self._migrate()
         if sorted(self._db.execute("SELECT name, sql FROM sqlite_schema")) != _SCHEMA:
@@ -273,7 +273,7 @@ class SqliteFile:
         if self._base.sum != head[4]:
             raise self._damaged("its head")
         self.end = End(*self._first("SELECT seq, sum FROM facts ORDER BY seq DESC LIMIT 1", self._base))
-        self.size = self.cut_size = int(self._one("SELECT total(length(data)) FROM snapshot"))
+        self.size = self.cut_size = int(self._scalar("SELECT total(length(data)) FROM snapshot"))
         self.rows = self.end.seq - self._base.seq
         if bound is not None and (bound.id != self.id or bound.seq > self.end.seq):
             what = "it is not the journal that was here before"
@@ -313,7 +313,7 @@ class SqliteFile:
     def _to_ledger(self, rows: Sequence[JournalRow]) -> None:
         kept = [row for row in rows if row.at is not None]
         if kept:
-            last = int(self._one("SELECT max(seq) FROM ledger") or 0)
+            last = int(self._scalar("SELECT max(seq) FROM ledger") or 0)
             self._db.executemany("INSERT INTO ledger VALUES (?, ?, ?, ?, ?)", sums.kept(kept, last))
 
     # Reading
@@ -321,7 +321,7 @@ class SqliteFile:
     def _first(self, query: str, default: tuple[Any, ...]) -> tuple[Any, ...]:
         return self._db.execute(query).fetchone() or default
 
-    def _one(self, query: str) -> Any:
+    def _scalar(self, query: str) -> Any:
         return self._db.execute(query).get
 
     # Errors

@@ -101,16 +101,16 @@ def notify(title: str, text: str) -> None:
 def _notification(title: str, text: str) -> tuple[list[str] | None, Mapping[str, str]]:
     """The command that shows it here, or None, and what it needs in its environment."""
     if sys.platform == "darwin":
-        return _found("osascript", *(part for line in _APPLE for part in ("-e", line)), "wakestream", title, text), {}
+        return _command("osascript", *(part for line in _APPLE for part in ("-e", line)), "wakestream", title, text), {}
     if sys.platform == "win32":
         named = {"WAKESTREAM_NOTE_TITLE": title, "WAKESTREAM_NOTE_TEXT": text}
-        return _found("powershell", "-NoProfile", "-NonInteractive", "-Command", _WINDOWS), named
+        return _command("powershell", "-NoProfile", "-NonInteractive", "-Command", _WINDOWS), named
     if not has_desktop(os.environ):
         return None, {}
-    return _found("notify-send", "--app-name=wakestream", "--", title, text), {}
+    return _command("notify-send", "--app-name=wakestream", "--", title, text), {}
 
 
-def _found(program: str, *arguments: str) -> list[str] | None:
+def _command(program: str, *arguments: str) -> list[str] | None:
     path = shutil.which(program)
     return None if path is None else [path, *arguments]
 

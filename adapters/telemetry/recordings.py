@@ -72,7 +72,7 @@ def find(paths: Iterable[Path]) -> list[LogFile]:
     return list({run.parts: run for run in runs.values()}.values())
 
 
-def one(path: Path) -> LogFile:
+def find_one(path: Path) -> LogFile:
     """The one run that `path` names. Raises `UnusableLog` when it names several."""
     runs = find([path])
     if len(runs) != 1:

@@ -126,11 +126,11 @@ def _mark(
     record: Record | None = None,
 ) -> ReplayMark:
     strict = not settings if strict is None else strict
-    path, build = _found(Path(log), item), build or job_pipeline
+    path, build = _path_of(Path(log), item), build or job_pipeline
     return ReplayMark(item.nodeid, path, strict, lenient, ignore_time, settings or {}, build, record)
 
 
-def _found(log: Path, item: pytest.Item) -> Path:
+def _path_of(log: Path, item: pytest.Item) -> Path:
     beside, folder = item.path.parent / log, str(item.config.getini("replay_logs"))
     return beside if beside.exists() or not folder else item.config.rootpath / folder / log
 

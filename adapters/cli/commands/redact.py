@@ -12,7 +12,7 @@ from wakestream.adapters.config import settings
 from wakestream.adapters.disk.atomic import write_atomic
 from wakestream.adapters.runtime.known_secrets import hide, redacted, redacted_text
 from wakestream.adapters.runtime.printing import say
-from wakestream.adapters.telemetry.recordings import MAX_LOG, SUFFIXES, one, output_beside, read, write
+from wakestream.adapters.telemetry.recordings import MAX_LOG, SUFFIXES, find_one, output_beside, read, write
 from wakestream.streams.recording.recording import UnusableLog
 
 EXAMPLES = ("redact daemon.jsonl", "redact daemon.jsonl -o clean.jsonl", "redact hub.log")
@@ -39,7 +39,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _recording(path: Path, given: Path | None) -> tuple[int, int, Path]:
-    file = one(path)
+    file = find_one(path)
     output = output_beside(file, given, "redacted")
     log = read(file, secrets=True)
     rows = tuple(dataclasses.replace(row, data=redacted(row.data)) for row in log.rows)

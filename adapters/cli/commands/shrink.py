@@ -9,7 +9,7 @@ from wakestream.adapters.cli import exit_codes, flags
 from wakestream.adapters.cli.i18n import t
 from wakestream.adapters.cli.replay import pipeline_option as pipelines
 from wakestream.adapters.cli.replay.report import ReplayOutput, trouble
-from wakestream.adapters.telemetry.recordings import LogFile, one, output_beside, read, write
+from wakestream.adapters.telemetry.recordings import LogFile, find_one, output_beside, read, write
 from wakestream.adapters.testing.replay_runner import run_log
 from wakestream.streams.recording.event_json import plain_text
 from wakestream.streams.recording.log_edit import inputs, log_as_replayed, with_rows
@@ -70,7 +70,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _shrink(args: argparse.Namespace, show: ReplayOutput) -> int:
     condition = parse(args.fails_if)
-    file = one(args.log)
+    file = find_one(args.log)
     output = output_beside(file, args.output, "shrunk")
     log = read(file)
     make = pipelines.pipeline(args.pipeline)

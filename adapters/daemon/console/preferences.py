@@ -72,7 +72,7 @@ def filled(pattern: str, values: ResultName) -> str:
         'lipsync-a_b'
     """
     parts = {**values._asdict(), "date": time.strftime("%Y-%m-%d", time.localtime(values.at))}
-    return legal(_FIELD.sub(lambda found: str(parts[found[1]]), pattern))
+    return legal(_FIELD.sub(lambda match: str(parts[match[1]]), pattern))
 
 
 def legal(name: str) -> str:

@@ -160,7 +160,7 @@ class Api:
             job = await self._begin(request)
         with self._outbox.feed.follow(job, lambda: None, whose=None) as listener:
             ended = within > 0 and await self._ended(job, listener, within)
-        plain = await self._predictions.plain(self._found(job), starting=within > 0)
+        plain = await self._predictions.plain(self._prediction(job), starting=within > 0)
         return json_answer(plain, status=202 if within and not ended else 201)
 
     def _turn(self, request: web.Request) -> AbstractAsyncContextManager[object]:
@@ -241,11 +241,11 @@ class Api:
         """Whether a prediction ends in this time."""
         with suppress(TimeoutError):
             async with asyncio.timeout(within):
-                while self._found(job).ended is None and await listener.next() is not None:
+                while self._prediction(job).ended is None and await listener.next() is not None:
                     pass
-        return self._found(job).ended is not None
+        return self._prediction(job).ended is not None
 
-    def _found(self, job: str, token: Token | None = None) -> Entry:
+    def _prediction(self, job: str, token: Token | None = None) -> Entry:
         """A prediction, which must be one of `token` if that is given."""
         entry = self._predictions.find(job)
         if entry is None or (token is not None and caller_of(entry).token != token.name):
@@ -262,15 +262,15 @@ class Api:
 
     async def get(self, request: web.Request) -> web.Response:
         """One prediction."""
-        return json_answer(await self._predictions.plain(self._found(request.match_info["id"], request[TOKEN])))
+        return json_answer(await self._predictions.plain(self._prediction(request.match_info["id"], request[TOKEN])))
 
     async def cancel(self, request: web.Request) -> web.Response:
         """Cancel a prediction; the answer waits a moment for its end. One that has ended stays as it is."""
-        job = self._found(request.match_info["id"], request[TOKEN]).accepted.job
+        job = self._prediction(request.match_info["id"], request[TOKEN]).accepted.job
         with self._outbox.feed.follow(job, lambda: None, whose=None) as listener:
             await self._cancel(job, "cancelled by the program")
             await self._ended(job, listener, CANCEL_WAITS)
-        return json_answer(await self._predictions.plain(self._found(job)))
+        return json_answer(await self._predictions.plain(self._prediction(job)))
 
     async def _cancel(self, job: str, why: str) -> None:
         calls = self._console.calls
@@ -317,7 +317,7 @@ class Api:
         job = request.match_info["id"]
         if not self._console.sessions.opens(f"{job} {purpose}", request.query.get("ticket", "")):
             raise ApiError(401, "no_ticket", "this address has expired; get the prediction again for a new one")
-        entry = self._found(job)
+        entry = self._prediction(job)
         token = caller_of(entry).token
         if self._tokens.named(token) is None:
             raise ApiError(401, "no_token", "the token of this prediction was removed")

@@ -165,16 +165,16 @@ def _place(entry: Entry) -> tuple[float, str]:
     return -entry.accepted.at, entry.accepted.job
 
 
-def cursor(found: Sequence[Entry], first: int) -> str:
+def cursor(entries: Sequence[Entry], first: int) -> str:
     """The query for the page of a list that begins with this one: it names the one before."""
-    return f"?cursor={found[first - 1].accepted.at!r}_{found[first - 1].accepted.job}" if first > 0 else ""
+    return f"?cursor={entries[first - 1].accepted.at!r}_{entries[first - 1].accepted.job}" if first > 0 else ""
 
 
-def place_after(found: Sequence[Entry], named: str) -> int:
+def place_after(entries: Sequence[Entry], named: str) -> int:
     """Where in a list the page of a cursor begins, also if the prediction that it names is gone."""
     since, _, job = named.partition("_")
     try:
-        return bisect_right(found, (-float(since), job), key=_place) if named else 0
+        return bisect_right(entries, (-float(since), job), key=_place) if named else 0
     except ValueError:
         raise ApiError(422, "bad_request", "cursor must be that of a page of this list") from None
 

@@ -44,7 +44,7 @@ def test_a_notification_is_two_arguments_and_no_options(told: Path) -> None:
 def test_on_a_mac_the_name_of_a_file_is_no_option(monkeypatch: pytest.MonkeyPatch) -> None:
     ran: list[list[str]] = []
     monkeypatch.setattr(sys, "platform", "darwin")
-    monkeypatch.setattr(desktop, "_found", lambda *words: [*words])
+    monkeypatch.setattr(desktop, "_command", lambda *words: [*words])
     monkeypatch.setattr(desktop, "_runs", lambda command, _: not ran.append(command))
     desktop.notify("-l.mp4", "done")
     assert ran[0][-4:] == ["end run", "wakestream", "-l.mp4", "done"]
