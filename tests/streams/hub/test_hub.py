@@ -217,7 +217,9 @@ def test_without_a_gpu_a_job_is_queued_and_the_monitor_is_woken(net: Net) -> Non
     ],
 )
 def test_the_offline_reply_has_the_gpus_state(net: Net, states: tuple[str, ...], phase: str) -> None:
-    monitor, client = net.join("monitor", gpus=("gpu",)), net.join("client")
+    client = net.join("client")
+    assert net.reply(m.Offline, client).phase == "no_monitor"
+    monitor = net.join("monitor", gpus=("gpu",))
     for state in states:
         net.say(monitor, m.PowerState(gpu="gpu", state=state))
     assert net.reply(m.Offline, client).phase == phase
