@@ -14,7 +14,7 @@ from wakestream.adapters.telemetry.recorder import Recorder, recording
 from wakestream.adapters.telemetry.recordings import find
 from wakestream.operators.model.errors import FileUnusable
 from wakestream.streams.protocol import messages as m
-from wakestream.streams.recording.recording import Header, read_log, untapped
+from wakestream.streams.recording.recording import Header, UnusableLog, read_log, untapped
 from wakestream.streams.recording.secrets import REDACTED
 
 HEADER = Header("daemon", 1_790_000_000.0, 7, {"policy": {"online": 1800.0}})
@@ -135,6 +135,23 @@ async def test_without_a_folder_nothing_is_recorded(tmp_path: Path) -> None:
     with recording(tmp_path, "hub", 1, {}) as tap:
         tap.row("in", "x", {})
     assert [path.name.partition("-")[0] for path in logs(tmp_path)] == ["hub"]
+
+
+FIRST = b'{"v":1,"program":"x","epoch":0,"seed":0}'
+
+
+@pytest.mark.parametrize(
+    ("lines", "why"),
+    [
+        ([b'{"v":3,"program":"x"}'], "version 3"),
+        ([b'{"v":1}'], "incomplete"),
+        ([FIRST, b"{}"], "line 2 is no row"),
+        ([FIRST, b"nonsense", b"{}"], "line 2 is not JSON"),
+    ],
+)
+def test_a_file_that_is_not_a_log_is_refused_with_a_reason(lines: list[bytes], why: str) -> None:
+    with pytest.raises(UnusableLog, match=why):
+        read_log(lines)
 
 
 @pytest.mark.skipif(os.name != "posix", reason="POSIX permissions")
