@@ -55,7 +55,7 @@ class ReplayMark:
 class Replay:
     """A replayed log. `job` may be omitted when the log has only one. Times are seconds since the start of the log."""
 
-    mark: ReplayMark
+    wanted: ReplayMark
     recorded: Log
     again: Log
     divergences: tuple[Divergence, ...]
@@ -64,7 +64,7 @@ class Replay:
     @property
     def path(self) -> Path:
         """The log's file."""
-        return self.mark.path
+        return self.wanted.path
 
     @property
     def jobs(self) -> tuple[str, ...]:
@@ -100,7 +100,7 @@ class Replay:
 
     def check(self) -> None:
         """Fail a strict test when the replay differs from the log."""
-        if self.mark.strict and self.divergences:
+        if self.wanted.strict and self.divergences:
             pytest.fail(failure(self), pytrace=False)
 
 
@@ -252,8 +252,8 @@ def failure(replay: Replay) -> str:
             f"{replay.path}: the program now behaves differently than in the log",
             *(f"  the pipeline of {job} raised an error: {why}" for job, why in crashes[:5]),
             f"  first in {first.stream!s}: seq {first.seq}, {first.label}   (- the log, + now)",
-            *shown, *_late(first), *_tie(first), *also, *more, *_no_build(replay.mark, replay.recorded),
-            f"If the new behaviour is correct, record the log again: {_how_to_record(replay.mark, 'rewrite')}",
+            *shown, *_late(first), *_tie(first), *also, *more, *_no_build(replay.wanted, replay.recorded),
+            f"If the new behaviour is correct, record the log again: {_how_to_record(replay.wanted, 'rewrite')}",
             "To examine it within the test: @pytest.mark.replay(..., strict=False), then replay.divergences",
         ]
     )  # fmt: skip

@@ -68,6 +68,7 @@ def test_a_marked_test_sees_what_the_log_replays_to(project: pytest.Pytester) ->
     assert replay.stages()["render"] > 0
     assert [row.label for row in replay.sent()] == ["gpu.job.submit", "gpu.job.done"]
     assert replay.divergences == ()
+    assert replay.path == replay.wanted.path
     assert replay.path.name == "online.jsonl"
 """,
     )
