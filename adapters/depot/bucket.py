@@ -105,14 +105,14 @@ def clients(bucket: Bucket, environment: Mapping[str, str] = os.environ) -> tupl
         max_pool_connections=CALLS,
     )
     session = boto3.session.Session()
-    found = session.get_credentials()
-    if found is None:
+    credentials = session.get_credentials()
+    if credentials is None:
         why = f"--depot s3://{bucket.name}: no credentials; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
         raise SettingsError(why)
     is_r2 = (bucket.endpoint or "").rstrip("/").endswith(".r2.cloudflarestorage.com")
     region = bucket.region or session.region_name or environment.get("AWS_REGION") or ("auto" if is_r2 else "us-east-1")
     put_key = [environment.get(name, "") for name in PUT_KEY]
-    frozen = found.get_frozen_credentials()
+    frozen = credentials.get_frozen_credentials()
     hide(*(text for text in (frozen.secret_key, frozen.token, put_key[1]) if text))
 
     def client(**key: str) -> Any:

@@ -50,9 +50,9 @@ class BuiltinDepot:
 
     def permission(self, owner: str, job: str, now: float) -> dict[str, str]:
         """See `DepotStore.permission`. Nothing while no depot is connected."""
-        if (found := self._where()) is None:
+        if (place := self._where()) is None:
             return {}
-        url, name = found
+        url, name = place
         return {"depot": url, "capability": self._signer.mint(job, owner, of_depot(name), now, now + LINKS)}
 
     async def open(self, owner: str, files: Sequence[d.DepotFile]) -> Mapping[str, int]:
@@ -92,11 +92,11 @@ class BuiltinDepot:
         self, owner: str, files: Sequence[d.DepotFile], **more: Mapping[str, int]
     ) -> tuple[dict[str, int], int, int]:
         """What is there, the room that is left, and the size of the depot."""
-        named = [{"hash": one.blake3, "ext": one.ext or PLAIN} for one in files]
-        found = await self._call(owner, "look", named, **more)
+        named = [{"hash": file.blake3, "ext": file.ext or PLAIN} for file in files]
+        answer = await self._call(owner, "look", named, **more)
         try:
-            sizes = {digest: int(size) for digest, size in found["sizes"].items() if size is not None}
-            return sizes, int(found["room"]), int(found["size"])
+            sizes = {digest: int(size) for digest, size in answer["sizes"].items() if size is not None}
+            return sizes, int(answer["room"]), int(answer["size"])
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise DepotError(f"the depot answered wrongly ({error!r}); update it", code="down") from None
 

@@ -76,18 +76,18 @@ async def refuse_unsafe(depot: S3Depot) -> list[Found]:
     Raises:
         DepotError: The bucket is not safe to use.
     """
-    faults = [found for found in await check(depot, quick=True) if found.level == "fault"]
+    faults = [finding for finding in await check(depot, quick=True) if finding.level == "fault"]
     depot.trial = _before_use if faults else None
-    if unsafe := sorted(found.check for found in faults if found.check in UNSAFE):
+    if unsafe := sorted(fault.check for fault in faults if fault.check in UNSAFE):
         why = f"the bucket {depot.bucket.name} is not safe for files of several licenses ({', '.join(unsafe)})"
         raise DepotError(f"{why}; `wakestream depot check` says what to do", code="denied")
     return faults
 
 
 async def _before_use(depot: S3Depot) -> None:
-    for found in await refuse_unsafe(depot):
-        why = f"the bucket {depot.bucket.name} has a fault ({found.check}); `wakestream depot check` says what to do"
-        raise DepotError(why, code="down" if found.check == "silent" else "denied")
+    for fault in await refuse_unsafe(depot):
+        why = f"the bucket {depot.bucket.name} has a fault ({fault.check}); `wakestream depot check` says what to do"
+        raise DepotError(why, code="down" if fault.check == "silent" else "denied")
 
 
 def _found(check: str, fine: bool, **values: object) -> Found:

@@ -191,40 +191,40 @@ class S3Depot:
     # In a thread
 
     def _opened(self, key: str, size: int) -> int | None:
-        found = self._size(key, size)
-        if found is None and size > WHOLE and self._has_parts:
+        stored = self._size(key, size)
+        if stored is None and size > WHOLE and self._has_parts:
             with self._beginning:
                 self._begin(key, size)
-        if found is None and size > MOST_WHOLE and not self._has_parts:
+        if stored is None and size > MOST_WHOLE and not self._has_parts:
             why = f"the bucket {self.bucket.name} takes files of at most {MOST_WHOLE} bytes, this one has {size}"
             raise DepotError(why, code="too_large")
-        return found
+        return stored
 
     def _checked(self, key: str, size: int) -> int | None:
-        found, upload = self._opened(key, size), self._uploads.get(key)
-        if found is None and upload is not None and len(upload.parts) == upload.count:
+        stored, upload = self._opened(key, size), self._uploads.get(key)
+        if stored is None and upload is not None and len(upload.parts) == upload.count:
             self._complete(key, upload)
-            found = self._size(key, size)
-        if found is not None:
+            stored = self._size(key, size)
+        if stored is not None:
             self._uploads.pop(key, None)
-        return found
+        return stored
 
     def _size(self, key: str, size: int) -> int | None:
         """The bytes of the object; None if it is missing or has another length."""
         try:
-            found = int(self._client.head_object(Bucket=self.bucket.name, Key=key)["ContentLength"])
+            stored = int(self._client.head_object(Bucket=self.bucket.name, Key=key)["ContentLength"])
         except self._client.exceptions.ClientError as error:
             if code_of(error) not in NO_SUCH:
                 raise
             return None
-        return found if size in (0, found) else None
+        return stored if size in (0, stored) else None
 
     def _begin(self, key: str, size: int) -> None:
         """Go on with an upload in parts, also one of an earlier run, or begin one; see which parts are there."""
         upload = self._uploads.get(key)
-        begun = [] if upload else [each for each in self._unfinished(key) if each["Key"] == key]
+        begun = [] if upload else [entry for entry in self._unfinished(key) if entry["Key"] == key]
         if begun:
-            upload = _Upload(max(begun, key=lambda each: each["Initiated"])["UploadId"], size)
+            upload = _Upload(max(begun, key=lambda entry: entry["Initiated"])["UploadId"], size)
         if upload is None or not self._lists(key, upload):
             made = self._client.create_multipart_upload(Bucket=self.bucket.name, Key=key)
             upload = _Upload(made["UploadId"], size)

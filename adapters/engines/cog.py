@@ -156,8 +156,8 @@ class Cog(Engine):
                     name = numbered(slot.name, number)
                     yield Made(slot.name, await self._stored(model, prediction, slot, name, value), number)
 
-            async for each in outputs_of(work, model.kind, stored):
-                yield each
+            async for result in outputs_of(work, model.kind, stored):
+                yield result
 
     async def cancel(self, work: Work) -> None:
         """Cancel the prediction; one that the server does not know has ended."""
@@ -210,7 +210,7 @@ class Cog(Engine):
             if (line := waiting.line("all slots of the Cog server are busy")) is not None:
                 yield line
             await asyncio.sleep(AGAIN)
-        prediction.found = said.get("status") == "processing"
+        prediction.ran_already = said.get("status") == "processing"
         if (over := waiting.over()) is not None:
             yield over
 
@@ -317,7 +317,7 @@ def _output(prediction: Prediction, upload_url: str) -> Any:
         said = _PREFIXES.sub("", str(end.get("error") or "without a reason"))
         if said.startswith("Failed to upload output"):
             said += f"; Cog's --upload-url must be {upload_url}"
-            if prediction.found:
+            if prediction.ran_already:
                 raise EngineUnreachable(f"an output came while no worker was here; the model runs again ({said})")
         raise TaskFailed(f"the model failed: {said[:500]}")
     return end.get("output")
@@ -326,13 +326,15 @@ def _output(prediction: Prediction, upload_url: str) -> Any:
 def _uploads_of(output: Any, prediction: Prediction) -> dict[str, str]:
     """The model's names of the files of a list, if all of them were uploaded here."""
     listed = output if isinstance(output, list) else []
-    found = {str(each): prediction.uploads.get(str(each).rpartition("/")[2]) for each in listed}
-    return {each: upload.name for each, upload in found.items() if upload is not None} if all(found.values()) else {}
+    uploads = {str(item): prediction.uploads.get(str(item).rpartition("/")[2]) for item in listed}
+    if not all(uploads.values()):
+        return {}
+    return {name: upload.name for name, upload in uploads.items() if upload is not None}
 
 
 def _in_order(names: Mapping[str, str]) -> list[str] | None:
     """Files by the numbers in their names, which must differ in nothing else; None if they tell no order."""
-    numbers = {each: tuple(map(int, _NUMBER.findall(name))) for each, name in names.items()}
+    numbers = {file: tuple(map(int, _NUMBER.findall(name))) for file, name in names.items()}
     alike = {_NUMBER.sub("0", name) for name in names.values()}
     if len(alike) > 1 or len({*numbers.values()}) < len(names):
         return None
@@ -343,7 +345,7 @@ def _missing(prediction: Prediction, name: str) -> WakestreamError:
     """The error for an output that is not there."""
     if prediction.fault is not None:
         return prediction.fault
-    if prediction.found:
+    if prediction.ran_already:
         return EngineUnreachable(f"the output {name} was lost while no worker was here; the model runs again")
     return NotMade(f"the model made no output {name!r}")
 
@@ -382,5 +384,5 @@ def _from_data_url(url: str, folder: Path, name: str) -> Path:
 
 
 def _detail(said: object) -> str:
-    found = (said.get("detail") or said.get("error")) if isinstance(said, dict) else said
-    return str(found or "")[:300]
+    detail = (said.get("detail") or said.get("error")) if isinstance(said, dict) else said
+    return str(detail or "")[:300]

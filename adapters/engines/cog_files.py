@@ -54,7 +54,7 @@ class Prediction:
         logs: So many characters of the log were reported.
         health: What the server said of itself when the prediction was sent.
         pieces: So many pieces of a text were shown.
-        found: It ran already, for example because the worker was restarted.
+        ran_already: It ran already, for example because the worker was restarted.
         nonce: Part of its webhook's address: Cog repeats the last webhook of an earlier run for minutes.
         end: The last webhook, when it came.
     """
@@ -67,7 +67,7 @@ class Prediction:
     logs: int = 0
     pieces: int = 0
     health: asyncio.Future[Mapping[str, Any]] = field(default_factory=asyncio.Future)
-    found: bool = False
+    ran_already: bool = False
     nonce: str = field(default_factory=lambda: secrets.token_hex(4))
     end: Mapping[str, Any] | None = None
 
@@ -147,7 +147,7 @@ class CogFiles:
 
     async def _hook(self, request: web.Request) -> web.Response:
         now, body, size = self._now, bytearray(), 0
-        if now is not None and now.nonce != request.match_info["nonce"] and not now.found:
+        if now is not None and now.nonce != request.match_info["nonce"] and not now.ran_already:
             now = None
         async for block in request.content.iter_any():
             size += len(block)

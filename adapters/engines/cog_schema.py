@@ -42,17 +42,17 @@ class CogModel:
 
     def asked(self, params: Mapping[str, Any], urls: Mapping[str, str]) -> dict[str, Any]:
         """The model's input, from the job's parameters and the addresses of its files."""
-        found: dict[str, Any] = {self.params.get(name, name): value for name, value in params.items()}
+        model_input: dict[str, Any] = {self.params.get(name, name): value for name, value in params.items()}
         for slot in self.kind.inputs:
             if files := [urls[name] for name in files_of(slot.name, urls)]:
-                found[self.inputs.get(slot.name, slot.name)] = files if slot.many else files[0]
-        return found
+                model_input[self.inputs.get(slot.name, slot.name)] = files if slot.many else files[0]
+        return model_input
 
     def name_of(self, of: str) -> str:
         """The job's field for a field of the model, such as `params.steps`."""
         for part, names in (("inputs", self.inputs), ("params", self.params)):
-            for name, each in names.items():
-                if each == of:
+            for name, model_field in names.items():
+                if model_field == of:
                     return f"{part}.{name}"
         return f"params.{of}"
 
@@ -83,7 +83,7 @@ class CogModel:
 
 def _all(value: Any, many: bool) -> list[Any]:
     values = value if many and isinstance(value, list) else [value]
-    return [each for each in values if each is not None]
+    return [item for item in values if item is not None]
 
 
 def model_of_schema(name: str, openapi: Mapping[str, Any]) -> CogModel | None:
@@ -96,26 +96,26 @@ def model_of_schema(name: str, openapi: Mapping[str, Any]) -> CogModel | None:
     inputs: dict[str, str] = {}
     params: dict[str, str] = {}
     needed = asked.get("required") or []
-    for of, given in sorted((asked.get("properties") or {}).items(), key=lambda each: each[1].get("x-order", 0)):
-        found = resolved(given, schemas)
-        is_file, many = _files(found, schemas)
+    for of, given in sorted((asked.get("properties") or {}).items(), key=lambda item: item[1].get("x-order", 0)):
+        field_schema = resolved(given, schemas)
+        is_file, many = _files(field_schema, schemas)
         if is_file:
             slot = Slot(
-                slot_name(of, taken_by(slots.values()), many=many), accepted(found),
-                help=str(found.get("description", "")), required=of in needed, many=many,
+                slot_name(of, taken_by(slots.values()), many=many), accepted(field_schema),
+                help=str(field_schema.get("description", "")), required=of in needed, many=many,
             )  # fmt: skip
             slots[slot.name], inputs[slot.name] = slot, of
         else:
             param = param_name(of, schema)
             params[param] = of
-            schema[param] = {key: found[key] for key in _KEPT if found.get(key) is not None}
+            schema[param] = {key: field_schema[key] for key in _KEPT if field_schema.get(key) is not None}
     required = [param for param, of in params.items() if of in needed]
     whole = {"type": "object", "properties": schema, **({"required": required} if required else {})}
     made, shape, outputs = outputs_of(resolved(schemas.get("Output") or {}, schemas), schemas)
     title = str((openapi.get("info") or {}).get("title", ""))
     kind = Kind(
         name, tuple(slots.values()), made, whole if schema else {}, title="" if title == "Cog" else title,
-        version=digest_of(openapi), seed=seed_of([param for param, each in schema.items() if "default" not in each]),
+        version=digest_of(openapi), seed=seed_of([param for param, rules in schema.items() if "default" not in rules]),
     )  # fmt: skip
     texts = frozenset(slot.name for slot in made if slot.accepts)
     return CogModel(kind, inputs, params, outputs, texts, shape)
@@ -123,13 +123,13 @@ def model_of_schema(name: str, openapi: Mapping[str, Any]) -> CogModel | None:
 
 def resolved(schema: Mapping[str, Any], schemas: Mapping[str, Any]) -> dict[str, Any]:
     """A schema with its `$ref`s and `allOf` put in: Cog writes choices as a type of their own."""
-    found = dict(schema)
-    for part in [*found.pop("allOf", ()), *([{"$ref": found.pop("$ref")}] if "$ref" in found else [])]:
+    whole = dict(schema)
+    for part in [*whole.pop("allOf", ()), *([{"$ref": whole.pop("$ref")}] if "$ref" in whole else [])]:
         target = part
         if "$ref" in part:
             target = resolved(schemas.get(str(part["$ref"]).rpartition("/")[2]) or {}, schemas)
-        found = {**target, **found}
-    return found
+        whole = {**target, **whole}
+    return whole
 
 
 def outputs_of(
@@ -140,9 +140,10 @@ def outputs_of(
     if isinstance(properties, dict) and properties:
         slots: dict[str, Slot] = {}
         names = {}
-        found = {of: _made(resolved(each, schemas), schemas) for of, each in properties.items()}
-        for of in sorted(found, key=lambda of: bool(found[of][0])):  # the server sorts them by name; files come first
-            accepts, many = found[of]
+        media_by_property = {of: _made(resolved(given, schemas), schemas) for of, given in properties.items()}
+        # The server sorts them by name; files come first.
+        for of in sorted(media_by_property, key=lambda of: bool(media_by_property[of][0])):
+            accepts, many = media_by_property[of]
             slot = Slot(slot_name(of, taken_by(slots.values()), many=many), accepts, required=not slots, many=many)
             slots[slot.name], names[slot.name] = slot, of
         return tuple(slots.values()), "object", names
@@ -154,16 +155,16 @@ def outputs_of(
 
 def accepted(schema: Mapping[str, Any]) -> tuple[str, ...]:
     """The media types of `x-cog-accept`, such as `image/png,audio/*`; none: any file."""
-    types = [each.strip().partition("/")[0] for each in str(schema.get("x-cog-accept") or "").split(",")]
-    known = [each for each in types if each in ("image", "audio", "video", "text")]
+    types = [media_type.strip().partition("/")[0] for media_type in str(schema.get("x-cog-accept") or "").split(",")]
+    known = [media_type for media_type in types if media_type in ("image", "audio", "video", "text")]
     return tuple(dict.fromkeys(known)) if len(known) == len(types) else ()
 
 
 def _files(schema: Mapping[str, Any], schemas: Mapping[str, Any]) -> tuple[bool, bool]:
     """Whether a schema is that of files, and whether it is that of a list."""
     many = schema.get("type") == "array"
-    one = resolved(schema.get("items") or {}, schemas) if many else schema
-    return one.get("format") == "uri", many
+    item = resolved(schema.get("items") or {}, schemas) if many else schema
+    return item.get("format") == "uri", many
 
 
 def _made(schema: Mapping[str, Any], schemas: Mapping[str, Any]) -> tuple[tuple[str, ...], bool]:

@@ -132,8 +132,8 @@ class ComfyUi(Engine):
                 yield item
         outputs = await self._outputs(prompt)
         self._times.learn(prompt.progress)
-        async for each in outputs_of(work, kind.kind, lambda slot: self._fetched(work, prompt, slot, outputs)):
-            yield each
+        async for result in outputs_of(work, kind.kind, lambda slot: self._fetched(work, prompt, slot, outputs)):
+            yield result
 
     async def cancel(self, work: Work) -> None:
         """Remove the prompt from the queue, or interrupt it if it is the one that runs."""
@@ -273,8 +273,8 @@ class ComfyUi(Engine):
         return waiting.index(prompt) + 1 if prompt in waiting else None
 
     async def _history(self, prompt: str) -> dict[str, Any] | None:
-        found = (await self._http.object(f"/history/{prompt}", "ComfyUI does not show its history")).get(prompt)
-        return found if isinstance(found, dict) else None
+        entry = (await self._http.object(f"/history/{prompt}", "ComfyUI does not show its history")).get(prompt)
+        return entry if isinstance(entry, dict) else None
 
     async def _outputs(self, prompt: prompts.RunningPrompt) -> Mapping[str, Any]:
         entry = await self._history(prompt.id)

@@ -155,14 +155,14 @@ def draft(path: Path, manifest: Path, wanted: Chosen, info: Mapping[str, Any]) -
         {key: _output(key, node, workflow, proposed.outputs) for key, node in wanted.outputs.items()}
         or proposed.outputs, info, wanted.models,
     )  # fmt: skip
-    for each in (made.name, *made.inputs, *made.params, *made.outputs):
-        if NAME.fullmatch(each) is None:
+    for name in (made.name, *made.inputs, *made.params, *made.outputs):
+        if NAME.fullmatch(name) is None:
             raise SettingsError(
-                f"the name {each[:40]!r} is not allowed; use 1 to 32 lower-case letters, digits or underscores, and "
+                f"the name {name[:40]!r} is not allowed; use 1 to 32 lower-case letters, digits or underscores, and "
                 "begin with a letter"
             )
     if not made.outputs:
-        nodes = ", ".join(f"{node} ({each['class_type']})" for node, each in workflow.items())
+        nodes = ", ".join(f"{node} ({content['class_type']})" for node, content in workflow.items())
         raise SettingsError(f"no node of the workflow {path} saves a file; name one by --out NAME=NODE, of {nodes}")
     return made
 
@@ -287,7 +287,7 @@ def _name_from(path: Path) -> str:
 def _words(schema: Mapping[str, Any]) -> str:
     """A JSON Schema in a few words."""
     if "enum" in schema:
-        names = [str(each) for each in schema["enum"]]
+        names = [str(choice) for choice in schema["enum"]]
         kind = f"one of {', '.join(names[:8])}{', …' if len(names) > 8 else ''}"
     else:
         kind = str(schema.get("type", "any value"))

@@ -255,7 +255,7 @@ def prompt_id(work: Work) -> str:
 def _files_in(output: object) -> list[Mapping[str, Any]]:
     """All files of a node's output: they are under `images`, `gifs`, `audio`, `3d`, … depending on the node."""
     lists = output.values() if isinstance(output, Mapping) else ()
-    return [one for each in lists if isinstance(each, list) for one in each if isinstance(one, Mapping)]
+    return [file for listed in lists if isinstance(listed, list) for file in listed if isinstance(file, Mapping)]
 
 
 def text_of(output: object) -> str | None:
@@ -269,14 +269,14 @@ def best_files(output: object, slot: Slot) -> list[Mapping[str, Any]]:
 
     Of an output that is no list, it is the first one.
     """
-    files = [one for one in _files_in(output) if one.get("filename")]
+    files = [file for file in _files_in(output) if file.get("filename")]
 
-    def rank(one: Mapping[str, Any]) -> tuple[bool, bool]:
-        return one.get("type") != "output", not file_fits(slot, Path(str(one["filename"])).suffix.lower())
+    def rank(file: Mapping[str, Any]) -> tuple[bool, bool]:
+        return file.get("type") != "output", not file_fits(slot, Path(str(file["filename"])).suffix.lower())
 
     best = min(map(rank, files), default=None)
-    found = [one for one in files if rank(one) == best]
-    return found if slot.many else found[:1]
+    chosen = [file for file in files if rank(file) == best]
+    return chosen if slot.many else chosen[:1]
 
 
 def refused_outputs(kind: WorkflowKind, said: Mapping[str, Any], wanted: Sequence[str]) -> WakestreamError | None:
@@ -284,9 +284,9 @@ def refused_outputs(kind: WorkflowKind, said: Mapping[str, Any], wanted: Sequenc
     nodes = {kind.outputs[name] for name in wanted}
     errors = said.get("node_errors")
     wrong = {
-        node: found
-        for node, found in (errors.items() if isinstance(errors, Mapping) else ())
-        if nodes & {str(each) for each in found.get("dependent_outputs", ())}
+        node: fault
+        for node, fault in (errors.items() if isinstance(errors, Mapping) else ())
+        if nodes & {str(output) for output in fault.get("dependent_outputs", ())}
     }
     return refusal(kind, {"node_errors": wrong}) if wrong else None
 
@@ -295,13 +295,13 @@ def refusal(kind: WorkflowKind, said: Mapping[str, Any]) -> WakestreamError:
     """The error for a prompt that ComfyUI refused; a wrong value of a field of the job names that field."""
     errors = said.get("node_errors")
     texts: list[str] = []
-    for node, found in (errors or {}).items() if isinstance(errors, Mapping) else ():
-        for error in found.get("errors", ()):
+    for node, fault in (errors or {}).items() if isinstance(errors, Mapping) else ():
+        for error in fault.get("errors", ()):
             name = str((error.get("extra_info") or {}).get("input_name", ""))
             text = f"{error.get('message', '')}: {error.get('details', '')}".strip(": ")[:300]
             if (field_name := kind.field_at(str(node), name)) is not None:
                 return WrongInput(field_name, f"{field_name}: ComfyUI refuses it: {text}")
-            texts.append(f"at node {node} {found.get('class_type', '')}: {text}")
+            texts.append(f"at node {node} {fault.get('class_type', '')}: {text}")
     if texts:
         return TaskFailed(f"ComfyUI refused the workflow {texts[0]}")
     error = said.get("error")

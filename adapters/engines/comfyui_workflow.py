@@ -103,19 +103,19 @@ def _kind(manifest: Path, entry: Entry) -> WorkflowKind:
 def load_workflow(path: Path) -> dict[str, dict[str, Any]]:
     """Read a workflow in API format. Raises `SettingsError` with what to do for any other file."""
     try:
-        found = orjson.loads(content_of(path, "workflow"))
+        content = orjson.loads(content_of(path, "workflow"))
     except orjson.JSONDecodeError as error:
         raise SettingsError(f"the workflow {path} is not JSON: {error}") from None
-    if isinstance(found, dict) and isinstance(found.get("nodes"), list):
+    if isinstance(content, dict) and isinstance(content.get("nodes"), list):
         raise SettingsError(
             f"the workflow {path} is in the editor's format; in ComfyUI use Workflow > Export (API) and give that file"
         )
-    if isinstance(found, dict) and isinstance(found.get("prompt"), dict):
-        found = found["prompt"]
-    nodes = found.values() if isinstance(found, dict) else ()
+    if isinstance(content, dict) and isinstance(content.get("prompt"), dict):
+        content = content["prompt"]
+    nodes = content.values() if isinstance(content, dict) else ()
     if not nodes or not all(map(_is_node, nodes)):
         raise SettingsError(f"the workflow {path} is not a workflow in API format: {{node: {{class_type, inputs}}}}")
-    return dict(found)
+    return dict(content)
 
 
 def _is_node(node: object) -> bool:
@@ -158,8 +158,8 @@ def described(workflow: Workflow, place: tuple[str, str], info: Mapping[str, Any
 
 
 def _limits(options: Mapping[str, Any]) -> dict[str, Any]:
-    found = {"minimum": options.get("min"), "maximum": options.get("max"), "x-step": options.get("step")}
-    limits = {name: value for name, value in found.items() if isinstance(value, int | float)}
+    values = {"minimum": options.get("min"), "maximum": options.get("max"), "x-step": options.get("step")}
+    limits = {name: value for name, value in values.items() if isinstance(value, int | float)}
     return {name: value for name, value in limits.items() if abs(value) <= _LARGEST}
 
 
@@ -237,13 +237,13 @@ def propose(workflow: Workflow, info: Mapping[str, Any] | None = None) -> Propos
     inputs: dict[str, Place] = {}
     params: dict[str, Place] = {}
     outputs: dict[str, Place] = {}
-    for node, made in sorted(workflow.items(), key=lambda each: (len(each[0]), each[0])):
+    for node, made in sorted(workflow.items(), key=lambda item: (len(item[0]), item[0])):
         for field, media in _file_inputs(made, info or {}):
             inputs[slot_name(media or field, inputs)] = Place(f"{node}.inputs.{field}", media)
         for field, name in _params(node, workflow):
             params[slot_name(name, params)] = Place(f"{node}.inputs.{field}")
-        if (found := _output(made, info or {})) is not None:
-            outputs[slot_name(found[0], outputs)] = Place(node, found[1])
+        if (output := _output(made, info or {})) is not None:
+            outputs[slot_name(output[0], outputs)] = Place(node, output[1])
     saved = {name: place for name, place in outputs.items() if workflow[place.place]["class_type"] not in PREVIEWS}
     return Proposal(inputs, params, saved or outputs)
 

@@ -73,8 +73,8 @@ class Program:
 
         async def written(slot: Slot) -> AsyncGenerator[Made, None]:
             pattern = self.search.get(slot.name)
-            found = [outputs[slot.name]] if pattern is None else _searched(slot, pattern, work.folder)
-            for number, path in enumerate(found, 1):
+            paths = [outputs[slot.name]] if pattern is None else _searched(slot, pattern, work.folder)
+            for number, path in enumerate(paths, 1):
                 yield Made(slot.name, path, number)
 
         async for made in outputs_of(work, self.kind, written):
@@ -128,15 +128,15 @@ def _searched(slot: Slot, pattern: str, folder: Path) -> list[Path]:
     Raises `TaskFailed`, which names the output.
     """
     files = [path for path in folder.glob(pattern) if path.name != PREVIEW_FILE]
-    found = sorted(files, key=lambda path: ([int(part) for part in _NUMBER.findall(path.name)], path))
-    if not found:
+    paths = sorted(files, key=lambda path: ([int(part) for part in _NUMBER.findall(path.name)], path))
+    if not paths:
         raise NotMade(f"the engine succeeded but wrote no file that fits the output {slot.name!r} ({pattern})")
-    if len(found) > 1 and not slot.many:
-        names = ", ".join(path.name for path in found[:5])
+    if len(paths) > 1 and not slot.many:
+        names = ", ".join(path.name for path in paths[:5])
         raise TaskFailed(
-            f"the engine succeeded but wrote {len(found)} files that fit the output {slot.name!r} ({pattern}): {names}"
+            f"the engine succeeded but wrote {len(paths)} files that fit the output {slot.name!r} ({pattern}): {names}"
         )
-    return found
+    return paths
 
 
 def is_batch_file(program: str) -> bool:

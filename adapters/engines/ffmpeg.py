@@ -77,17 +77,17 @@ class Progress:
 
 def fps_in(text: str) -> float | None:
     """Frames a second of the first video stream, from the output of `ffmpeg -i`; None without a plausible number."""
-    found = _FPS.search(text)
-    if found is None or found[2]:
+    match = _FPS.search(text)
+    if match is None or match[2]:
         return None
-    fps = float(found[1])
+    fps = float(match[1])
     return fps if 0 < fps <= _MOST_FPS else None
 
 
 def seconds_in(text: str) -> float | None:
     """The length of the first file, from the output of `ffmpeg -i`; None if the file does not say it."""
-    found = _LENGTH.search(text)
-    return int(found[1]) * 3600 + int(found[2]) * 60 + float(found[3]) if found else None
+    match = _LENGTH.search(text)
+    return int(match[1]) * 3600 + int(match[2]) * 60 + float(match[3]) if match else None
 
 
 def source(path: Path, memory: int | None = None, formats: str = FORMATS) -> list[str]:

@@ -90,11 +90,11 @@ class Gradio(Engine):
     async def describe(self) -> Sequence[Kind]:
         """The named endpoints that return something."""
         await self._login()
-        found = {}
+        answers = {}
         for path in ("/gradio_api/info", "/config"):
-            found[path] = await self._http.object(path, f"{self._http.url} is not a Gradio app")
-        self._app = found["/config"].get("app_id")
-        self._endpoints = endpoints_of(found["/gradio_api/info"], found["/config"])
+            answers[path] = await self._http.object(path, f"{self._http.url} is not a Gradio app")
+        self._app = answers["/config"].get("app_id")
+        self._endpoints = endpoints_of(answers["/gradio_api/info"], answers["/config"])
         if not self._endpoints:
             raise TaskFailed(
                 "the Gradio app has no named endpoint that returns something; give its function an api_name"
@@ -146,8 +146,8 @@ class Gradio(Engine):
         if results is None:
             raise EngineUnreachable("Gradio broke off before the result came; it gives a result only once")
         made = endpoint.made(results)
-        async for each in outputs_of(work, endpoint.kind, lambda slot: self._made(slot, made, work.folder)):
-            yield each
+        async for result in outputs_of(work, endpoint.kind, lambda slot: self._made(slot, made, work.folder)):
+            yield result
 
     async def cancel(self, work: Work) -> None:
         """Cancel the event. A plain function runs on to its end; a generator ends at its next step."""
@@ -235,23 +235,23 @@ class Gradio(Engine):
         for number, value in enumerate(values, 1):
             name = numbered(slot.name, number)
             plain = slot.accepts[0] if slot.accepts[:1] in ((".txt",), (".json",)) else None
-            found = None if plain else _file_of(value)
-            if found is None:
+            file = None if plain else _file_of(value)
+            if file is None:
                 target = folder / f"{name}{plain or '.json'}"
                 text = plain == ".txt" and isinstance(value, str)
                 target.write_bytes(value.encode() if text else orjson.dumps(value))
             else:
-                path = str(found["path"])
-                target = folder / f"{name}{ending(str(found.get('orig_name') or path)) or ending(path) or '.bin'}"
+                path = str(file["path"])
+                target = folder / f"{name}{ending(str(file.get('orig_name') or path)) or ending(path) or '.bin'}"
                 await self._http.fetch(f"/gradio_api/file={quote(path)}", target)
             yield Made(slot.name, target, number)
 
 
 def _file_of(value: Any) -> Mapping[str, Any] | None:
     """The file in a result: itself, the video beside its subtitles, a picture of a gallery or of an editor."""
-    for found in (value, *(value.get(key) for key in ("video", "image", "composite") if isinstance(value, dict))):
-        if isinstance(found, dict) and found.get("path"):
-            return found
+    for candidate in (value, *(value.get(key) for key in ("video", "image", "composite") if isinstance(value, dict))):
+        if isinstance(candidate, dict) and candidate.get("path"):
+            return candidate
     return None
 
 
@@ -261,7 +261,7 @@ def _grown(endpoint: Endpoint, event: Mapping[str, Any], shown: list[Any]) -> Pr
     data = output.get("data") if isinstance(output, dict) else None
     if not isinstance(data, list):
         return None
-    shown[:] = [_changed(*each) for each in zip(shown, data, strict=False)] if shown else data
+    shown[:] = [_changed(*pair) for pair in zip(shown, data, strict=False)] if shown else data
     made = endpoint.made(shown)
     texts = (made.get(slot.name) for slot in endpoint.kind.outputs if slot.accepts[:1] == (".txt",))
     text = next((values[0] for values in texts if values and isinstance(values[0], str)), "")
@@ -296,16 +296,16 @@ def _progress(event: Mapping[str, Any], before: int, waiting: Waiting) -> list[F
         return [over]
     if event.get("msg") == "log" and event.get("log"):
         return [Line(str(event["log"]))]
-    found = event.get("progress_data") if event.get("msg") == "progress" else None
-    if not isinstance(found, list) or not found or not all(isinstance(bar, dict) for bar in found):
+    bars = event.get("progress_data") if event.get("msg") == "progress" else None
+    if not isinstance(bars, list) or not bars or not all(isinstance(bar, dict) for bar in bars):
         return []
     # Nested bars come outermost first: each is a part of one step of the bar before it.
     whole, share = 0.0, 1.0
-    for bar in found:
+    for bar in bars:
         part, steps = _part(bar)
         whole += share * part
         share = share / steps if steps else 0.0
-    index, length = (int(_number(found[0].get(key))) for key in ("index", "length"))
+    index, length = (int(_number(bars[0].get(key))) for key in ("index", "length"))
     return [Frame(index if length else 0, length, round(min(100.0, 100 * whole), 1))]
 
 

@@ -72,11 +72,11 @@ class Endpoint:
 
     def made(self, data: list[Any]) -> dict[str, list[Any]]:
         """The function's results by the names of the kind's outputs: several for a list, none for None."""
-        found: dict[str, list[Any]] = {}
+        values_by_output: dict[str, list[Any]] = {}
         for name, value in zip(self.results, data, strict=False):
             values = value if name in lists_of(self.kind.outputs) and isinstance(value, list) else [value]
-            found[name] = [each for each in values if each is not None]
-        return found
+            values_by_output[name] = [item for item in values if item is not None]
+        return values_by_output
 
 
 def endpoints_of(info: Described, config: Described) -> dict[str, Endpoint]:
@@ -86,15 +86,15 @@ def endpoints_of(info: Described, config: Described) -> dict[str, Endpoint]:
         info: The answer to `/gradio_api/info`.
         config: The answer to `/config`, which has the limits and choices of components.
     """
-    components = {each["id"]: each for each in config.get("components") or ()}
-    found: dict[str, Endpoint] = {}
+    components = {component["id"]: component for component in config.get("components") or ()}
+    endpoints: dict[str, Endpoint] = {}
     for dependency in config.get("dependencies") or ():
         api_name = str(dependency.get("api_name") or "")
         described = (info.get("named_endpoints") or {}).get(f"/{api_name}")
         if described is not None and described.get("returns"):
-            endpoint = _endpoint(slot_name(api_name, found), dependency, described, components)
-            found[endpoint.kind.name] = endpoint
-    return found
+            endpoint = _endpoint(slot_name(api_name, endpoints), dependency, described, components)
+            endpoints[endpoint.kind.name] = endpoint
+    return endpoints
 
 
 def _endpoint(name: str, dependency: Described, described: Described, components: Mapping[int, Described]) -> Endpoint:
@@ -125,10 +125,10 @@ def _endpoint(name: str, dependency: Described, described: Described, components
         results.append(slot.name if given else "")
     schema = {"type": "object", "properties": params, **({"required": needed} if needed else {})}
     help_ = str(described.get("description") or dependency.get("api_description") or "")
-    random = any("random" in each.lower() and params[each].get("default") is True for each in params)
+    random = any("random" in param.lower() and params[param].get("default") is True for param in params)
     kind = Kind(
         name, tuple(inputs.values()), tuple(outputs.values()), schema if params else {}, help=help_,
-        deterministic=not random, seed=seed_of([each for each in params if "default" not in params[each]]),
+        deterministic=not random, seed=seed_of([param for param in params if "default" not in params[param]]),
     )  # fmt: skip
     return Endpoint(kind, int(dependency["id"]), tuple(arguments), tuple(results))
 
@@ -136,8 +136,11 @@ def _endpoint(name: str, dependency: Described, described: Described, components
 def _pairs(ids: Any, described: Any, components: Mapping[int, Described]) -> list[tuple[Described, Described]]:
     """Each component of a function with its description; an empty one for what the app keeps itself."""
     rest = iter(described or ())
-    found = [components.get(one) or {} for one in ids or ()]
-    return [(each, {} if each.get("skip_api") or each.get("type") == "state" else next(rest, {})) for each in found]
+    own = [components.get(id_) or {} for id_ in ids or ()]
+    return [
+        (component, {} if component.get("skip_api") or component.get("type") == "state" else next(rest, {}))
+        for component in own
+    ]
 
 
 def _component(described: Described) -> str:
@@ -165,7 +168,7 @@ def _slot(
 
 def _accepted(component: str, props: Described) -> tuple[str, ...]:
     """What a component accepts; a file's own types are words such as `image`, and endings."""
-    types = tuple(str(each).lower() for each in props.get("file_types") or ())
+    types = tuple(str(file_type).lower() for file_type in props.get("file_types") or ())
     return types if types and all(map(can_be_accepted, types)) else FILES[component]
 
 

@@ -135,10 +135,10 @@ class HttpEngine:
 
     async def object(self, path: str, otherwise: str) -> dict[str, Any]:
         """The JSON object at a path. Raises `EngineUnreachable` for another answer, which begins with `otherwise`."""
-        status, found = await self.json("GET", path)
-        if status != 200 or not isinstance(found, dict):
+        status, said = await self.json("GET", path)
+        if status != 200 or not isinstance(said, dict):
             raise EngineUnreachable(f"{otherwise}: HTTP {status} for {path}")
-        return found
+        return said
 
     async def body(self, response: aiohttp.ClientResponse) -> bytes:
         """The whole body of an answer. Raises `TaskFailed` if it is too large."""

@@ -109,14 +109,14 @@ def read_manifest(path: Path, keys: Keys) -> list[Entry]:
 def tables_of(path: Path) -> dict[str, Any]:
     """The tables of a manifest's kinds, by name. Raises `SettingsError`."""
     try:
-        found = tomllib.loads(content_of(path, "manifest").decode("utf-8-sig"))  # some editors begin with a mark
+        tables = tomllib.loads(content_of(path, "manifest").decode("utf-8-sig"))  # some editors begin with a mark
     except RecursionError:
         raise SettingsError(f"the manifest {path} is nested too deeply") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         advice = "; write texts with backslashes in 'single quotes'" if "Unescaped" in str(error) else ""
         raise SettingsError(f"the manifest {path} is not valid TOML: {error}{advice}") from None
-    kinds = found.get("kinds")
-    if not isinstance(kinds, dict) or not kinds or len(found) > 1:
+    kinds = tables.get("kinds")
+    if not isinstance(kinds, dict) or not kinds or len(tables) > 1:
         raise SettingsError(f"the manifest {path} must have tables [kinds.NAME] and nothing else")
     return kinds
 

@@ -101,7 +101,7 @@ async def _described(session: aiohttp.ClientSession, file: str, url: URL) -> Mod
     except (aiohttp.ClientError, TimeoutError) as error:
         raise SettingsError(f"{at}: {url.host} does not answer: {str(error) or 'no answer in time'}") from None
     # Hugging Face tells both with its redirect.
-    told = next((each for each in answers if "X-Linked-Size" in each.headers), answers[-1])
+    told = next((answer for answer in answers if "X-Linked-Size" in answer.headers), answers[-1])
     size = told.headers.get("X-Linked-Size") or (told.headers.get("Content-Length") if told.status == 200 else None)
     if size is None or not size.isdecimal():
         why = f"{url.host} does not tell the size (HTTP {told.status})"

@@ -120,10 +120,10 @@ class Models:
             return next((self._faults[model.file] for model in todo), "")
         more = f" and {len(fetched) - 1} more" if len(fetched) > 1 else ""
         done, of = (
-            sum(sizes) for sizes in zip(*((self._sizes[each.file], each.size) for each in fetched), strict=True)
+            sum(sizes) for sizes in zip(*((self._sizes[model.file], model.size) for model in fetched), strict=True)
         )
         unit, name = (1e9, "GB") if of >= 1e9 else (1e6, "MB")
-        trouble = next((f"; {self._troubles[each.file]}" for each in fetched if each.file in self._troubles), "")
+        trouble = next((f"; {self._troubles[model.file]}" for model in fetched if model.file in self._troubles), "")
         far = f"{done / unit:.1f} of {of / unit:.1f} {name}"
         return f"fetching {fetched[0].name}{more}, {far}{trouble}"
 
@@ -144,7 +144,7 @@ class Models:
                     room = asyncio.Semaphore(AT_ONCE)
                     async with tasks_of_block() as start:
                         await asyncio.gather(
-                            *(start(self._kept(room, session, pool, each)) for each in self._all.values())
+                            *(start(self._kept(room, session, pool, wanted)) for wanted in self._all.values())
                         )
                     if not self._faults:
                         return
@@ -218,18 +218,18 @@ class Models:
         if (file := taken(part)) is None:
             raise _Broken("another program fetches it")
         with file:
-            found = os.fstat(file.fileno()).st_size
-            if found > model.size:
+            earlier = os.fstat(file.fileno()).st_size
+            if earlier > model.size:
                 file.truncate(0)
-                found = 0
+                earlier = 0
             digest = await asyncio.get_running_loop().run_in_executor(pool, _digest, file)
-            if found < model.size:
-                digest, found = await self._received(session, pool, model, file, digest)
+            if earlier < model.size:
+                digest, earlier = await self._received(session, pool, model, file, digest)
             if digest.hexdigest() != model.sha256:
                 file.truncate(0)
                 self._sizes[model.file] = 0
                 wrong = f"{model.name} from {model.host} has the SHA-256 {digest.hexdigest()}, not the manifest's"
-                if found:
+                if earlier:
                     raise _Broken(wrong)
                 raise _Fault(f"{wrong}; the file has changed there, or the manifest is wrong")
             await asyncio.get_running_loop().run_in_executor(pool, os.fsync, file.fileno())
@@ -243,22 +243,24 @@ class Models:
         self, session: aiohttp.ClientSession, pool: ThreadPoolExecutor, model: Model, file: FileIO, digest: Any
     ) -> tuple[Any, int]:
         """Append the rest of a model; returns the hash of all, and how many earlier bytes are in it."""
-        found = os.fstat(file.fileno()).st_size
-        async with self._answer(session, model, found) as response:
+        earlier = os.fstat(file.fileno()).st_size
+        async with self._answer(session, model, earlier) as response:
             resumed = response.status == 206
             length = response.content_length
-            whole = None if length is None else length + (found if resumed else 0)
+            whole = None if length is None else length + (earlier if resumed else 0)
             if whole is not None and whole != model.size:
                 raise _Fault(_other_size(model, whole))
             if not resumed:
                 file.truncate(0)
-                digest, found = hashlib.sha256(), 0
+                digest, earlier = hashlib.sha256(), 0
             free = disk_usage(self._folder).free - KEPT_FREE
-            if model.size - found > free:
-                why = f"{model.name} needs {model.size - found} bytes more, {self._folder} has room for {max(0, free)}"
+            if model.size - earlier > free:
+                why = (
+                    f"{model.name} needs {model.size - earlier} bytes more, {self._folder} has room for {max(0, free)}"
+                )
                 raise _Fault(f"{why}; free some")
-            file.seek(found)
-            writer = HashingWriter(file, [digest], pool, found)
+            file.seek(earlier)
+            writer = HashingWriter(file, [digest], pool, earlier)
             said_at = asyncio.get_running_loop().time()
             transport = response.connection.transport if response.connection is not None else None
             try:
@@ -275,22 +277,22 @@ class Models:
                 await writer.flush()
         if writer.size < model.size:
             raise _Broken(f"{model.host} broke off")
-        return digest, found
+        return digest, earlier
 
     @asynccontextmanager
     async def _answer(
-        self, session: aiohttp.ClientSession, model: Model, found: int
+        self, session: aiohttp.ClientSession, model: Model, earlier: int
     ) -> AsyncIterator[aiohttp.ClientResponse]:
-        """The answer with the bytes from `found` on. Redirects are followed without the token."""
+        """The answer with the bytes from `earlier` on. Redirects are followed without the token."""
         first = url = URL(model.url)
-        headers = {"Accept-Encoding": "identity", **({"Range": f"bytes={found}-"} if found else {})}
+        headers = {"Accept-Encoding": "identity", **({"Range": f"bytes={earlier}-"} if earlier else {})}
         for _ in range(_REDIRECTS):
             ours = self._token is not None and first.host == self._token_host
             own = {"Authorization": f"Bearer {self._token}"} if ours and url.origin() == first.origin() else {}
             async with session.get(url, headers={**headers, **own}, allow_redirects=False) as response:
                 where = response.headers.get("Location") if 300 <= response.status < 400 else None
                 if where is None:
-                    _check(model, response, found, token=ours)
+                    _check(model, response, earlier, token=ours)
                     yield response
                     return
             url = _redirected(model, url, where)
@@ -300,17 +302,17 @@ class Models:
 def _redirected(model: Model, url: URL, where: str) -> URL:
     """Where a redirect leads; a signed address stays as it is."""
     try:
-        found = url.join(URL(where, encoded=True))
-        found.origin()
+        target = url.join(URL(where, encoded=True))
+        target.origin()
     except ValueError:
-        found = URL()
-    if found.scheme not in ("http", "https") or (url.scheme == "https" and found.scheme == "http"):
+        target = URL()
+    if target.scheme not in ("http", "https") or (url.scheme == "https" and target.scheme == "http"):
         raise _Fault(f"{model.host} redirects {model.name} to an address that is not https; correct its url")
-    return found
+    return target
 
 
-def _check(model: Model, response: aiohttp.ClientResponse, found: int, *, token: bool) -> None:
-    """Raises `_Fault` or `_Broken` unless the answer has the bytes from `found` on, or all of them."""
+def _check(model: Model, response: aiohttp.ClientResponse, earlier: int, *, token: bool) -> None:
+    """Raises `_Fault` or `_Broken` unless the answer has the bytes from `earlier` on, or all of them."""
     status, host, name = response.status, model.host, model.name
     if status in (401, 403):
         if token:
@@ -320,8 +322,8 @@ def _check(model: Model, response: aiohttp.ClientResponse, found: int, *, token:
     if status in (408, 425, 429) or status >= 500:
         raise _Broken(f"{host} answers HTTP {status}")
     if status == 416:
-        raise _Fault(_other_size(model, found))
-    begins = response.headers.get("Content-Range", "").startswith(f"bytes {found}-")
+        raise _Fault(_other_size(model, earlier))
+    begins = response.headers.get("Content-Range", "").startswith(f"bytes {earlier}-")
     if status not in (200, 206) or (status == 206 and not begins):
         raise _Fault(f"{host} does not hand out {name} (HTTP {status}); correct its url in the manifest")
     if response.headers.get("Content-Encoding", "identity") != "identity":

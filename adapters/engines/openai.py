@@ -164,12 +164,12 @@ class OpenAI(Engine):
         status, said = await self._http.json("GET", "/v1/models", headers=self._headers)
         if status == 404 and self._entries:
             return None
-        found = said.get("data") if isinstance(said, dict) else None
-        if status == 200 and found is None:
-            found = []  # Ollama without a model
-        if status != 200 or not isinstance(found, list):
+        listed = said.get("data") if isinstance(said, dict) else None
+        if status == 200 and listed is None:
+            listed = []  # Ollama without a model
+        if status != 200 or not isinstance(listed, list):
             raise EngineUnreachable(f"{self._http.url}/v1/models: {fault_of(status, said, '/v1/models', None)}")
-        return [each for each in found if isinstance(each, dict) and isinstance(each.get("id"), str)]
+        return [model for model in listed if isinstance(model, dict) and isinstance(model.get("id"), str)]
 
     def _found(self, models: list[Mapping[str, Any]] | None) -> tuple[dict[str, _Task], str]:
         """The kinds that the server can do, and why it cannot do the others."""
@@ -279,8 +279,8 @@ class OpenAI(Engine):
         body = {"response_format": "b64_json", **task.request, **work.params}
         async with self._asked(task, json=body) as response:
             said = json_of(await self._http.body(response))
-        found = said.get("data") if isinstance(said, dict) else None
-        images = [each for each in found if isinstance(each, dict)] if isinstance(found, list) else []
+        data = said.get("data") if isinstance(said, dict) else None
+        images = [item for item in data if isinstance(item, dict)] if isinstance(data, list) else []
         if not images:
             raise TaskFailed("the model server made no image")
         for number, image in enumerate(images, 1):
@@ -301,7 +301,7 @@ _TEXTS: Final = {"srt": ".srt", "vtt": ".vtt", "json": ".json", "verbose_json": 
 
 def _with_choices(kind: Kind, models: Sequence[str], request: Mapping[str, Any]) -> Kind:
     """The kind with a choice of models, and without the parameters that the manifest's request sets."""
-    params = {name: each for name, each in kind.params.get("properties", {}).items() if name not in request}
+    params = {name: param for name, param in kind.params.get("properties", {}).items() if name not in request}
     if models:
         params = {"model": {"enum": list(models), "default": models[0], "title": "Model"}, **params}
     needed = [name for name in kind.params.get("required", ()) if name in params]

@@ -75,14 +75,14 @@ def _code(event: Mapping[str, Any]) -> int:
 
 def told_of(said: Any) -> tuple[str, str]:
     """The message and the field of an error, in the forms of OpenAI, vLLM, llama.cpp, Ollama and FastAPI."""
-    found = said.get("error") or said.get("detail") or said if isinstance(said, dict) else said
-    if isinstance(found, list) and found:
-        found = found[0]
-    if not isinstance(found, dict):
-        return printable(str(found or ""))[:_MAX_MESSAGE], ""
-    where = found.get("loc")
-    field = where[-1] if isinstance(where, list) and where else found.get("param") or ""
-    return printable(str(found.get("message") or found.get("msg") or found))[:_MAX_MESSAGE], str(field)
+    error = said.get("error") or said.get("detail") or said if isinstance(said, dict) else said
+    if isinstance(error, list) and error:
+        error = error[0]
+    if not isinstance(error, dict):
+        return printable(str(error or ""))[:_MAX_MESSAGE], ""
+    where = error.get("loc")
+    field = where[-1] if isinstance(where, list) and where else error.get("param") or ""
+    return printable(str(error.get("message") or error.get("msg") or error))[:_MAX_MESSAGE], str(field)
 
 
 def fault_of(status: int, said: Any, path: str, kind: Kind | None, after: str = "") -> Exception:

@@ -103,7 +103,7 @@ async def all_probed(inputs: Mapping[str, tuple[Path, str]]) -> None:
     """
     room = asyncio.Semaphore(AT_ONCE)
     async with tasks_of_block() as start:
-        await asyncio.gather(*(start(_input_probed(room, name, *each)) for name, each in inputs.items()))
+        await asyncio.gather(*(start(_input_probed(room, name, *wanted)) for name, wanted in inputs.items()))
 
 
 async def _input_probed(room: asyncio.Semaphore, name: str, path: Path, media: str) -> None:
@@ -143,8 +143,8 @@ async def _decode_one(path: Path, which: Which, formats: str) -> list[str]:
 def _command(program: str, path: Path, which: Which, formats: str) -> list[str]:
     stream = _STREAM[which]
     read = [program, *_LOOK, *source(path, ANY_MEMORY, formats)]
-    one = ["-map", f"0:{stream}:0", f"-frames:{stream}", "1", "-progress", "pipe:1", "-f", "null", "-"]
-    return limited([*read, *one])
+    one_frame = ["-map", f"0:{stream}:0", f"-frames:{stream}", "1", "-progress", "pipe:1", "-f", "null", "-"]
+    return limited([*read, *one_frame])
 
 
 def limited(command: Sequence[str]) -> list[str]:

@@ -93,14 +93,14 @@ class ProgramOutput:
             TaskFailed: The program says that it failed.
         """
         report = self._read(line)
-        found: list[Frame | Line] = []
+        news: list[Frame | Line] = []
         if report.numbers:
             frame = self._frame(report.numbers)
             if frame != self._last:
                 self._last = frame
-                found.append(frame)
+                news.append(frame)
         text = printable(report.text).strip()
-        return found + (self._logged(text) if text else [])
+        return news + (self._logged(text) if text else [])
 
     def _frame(self, numbers: dict[str, float]) -> Frame:
         self._numbers |= numbers
@@ -144,10 +144,10 @@ def _by_json(line: str) -> Report:
 
 def _error(why: str, field: object) -> WakestreamError:
     """What a program says that went wrong; with a field such as `inputs.image`, the job is to blame."""
-    found = re.fullmatch(r"(input|param)s\.(\w{1,32})", field) if isinstance(field, str) else None
-    if found is None:
+    match = re.fullmatch(r"(input|param)s\.(\w{1,32})", field) if isinstance(field, str) else None
+    if match is None:
         return TaskFailed(why)
-    return WrongInput(found[0], f"{'parameter' if found[1] == 'param' else 'input'} {found[2]}: {why}")
+    return WrongInput(match[0], f"{'parameter' if match[1] == 'param' else 'input'} {match[2]}: {why}")
 
 
 def _numbers(said: dict[str, Any]) -> dict[str, float]:

@@ -93,13 +93,13 @@ def _runs(argv: tuple[str, ...]) -> bool:
 def machine_memory() -> int:
     """Bytes of memory of this machine, or of the container that we run in; 4 GiB where the system does not say."""
     try:
-        found = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+        physical = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (AttributeError, OSError, ValueError):
         return 4 * 1024**3
     try:
-        return min(found, int(Path("/sys/fs/cgroup/memory.max").read_text(encoding="ascii")))
+        return min(physical, int(Path("/sys/fs/cgroup/memory.max").read_text(encoding="ascii")))
     except (OSError, ValueError):
-        return found
+        return physical
 
 
 T = TypeVar("T")

@@ -79,9 +79,9 @@ class Template:
         """
         argv = [self.program]
         for word in self.words:
-            for one in (word,) if isinstance(word, str) else _active(word, values):
-                for each in _repeated(one, values):
-                    argv.append(_filled(one, each, plain="--" in argv, batch=batch))
+            for argument in (word,) if isinstance(word, str) else _active(word, values):
+                for its_values in _repeated(argument, values):
+                    argv.append(_filled(argument, its_values, plain="--" in argv, batch=batch))
         return argv
 
 
@@ -110,9 +110,11 @@ def template_of(words: object, kind: Kind, searched: Collection[str] = ()) -> Te
     _check_names(read, kind, searched)
     for word in read:
         # What a job may leave out stands in a group, and `{if:NAME}` is a word of its own there.
-        for one in (word,) if isinstance(word, str) else word:
-            if "{if:" in one and (isinstance(word, str) or not re.fullmatch(r"\{if:\w+\}", one)):
-                raise ValueError(f'{one!r}: write {{if:NAME}} as a word of a group, such as ["{{if:fast}}", "--fast"]')
+        for argument in (word,) if isinstance(word, str) else word:
+            if "{if:" in argument and (isinstance(word, str) or not re.fullmatch(r"\{if:\w+\}", argument)):
+                raise ValueError(
+                    f'{argument!r}: write {{if:NAME}} as a word of a group, such as ["{{if:fast}}", "--fast"]'
+                )
         if isinstance(word, str):
             optional = {("in", slot.name) for slot in kind.inputs if not slot.required}
             optional |= {("param", name) for name in _may_be_missing(kind)}
@@ -126,16 +128,16 @@ def template_of(words: object, kind: Kind, searched: Collection[str] = ()) -> Te
 def _word(word: object) -> str | Group:
     if isinstance(word, str):
         return word
-    if not isinstance(word, list | tuple) or not word or not all(isinstance(one, str) for one in word):
+    if not isinstance(word, list | tuple) or not word or not all(isinstance(part, str) for part in word):
         raise ValueError(f"{word!r} must be a text, or a list of texts that may be left out")
     return tuple(word)
 
 
 def _places(word: str | Group) -> Iterator[tuple[str, str]]:
-    for one in (word,) if isinstance(word, str) else word:
-        for found in _PLACE.finditer(one):
-            if found[1]:
-                yield found[1], found[2]
+    for argument in (word,) if isinstance(word, str) else word:
+        for match in _PLACE.finditer(argument):
+            if match[1]:
+                yield match[1], match[2]
 
 
 def _check_names(words: Sequence[str | Group], kind: Kind, searched: Collection[str]) -> None:
@@ -168,8 +170,8 @@ def _may_be_missing(kind: Kind) -> set[str]:
 def _repeated(word: str, values: Values) -> Iterator[Values]:
     """The values for a word; one with a list of files is repeated for each of them."""
     lists = [name for what, name in _places(word) if what == "in"]
-    for each in files_of(lists[0], values.inputs) if len(lists) == 1 else ():
-        yield replace(values, inputs={**values.inputs, lists[0]: values.inputs[each]})
+    for file in files_of(lists[0], values.inputs) if len(lists) == 1 else ():
+        yield replace(values, inputs={**values.inputs, lists[0]: values.inputs[file]})
     if len(lists) != 1:
         yield values
 
@@ -190,7 +192,7 @@ def _is_off(value: object) -> bool:
 
 def _filled(word: str, values: Values, *, plain: bool, batch: bool) -> str:
     """One argument. `plain`: a `--` stands before it, after which programs expect no options."""
-    found: list[tuple[str, str]] = []
+    texts: list[tuple[str, str]] = []
 
     def fill(place: re.Match[str]) -> str:
         if place[1] is None:
@@ -198,19 +200,19 @@ def _filled(word: str, values: Values, *, plain: bool, batch: bool) -> str:
             return str(folder if place[0] == "{folder}" else folder / PREVIEW_FILE)
         text = values.text(_PARTS[place[1]], place[2]) or ""
         if place[1] == "param":
-            found.append((place[2], text))
+            texts.append((place[2], text))
         return text
 
     filled = _PLACE.sub(fill, word)
     if filled.startswith("-") and not word.startswith("-") and not plain:
-        name = next(name for name, text in found if text)
+        name = next(name for name, text in texts if text)
         if word != f"{{param:{name}}}" or isinstance(values.params[name], str):
             raise WrongInput(
                 f"params.{name}",
                 f"parameter {name}: {filled[:60]!r} begins with '-', so the program would read it as an option; begin "
                 "it with another character",
             )
-    for name, text in found if batch else ():
+    for name, text in texts if batch else ():
         if (unsafe := _UNSAFE_IN_BATCH.search(text)) is not None:
             raise WrongInput(
                 f"params.{name}",

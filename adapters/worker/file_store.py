@@ -64,8 +64,8 @@ def _stored(folder: Path) -> Iterator[Stored]:
             if not _NAME.fullmatch(entry.name) or entry.is_symlink():
                 continue
             with suppress(FileNotFoundError):  # it was removed meanwhile
-                found = [entry] if entry.is_file() else os.scandir(entry)
-                size = sum(_share(one.stat()) for one in found)
+                files = [entry] if entry.is_file() else os.scandir(entry)
+                size = sum(_share(file.stat()) for file in files)
                 yield Stored(folder / entry.name, entry.stat().st_mtime, size)
 
 
@@ -227,18 +227,18 @@ class FileStore:
                         seen.add(key)
                         os.utime(path, (at := moved(status.st_mtime), at))
 
-    async def remove(self, one: Stored) -> bool:
-        """Remove a file unless it was used since `one` was read; whether it was removed."""
+    async def remove(self, file: Stored) -> bool:
+        """Remove a file unless it was used since `file` was read; whether it was removed."""
         # Checked and moved without waiting, so that no caller can find the file in between.
         aside = self.partials / f"{uuid.uuid4().hex}.part"
         try:
-            if one.path.stat().st_mtime != one.used:
+            if file.path.stat().st_mtime != file.used:
                 return False
-            one.path.rename(aside)
+            file.path.rename(aside)
         except OSError:  # removed already, or, on Windows, being read
             return False
         with self._counting:
-            self._used -= one.size
+            self._used -= file.size
         await self.in_thread(lambda: remove(aside))
         return True
 
@@ -406,8 +406,8 @@ class FileStore:
         if self.result(task_id).is_file():
             return {"video": self.result(task_id)}
         folder = self.results(task_id)
-        found = {path.stem: path for path in folder.iterdir() if path.name != _ORDER}
-        return {name: found[name] for name in (folder / _ORDER).read_text(encoding="ascii").split()}
+        paths = {path.stem: path for path in folder.iterdir() if path.name != _ORDER}
+        return {name: paths[name] for name in (folder / _ORDER).read_text(encoding="ascii").split()}
 
 
 _ORDER = ".order"

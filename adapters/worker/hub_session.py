@@ -195,7 +195,7 @@ class WorkerHub:
         self._on_revoked(owner)
         held = {job for task in self._queue.state.tasks.values() if task.unfinished for job in task.jobs_of(owner)}
         held |= self.depot.of(owner)
-        for job in held | {id_ for id_, (one, _) in self._watched.items() if one.license == owner}:
+        for job in held | {id_ for id_, (submit, _) in self._watched.items() if submit.license == owner}:
             self._receive(m.Cancel(request_id=job, license=owner))
 
     def _receive(self, message: m.Message) -> None:

@@ -20,13 +20,13 @@ EVERY: Final = 0.5
 _FLAGS: Final = sum(getattr(os, name, 0) for name in ("O_NOFOLLOW", "O_NONBLOCK"))
 _ENDS: Final = {"image/jpeg": b"\xff\xd9", "image/png": b"IEND\xaeB`\x82"}
 
-State = tuple[int, int, int]
+FileState = tuple[int, int, int]
 """Inode, size and time of change."""
 
 
 async def watch_preview(path: Path, show: Callable[[Preview], object]) -> None:
     """Show each new picture, until this is cancelled. It never fails, and waits for the disk in a thread."""
-    seen: State | None = None
+    seen: FileState | None = None
     while True:
         await asyncio.sleep(EVERY)
         with suppress(OSError):  # there is none yet, or a program is about to replace it
@@ -40,7 +40,7 @@ async def watch_preview(path: Path, show: Callable[[Preview], object]) -> None:
             seen = state
 
 
-def _read(path: Path, seen: State | None) -> tuple[State, bytes]:
+def _read(path: Path, seen: FileState | None) -> tuple[FileState, bytes]:
     """The state of a regular file, and its content if it has changed and nobody writes to it now."""
     with open(path, "rb", buffering=0, opener=lambda name, flags: os.open(name, flags | _FLAGS)) as file:
         status = os.fstat(file.fileno())
@@ -50,7 +50,7 @@ def _read(path: Path, seen: State | None) -> tuple[State, bytes]:
     return now, data if now == before else b""
 
 
-def _state(status: os.stat_result) -> State:
+def _state(status: os.stat_result) -> FileState:
     return status.st_ino, status.st_size, status.st_mtime_ns
 
 

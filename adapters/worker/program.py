@@ -335,14 +335,14 @@ async def tidy_regularly(store: FileStore, queue: TaskQueue, retention: Retentio
 
 async def tidy(store: FileStore, queue: TaskQueue, retention: Retention, now: float) -> int:
     """Remove files, the longest unused first; returns how many. `now` is in Unix seconds."""
-    found = await store.in_thread(store.stored)
+    files = await store.in_thread(store.stored)
     gone = 0
-    for one in sorted(found, key=lambda one: one.used):
-        age = now - one.used
+    for file in sorted(files, key=lambda file: file.used):
+        age = now - file.used
         if age < PROMISED or (age < retention.age and await store.in_thread(store.free) >= retention.spare):
             break
-        if one.path not in _needed(store, queue) and await store.remove(one):
-            logger.info("{} was not used for {:.0f} h and was removed", one.path.name, age / 3600)
+        if file.path not in _needed(store, queue) and await store.remove(file):
+            logger.info("{} was not used for {:.0f} h and was removed", file.path.name, age / 3600)
             gone += 1
     return gone
 
@@ -355,8 +355,8 @@ async def make_room(store: FileStore, queue: TaskQueue, retention: Retention, wa
 
 async def removable(store: FileStore, queue: TaskQueue, now: float) -> int:
     """Bytes of the files that may be removed."""
-    found, needed = await store.in_thread(store.stored), _needed(store, queue)
-    return sum(one.size for one in found if now - one.used >= PROMISED and one.path not in needed)
+    files, needed = await store.in_thread(store.stored), _needed(store, queue)
+    return sum(file.size for file in files if now - file.used >= PROMISED and file.path not in needed)
 
 
 def _needed(store: FileStore, queue: TaskQueue) -> frozenset[Path]:

@@ -51,11 +51,11 @@ class Uploads:
         self.folder = UploadFolder(store.root / "uploads")
         self._creating = asyncio.Lock()
         self._uploads = {upload.id: upload for upload in self.folder.found(store.has)}
-        store.unfinished = lambda: sum(one.offset for one in self._unfinished())
+        store.unfinished = lambda: sum(upload.offset for upload in self._unfinished())
 
     def room(self, but: Upload | None = None) -> int:
         """Free bytes that are not reserved for uploads other than `but`. It blocks."""
-        return max(0, self.store.free() - sum(one.reserved for one in self._unfinished() if one is not but))
+        return max(0, self.store.free() - sum(upload.reserved for upload in self._unfinished() if upload is not but))
 
     async def grow(self, upload: Upload, size: int) -> None:
         """Reserve room for `size` bytes of the upload and for the next step. `WorkerRefused` (`no_space`)."""
@@ -163,12 +163,14 @@ class Uploads:
     async def expire(self) -> int:
         """Remove expired uploads and the oldest finished ones; returns how many."""
         now = self.clock()
-        idle = [one for one in self._uploads.values() if one.expires <= now and not one.lock.locked()]
-        finished = sorted((one for one in self._uploads.values() if one.finished), key=lambda one: one.used)
+        idle = [upload for upload in self._uploads.values() if upload.expires <= now and not upload.lock.locked()]
+        finished = sorted(
+            (upload for upload in self._uploads.values() if upload.finished), key=lambda upload: upload.used
+        )
         surplus = finished[: max(0, len(self._uploads) - MAX_RECORDS)]
-        gone = {one.id: one for one in (*idle, *surplus)}
-        for one in gone.values():
-            await self.remove(one)
+        gone = {upload.id: upload for upload in (*idle, *surplus)}
+        for upload in gone.values():
+            await self.remove(upload)
         return len(gone)
 
     def move_times(self, moved: Callable[[float], float]) -> None:
@@ -200,16 +202,16 @@ class Uploads:
     async def _make_room(self, announced: Announced) -> None:
         """Make sure that this license may have one more upload. Files are removed only when its bytes come."""
         await self.expire()
-        mine = [one for one in self._unfinished() if one.announced.license == announced.license]
+        mine = [upload for upload in self._unfinished() if upload.announced.license == announced.license]
         most = MAX_OF_LICENSE if announced.license else MAX_UPLOADS
-        for one in mine[: max(0, len(mine) + 1 - most)]:
-            if not self._is_idle(one):
+        for upload in mine[: max(0, len(mine) + 1 - most)]:
+            if not self._is_idle(upload):
                 raise WorkerRefused(f"{most} uploads are unfinished here: try again later", code="queue_full")
-            await self.remove(one)
+            await self.remove(upload)
         if (why := await self._lacks(announced.length)) is None:
             return
-        for one in filter(self._is_idle, self._unfinished()):
-            await self.remove(one)
+        for upload in filter(self._is_idle, self._unfinished()):
+            await self.remove(upload)
             if await self._lacks(announced.length) is None:
                 return
         raise why
@@ -227,7 +229,9 @@ class Uploads:
     def _unfinished(self) -> list[Upload]:
         """The unfinished uploads, the longest unused first."""
         # A copy, since threads call this while the loop adds and removes uploads.
-        return sorted((one for one in list(self._uploads.values()) if not one.finished), key=lambda one: one.used)
+        return sorted(
+            (upload for upload in list(self._uploads.values()) if not upload.finished), key=lambda upload: upload.used
+        )
 
     def _publish(self, upload: Upload, ref: FileRef) -> None:
         partial = self.folder.partial(upload)

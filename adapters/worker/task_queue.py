@@ -153,7 +153,7 @@ class TaskQueue:
     async def show(self, license_: str, *files: FileRef) -> None:
         """Record that the license has these files, with one sync of the journal for all."""
         new = [w.Show(file, license_) for file in files if not self.state.has(license_, file)]
-        await asyncio.gather(*(self.runner.perform(each) for each in new))
+        await asyncio.gather(*(self.runner.perform(event) for event in new))
 
     async def hide(self, license_: str, hashes: Collection[str]) -> list[str]:
         """Record that the license no longer has the files with these hashes; returns their names (`HASH.EXT`)."""
@@ -347,8 +347,8 @@ def checked_outputs(wanted: Sequence[str], made: Mapping[tuple[str, int], Path],
     files: dict[str, Path] = {}
     faults: list[TaskFailed] = []
     for name in wanted:
-        number, found = 1, [path for (of, _), path in sorted(made.items()) if of == name]
-        for path in found or (None,):
+        number, paths = 1, [path for (of, _), path in sorted(made.items()) if of == name]
+        for path in paths or (None,):
             try:
                 files[numbered(name, number)] = checked_output(name, path, folder)
                 number += 1

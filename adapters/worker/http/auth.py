@@ -99,7 +99,7 @@ class Callers:
         """The claims of a capability; None for the secret."""
         if self._secret is None:
             return None
-        if any(hmac.compare_digest(_digest(one), self._secret) for one in shown):
+        if any(hmac.compare_digest(_digest(secret), self._secret) for secret in shown):
             return None
         if self._verifier is not None and is_token(shown[0]):
             return self._verifier.claims(shown[0])

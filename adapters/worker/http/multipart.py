@@ -90,8 +90,8 @@ async def receive_one(request: web.Request, store: FileStore) -> FileRef:
 async def receive_all(request: web.Request, store: FileStore, *names: str) -> list[FileRef]:
     """`upload`: receive the named files. They are stored by their MD5, since only deployed clients call this."""
     async with _form(request, store, names, _MD5) as form:
-        found = [(form.file(name)[0], form.ext(name)) for name in names]
-        return [await incoming.keep(ext, algorithm="md5") for incoming, ext in found]
+        parts = [(form.file(name)[0], form.ext(name)) for name in names]
+        return [await incoming.keep(ext, algorithm="md5") for incoming, ext in parts]
 
 
 @asynccontextmanager

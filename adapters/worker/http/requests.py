@@ -115,7 +115,7 @@ def task_spec(body: dict[str, Any]) -> TaskSpec:
         return plain_pair(*pair(body))
     said = read(_OfAnyKind, body)
     check_bounds(said.inputs, said.params, said.outputs)
-    inputs = {name: _task_file(name, each) for name, each in said.inputs.items()}
+    inputs = {name: _task_file(name, given) for name, given in said.inputs.items()}
     return TaskSpec(inputs, said.kind, said.params, tuple(dict.fromkeys(said.outputs)))
 
 

@@ -124,8 +124,9 @@ async def _keep(store: FileStore, body: bytes, expect: Callable[[FileRef, int], 
         raise bad_request(f"the request has {len(listed)} files; send 1 to {MAX_FILES}")
     files: dict[FileRef, memoryview] = {}
     start = 0
-    for one in listed:
-        ref, size = FileRef(requests.blake3(one.get("hash"), "hash"), requests.file_ext(one.get("ext"))), _size(one)
+    for entry in listed:
+        ref = FileRef(requests.blake3(entry.get("hash"), "hash"), requests.file_ext(entry.get("ext")))
+        size = _size(entry)
         expect(ref, size)
         files[ref] = content[start : start + size]
         start += size
@@ -159,8 +160,8 @@ async def _arrive(request: web.Request, store: FileStore, spool: SpooledTemporar
             spool.write(block)
 
 
-def _size(one: Mapping[str, Any]) -> int:
-    size = one.get("size")
+def _size(entry: Mapping[str, Any]) -> int:
+    size = entry.get("size")
     if not isinstance(size, int) or isinstance(size, bool) or not 0 < size <= SMALL:
         raise bad_request(f'"size" must be the bytes of a file, 1 to {SMALL}; send larger ones alone')
     return size

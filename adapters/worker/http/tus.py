@@ -44,8 +44,8 @@ class TusCalls:
 
     def routes(self) -> list[web.RouteDef]:
         """The address that creates uploads, and that of one upload; a header may give another method."""
-        one: dict[str, Call] = {"HEAD": self.offset, "PATCH": self.append, "DELETE": self.terminate}
-        calls: dict[str, dict[str, Call]] = {AT: {"POST": self.create}, f"{AT}{{id}}": one}
+        of_upload: dict[str, Call] = {"HEAD": self.offset, "PATCH": self.append, "DELETE": self.terminate}
+        calls: dict[str, dict[str, Call]] = {AT: {"POST": self.create}, f"{AT}{{id}}": of_upload}
         return [web.route("*", path, partial(self._answer, methods)) for path, methods in calls.items()]
 
     async def _answer(self, calls: dict[str, Call], request: web.Request) -> web.Response:
