@@ -93,7 +93,7 @@ def tick(state: HubState, now: float, decision: HubDecision) -> bool:
             if not (unused and state.blocks(gpu.name) and now - gpu.let_go >= AGAIN):
                 continue
             if to := state.with_feature(RELEASE, state.watching(gpu.name)):
-                decision.fact(f.GpuLetGo(gpu.name, now))
+                decision.fact(f.GpuUnneeded(gpu.name, now))
                 decision.send(to, m.Release(gpu=gpu.name, msg="the budget is spent, and no job holds the GPU"))
         return False
     _block(state, blocked, unpaid, now, decision)

@@ -566,9 +566,10 @@ class CancelOwed(_OfGpu, frozen=True):
     at: float
 
 
-class LetGo(_OfJob, frozen=True):
+class LeaseReleased(_OfJob, frozen=True):
     """The client of this job released `gpu`, whose worker may still have the task. Stored by wakestream 0.1.0."""
 
+    STORED_AS: ClassVar[str] = "LetGo"
     owner: str
     gpu: str
 
@@ -778,9 +779,10 @@ class TextEnded(_Transient, frozen=True):
     in_vain: bool = False
 
 
-class GpuLetGo(_NowOfGpu, frozen=True):
+class GpuUnneeded(_NowOfGpu, frozen=True):
     """The monitors of `gpu` know that no job holds it, and that none will come."""
 
+    STORED_AS: ClassVar[str] = "GpuLetGo"
     at: float
 
 
@@ -855,12 +857,12 @@ class DiskLow(_Transient, frozen=True):
 Fact = (
     JobQueued | JobClaimed | JobGranted | JobWorked | JobRemoved | ResultKept | ResultsGone | GpuOnline | GpuPhase
     | HubStarted | GpuNamed | GpuHeld | GpuReleased | GpuForgotten | GpusTied | GpuDescribed | GpuLabelled | GpuHalted
-    | GpuOrdered
-    | GpuAlone | GpuAbandoned | GpuNote | BootTook | BootTimes | AccountKept | CancelOwed | LetGo | CancelsSettled
+    | GpuOrdered | LeaseReleased
+    | GpuAlone | GpuAbandoned | GpuNote | BootTook | BootTimes | AccountKept | CancelOwed | CancelsSettled
     | ConnectionOpened | ConnectionRegistered | GpuTaken | ConnectionClosed | FrameRefused | OldNamesSpoken
     | MonitorsTold | GpuActive | WorkerUrl | MachineUrl | GpuUnaddressed | KindsHeard
     | JobUsedKept | UsageKept | MeterKept | JobMetered
-    | MachineKnown | OrphanFound | PowerNews | NewsOver | BudgetReached | GpusBlocked | GpuLetGo | GpuWarmed
+    | MachineKnown | OrphanFound | PowerNews | NewsOver | BudgetReached | GpusBlocked | GpuUnneeded | GpuWarmed
     | LicensesUnpaid | GpuSuspended | GpuWoken | JobsOrdered | Planned | StopAllowed | Asked | Answered | ClockSet
     | JobStoring | JobStored | JobDirect | JobDelivered | DeliveriesGone | DepotUsed | DepotUnused | DepotRemoved
     | DepotHeld | UploadSeen | DepotSwept | DepotLeaves

@@ -284,7 +284,7 @@ def _job_released(state: HubState, fact: f.JobRemoved) -> None:
     if holder is not None and fact.why in _STOPPED:
         _add_pending_cancel(state, holder, job.id, fact.at)
     if job.gpu is not None and fact.why == "done":
-        _recently_released(state, f.LetGo(job.id, job.owner, job.gpu))
+        _recently_released(state, f.LeaseReleased(job.id, job.owner, job.gpu))
     if fact.fd is not None:
         _remember(state.cancelled, job.id, (job.owner, fact.fd))
     _book(state, _detach(state, job, fact.at), fact.at)
@@ -339,7 +339,7 @@ def _add_pending_cancel(state: HubState, gpu: str, id_: str, at: float) -> None:
     _remember(state.pending_cancels.setdefault(gpu, {}), id_, at)
 
 
-def _recently_released(state: HubState, fact: f.LetGo) -> None:
+def _recently_released(state: HubState, fact: f.LeaseReleased) -> None:
     _remember(state.recently_released, fact.id, (fact.owner, fact.gpu))
 
 
@@ -753,7 +753,7 @@ CHANGES: dict[type[f.Fact], Callable[[HubState, Any], object]] = {
     f.Planned: lambda state, fact: setattr(state, "planned", fact),
     f.KindsHeard: _kinds_heard,
     f.CancelOwed: _cancel_owed,
-    f.LetGo: _recently_released,
+    f.LeaseReleased: _recently_released,
     f.CancelsSettled: _cancels_settled,
     f.HubStarted: _hub_started,
     f.ConnectionOpened: _opened,
@@ -783,7 +783,7 @@ CHANGES: dict[type[f.Fact], Callable[[HubState, Any], object]] = {
     f.BudgetReached: lambda state, fact: state.reached.update({(fact.gpu, fact.period): fact}),
     f.GpusBlocked: _blocked,
     f.LicensesUnpaid: _unpaid,
-    f.GpuLetGo: _set_gpu(let_go="at"),
+    f.GpuUnneeded: _set_gpu(let_go="at"),
     f.DiskLow: _disk_low,
     f.CapabilityGiven: _capability_given,
     f.LicenseGone: _license_gone,

@@ -300,7 +300,7 @@ def _call_back(state: HubState, placing: p.Placing, now: float, decision: HubDec
         if needed or now - gpu.let_go < AGAIN or keep_warm.warm_until(state, gpu, now) is not None:
             continue
         if to := state.with_feature(RELEASE, state.watching(name)):
-            decision.fact(f.GpuLetGo(name, now))
+            decision.fact(f.GpuUnneeded(name, now))
             decision.send(to, m.Release(gpu=name, msg=why))
 
 
