@@ -341,7 +341,7 @@ def _tick(state: HubState, event: f.Tick, now: float, decision: HubDecision) -> 
     halts.tick(state, now, decision)
     power.fail_late(state, now, decision)
     late_jobs.tick(state, now, decision)
-    power.unmet(state, now, decision)
+    power.unregistered(state, now, decision)
     power.abandoned(state, now, decision)
     power.unwatched(state, now, decision)
     keep_warm.tick(state, now, decision)

@@ -268,7 +268,7 @@ def _phase_seen(
             return  # it cannot know that the monitor of another GPU stops their machine
         if serving:
             _online(state, gpu, state.url_of(gpu), now, decision)
-        elif not _is_unmet(gpu):
+        elif not _is_unregistered(gpu):
             decision.fact(f.GpuPhase(gpu.name, "booted", now, WORKER_NOT_REGISTERED, switched=switched))
     elif message.state not in ("online", gpu.phase) and not _is_no_news(gpu, message.state):
         asked = late_jobs.asked_again(state, gpu)
@@ -281,7 +281,8 @@ def _phase_seen(
     if message.state == "off":  # so are the other GPUs in the machine, also those of which nobody else would say it
         gone = [other for other in holders.neighbours(state, (gpu,)) if other.phase in ledger.RUNNING]
         unheard = _unheard(state) if gone else ()
-        decision.fact(*(f.GpuPhase(o.name, "off", now, cause, switched=switched) for o in gone if o.name in unheard))
+        names = [other.name for other in gone if other.name in unheard]
+        decision.fact(*(f.GpuPhase(name, "off", now, cause, switched=switched) for name in names))
 
 
 def present(state: HubState, fd: int, decision: HubDecision) -> None:
@@ -291,13 +292,13 @@ def present(state: HubState, fd: int, decision: HubDecision) -> None:
             decision.send(fd, m.PowerState(gpu=gpu.name, state=gpu.phase, msg=gpu.cause or None, present=True))
 
 
-def _is_unmet(gpu: Gpu) -> bool:
+def _is_unregistered(gpu: Gpu) -> bool:
     return (gpu.phase, gpu.cause) == ("booted", WORKER_NOT_REGISTERED)
 
 
 def _is_no_news(gpu: Gpu, state: str) -> bool:
     # A drain is only a question; it must not restart the time for which the worker has been away.
-    return (gpu.online and state in _STALE) or (_is_unmet(gpu) and state == "draining")
+    return (gpu.online and state in _STALE) or (_is_unregistered(gpu) and state == "draining")
 
 
 def booted(state: HubState, peer: Connection, message: m.Booted, now: float, decision: HubDecision) -> None:
@@ -384,7 +385,7 @@ def _only_these_could_start(state: HubState, failed: Collection[str], need: Need
         return False
     watched, fit = state.named(), [gpu for gpu in state.gpus.values() if placement.can(state, gpu, need)]
     hopeful = [gpu for gpu in fit if gpu.phase in _HOPEFUL]
-    return all(gpu.name in failed or (_is_unmet(gpu) and gpu.name not in watched) for gpu in hopeful)
+    return all(gpu.name in failed or (_is_unregistered(gpu) and gpu.name not in watched) for gpu in hopeful)
 
 
 def _fail_job(
@@ -466,7 +467,7 @@ def too_fast(peer: Connection, request_id: str | None, decision: HubDecision) ->
 def _crowded(state: HubState, fd: int, *, again: bool = False) -> bool:
     """Whether this connection has reached its limit of open questions; `again` counts those that were answered once."""
     open_ = (fds for (kind, _), (_, fds) in state.asked.items() if (kind == AGAIN) is again)
-    return sum(fd in fds for fds in open_) >= state.limits.asks
+    return sum(fd in fds for fds in open_) >= state.limits.open_queries
 
 
 def _ask(
@@ -579,7 +580,7 @@ def abandoned(state: HubState, now: float, decision: HubDecision) -> None:
     unheard = _unheard(state)
     for gpu in state.gpus.values():
         alone = gpu.account.running_since is not None and gpu.name in unheard
-        alone = alone and all(o.name in unheard or o.phase == "off" for o in state.machine_with(gpu))
+        alone = alone and all(other.name in unheard or other.phase == "off" for other in state.machine_with(gpu))
         if alone is (gpu.alone_since is None):
             decision.fact(f.GpuAlone(gpu.name, now if alone else None))
         elif gpu.alone_since is not None and now - gpu.alone_since >= state.limits.abandoned:
@@ -611,26 +612,30 @@ def tell_worker(state: HubState, gpu: Gpu, decision: HubDecision) -> None:
         decision.send(gpu.worker, m.MonitorState(gpu=gpu.name, connected=gpu.orphan != UNWATCHED))
 
 
-def unmet(state: HubState, now: float, decision: HubDecision) -> None:
+def unregistered(state: HubState, now: float, decision: HubDecision) -> None:
     """Fail queued jobs if the GPU is on but its worker does not register in time.
 
     The monitor reports it online, so nothing else would happen; and while jobs wait for it, it is not switched off.
     """
-    late = [gpu.name for gpu in state.gpus.values() if _is_unmet(gpu) and now - gpu.since >= state.limits.unmet]
+    late = [
+        gpu.name
+        for gpu in state.gpus.values()
+        if _is_unregistered(gpu) and now - gpu.since >= state.limits.unregistered
+    ]
     watched = sorted(state.named().intersection(late))  # others may be off by now
     hopeless = [need for need in state.wanted if watched and _only_these_could_start(state, late, need)]
     if not hopeless:
         return
     why = (
         f"the GPU {watched[0]} is on and its worker says that it is ready, but it did not come to the hub within "
-        f"{state.limits.unmet:g} s; look at the worker's log: is its key refused, its --hub another?"
+        f"{state.limits.unregistered:g} s; look at the worker's log: is its key refused, its --hub another?"
     )
     message = m.BootResult(success=False, status="failed", msg=why, gpu=watched[0])
     hopeless_late = {need for need in hopeless if not late_jobs.others(state, late, need, now)}
     for job in state.queued():
         if state.need_of(job) not in (hopeless_late if job.late else hopeless):
             continue
-        if now - job.since >= state.limits.unmet:
+        if now - job.since >= state.limits.unregistered:
             _fail_job(state, job, message, (), now, decision)
 
 
@@ -638,7 +643,7 @@ def overdue(state: HubState, now: float, decision: HubDecision) -> None:
     """Answer questions that a monitor left open, and cancel a stop that never began."""
     for (kind, request_id), (since, fds) in [*state.asked.items()]:
         here = [fd for fd in fds if fd in state.connections]
-        limits = {"status": state.limits.ask, AGAIN: state.limits.look}
+        limits = {"status": state.limits.status_reply, AGAIN: state.limits.inspect_reply}
         late = now - since > limits.get(kind, state.limits.queued_ttl)
         if late and kind == "status":
             _pass_on(state, here, _own_answer(state, request_id), decision)

@@ -24,6 +24,7 @@ from wakestream.streams.protocol import depot_messages as d
 from wakestream.streams.protocol import messages as m
 from wakestream.streams.protocol.kinds import MAX_KINDS
 from wakestream.streams.protocol.structs import Frozen
+from wakestream.streams.recording.config_json import STORED_AS
 
 Prices = NewType("Prices", Mapping[str, float])
 """What an hour of each GPU costs, by its name."""
@@ -72,19 +73,19 @@ class Limits:
     """How long a lease of a connected client that could send `done` lasts without a sign of work."""
     recent: float = 60.0
     """How long a GPU counts as active after a sign of work."""
-    ask: float = 3.0
+    status_reply: float = field(default=3.0, metadata={STORED_AS: "ask"})
     """How long a monitor may take to answer a status query."""
-    look: float = 60.0
+    inspect_reply: float = field(default=60.0, metadata={STORED_AS: "look"})
     """How long a monitor that answered from memory may take to answer again after an inspect."""
-    asks: int = 50
-    """Open questions of one connection."""
+    open_queries: int = field(default=50, metadata={STORED_AS: "asks"})
+    """Open queries of one connection."""
     passed_on: int = 200
     """Messages of one connection in a second that are sent on to others."""
     unaddressed: float = 30.0
     """How long an online worker may wait for the monitor to learn its machine's address."""
     draining: float = 60.0
     """How long an announced stop may take to begin."""
-    unmet: float = 600.0
+    unregistered: float = field(default=600.0, metadata={STORED_AS: "unmet"})
     """How long the worker of a GPU that is on may take to register while jobs wait for it."""
     unwatched: float = 60.0
     """How long the monitor of a GPU that is on may be away before people and its worker get a message."""

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 P = TypeVar("P")
+
+STORED_AS: Final = "stored_as"
+"""In the metadata of a field that was renamed: its name in logs and settings, which stays."""
 
 
 def plain_config(policy: Any) -> dict[str, Any]:
@@ -41,7 +44,7 @@ def config_from(base: P, plain: Mapping[str, Any]) -> P:
     """
     today = _fields(base)
     given = {name: _like(today[name], value) for name, value in plain.items() if name in today}
-    return dataclasses.replace(base, **given)  # type: ignore[type-var]
+    return _with(base, given)
 
 
 def changed(policy: P, name: str, value: float | None) -> P:
@@ -66,7 +69,7 @@ def changed(policy: P, name: str, value: float | None) -> P:
     first = first if first in known else first.removesuffix("_timeout")
     if first not in known or bool(rest) != dataclasses.is_dataclass(known[first]):
         raise ValueError(f"there is no {name!r}; there are {', '.join(sorted(_names(known)))}")
-    return dataclasses.replace(policy, **{first: changed(known[first], rest, value) if rest else value})  # type: ignore[type-var]
+    return _with(policy, {first: changed(known[first], rest, value) if rest else value})
 
 
 def _names(fields: Mapping[str, Any]) -> list[str]:
@@ -90,4 +93,14 @@ def _like(today: Any, value: Any) -> Any:
 
 
 def _fields(value: Any) -> dict[str, Any]:
-    return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+    return {stored: getattr(value, name) for stored, name in _stored_names(value).items()}
+
+
+def _with(policy: P, changes: Mapping[str, Any]) -> P:
+    names = _stored_names(policy)
+    return dataclasses.replace(policy, **{names[stored]: value for stored, value in changes.items()})  # type: ignore[type-var]
+
+
+def _stored_names(policy: Any) -> dict[str, str]:
+    """The fields' names in the class by those in logs and settings."""
+    return {field.metadata.get(STORED_AS, field.name): field.name for field in dataclasses.fields(policy)}

@@ -104,7 +104,7 @@ def test_the_page_states_the_hub_s_limits() -> None:
     assert f"| time to register | {limits.register:g} s |" in DOC
     assert f"| malformed frames of one connection | {limits.malformed} |" in DOC
     assert f"| open jobs of one license | {limits.jobs_per_key} |" in DOC
-    assert f"| open queries of one connection | {limits.asks} |" in DOC
+    assert f"| open queries of one connection | {limits.open_queries} |" in DOC
     assert f"| {limits.queued_ttl / 60:g} min, then `expired` |" in DOC
     assert f"| {limits.granted_ttl / 3600:g} h |" in DOC
     assert f"| {limits.silent_ttl / 3600:g} h, then `expired` |" in DOC

@@ -570,7 +570,7 @@ def test_an_answer_from_memory_and_the_fresh_one_after_it_are_both_passed_on(net
 
 def test_a_missing_second_answer_is_not_awaited_for_long(net: Net) -> None:
     monitor, client = net.join("monitor"), net.join("client", features=("done",))
-    for number in range(net.state.limits.asks):
+    for number in range(net.state.limits.open_queries):
         net.say(client, m.StatusQuery(request_id=f"q{number}"))
         net.say(monitor, m.StatusResponse(request_id=f"q{number}", status="stopped"))
     net.say(client, m.StatusQuery(request_id="one-more"))
@@ -595,7 +595,7 @@ def test_without_a_monitor_or_when_it_is_silent_the_hub_answers_a_status_query(n
 
 
 def test_one_connection_cannot_leave_too_many_questions_open() -> None:
-    net = Net(asks=2)
+    net = Net(open_queries=2)
     net.join("monitor")
     client, other = net.join("client"), net.join("client")
     for id_ in ("a", "b", "c"):

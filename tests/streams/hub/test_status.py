@@ -161,7 +161,7 @@ def test_a_gpu_with_a_healthy_unregistered_worker_is_reported_with_its_time(net:
 
 
 def test_jobs_fail_if_the_gpu_is_on_and_its_worker_does_not_register_in_boot_time() -> None:
-    net = Net(unmet=600.0)
+    net = Net(unregistered=600.0)
     monitor, client = net.monitor(), net.join("client")
     net.phase(monitor, "online", msg="its worker is initialized")
     net.pass_time(300.0)
@@ -179,7 +179,7 @@ def test_jobs_fail_if_the_gpu_is_on_and_its_worker_does_not_register_in_boot_tim
 
 
 def test_a_short_idle_time_does_not_delay_that_failure() -> None:
-    net = Net(unmet=600.0)
+    net = Net(unregistered=600.0)
     monitor, client = net.monitor(), net.join("client")
     net.phase(monitor, "online")
     net.submit(client)
@@ -192,7 +192,7 @@ def test_a_short_idle_time_does_not_delay_that_failure() -> None:
 
 @pytest.mark.parametrize("other", [None, "attic"])
 def test_reports_of_a_disconnected_monitor_fail_no_job(other: str | None) -> None:
-    net = Net(unmet=600.0)
+    net = Net(unregistered=600.0)
     monitor, client = net.monitor(), net.join("client")
     net.phase(monitor, "online")
     net.leave(monitor)
@@ -216,7 +216,7 @@ def test_an_earlier_name_of_a_monitor_does_not_count_after_a_failed_boot(net: Ne
 
 
 def test_jobs_do_not_fail_while_another_gpu_may_come_online() -> None:
-    net = Net(unmet=600.0)
+    net = Net(unregistered=600.0)
     monitor, other, client = net.monitor(), net.monitor("attic"), net.join("client")
     net.phase(monitor, "online")
     net.phase(other, "starting", "attic")
@@ -229,7 +229,7 @@ def test_jobs_do_not_fail_while_another_gpu_may_come_online() -> None:
 
 
 def test_a_job_of_an_absent_owner_stays_queued_for_a_missing_worker() -> None:
-    net = Net(unmet=600.0)
+    net = Net(unregistered=600.0)
     monitor, client = net.monitor(), net.join("client")
     net.phase(monitor, "online")
     net.submit(client)

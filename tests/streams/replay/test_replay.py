@@ -96,3 +96,9 @@ def test_a_difference_in_an_effect_that_was_given_no_names_is_shown_as_well() ->
 def test_a_policy_survives_its_way_through_a_header(policy: Policy | Limits | PowerPolicy) -> None:
     today = PowerPolicy("") if isinstance(policy, PowerPolicy) else type(policy)()
     assert config_from(today, msgspec.json.decode(msgspec.json.encode(plain_config(policy)))) == policy
+
+
+def test_a_renamed_limit_keeps_its_name_in_logs_and_settings() -> None:
+    limits = Limits(unregistered=5.0)
+    assert changed(Limits(), "unmet", 5.0) == config_from(Limits(), {"unmet": 5.0}) == limits
+    assert plain_config(limits)["unmet"] == 5.0
