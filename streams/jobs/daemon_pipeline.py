@@ -22,7 +22,7 @@ from wakestream.operators.stages.follow import FINISHED
 from wakestream.streams.jobs.effects import own
 from wakestream.streams.jobs.gpu_backoff import gpu_backoff
 from wakestream.streams.jobs.stages import Compose, Pipeline, Stages, job_pipeline, pipeline
-from wakestream.streams.jobs.turn_stages import LaneLimits, Lanes, in_order, in_turns, turn
+from wakestream.streams.jobs.turn_stages import LaneLimits, Lanes, in_order, in_turns, wait_for_turn
 from wakestream.streams.jobs.world import Build, World
 from wakestream.streams.recording.config_json import config_from
 from wakestream.streams.recording.recording import Log
@@ -103,7 +103,7 @@ def durable_pipeline(shared: Lanes, earlier: Earlier, compose: Compose = Stages.
         before = from_async(lambda: _before(s.job, s.world.effects, earlier, args), f"earlier results for {s.job.id}")
         pauses = gpu_backoff(s.job, s.world, _is_no_progress, shared.starts)
         whole = _Whole(s, shared, compose)
-        begins = turn(s.job, shared, shared.running, "to begin", whole.release, whole.gives_way)
+        begins = wait_for_turn(s.job, shared, shared.running, "to begin", whole.release, whole.gives_way)
         return before.pipe(concat_unless(_is_done, whole.pipe(begins, pauses)))
 
     def build(job: Job, world: World, policy: Policy, cancel: Observable[Any]) -> Observable[JobEvent]:
@@ -154,17 +154,17 @@ def own_effects(log: Log) -> tuple[str, ...]:
 class _Whole(LightObservable[JobEvent]):
     """All stages of a job. They are made when it first begins: the jobs that wait for that hold none."""
 
-    __slots__ = ("compose", "granted", "made", "s", "shared")
+    __slots__ = ("compose", "granted", "made", "shared", "stages")
 
-    def __init__(self, s: Stages, shared: Lanes, compose: Compose) -> None:
+    def __init__(self, stages: Stages, shared: Lanes, compose: Compose) -> None:
         super().__init__(self._run)
-        self.s, self.shared, self.compose = s, shared, compose
+        self.stages, self.shared, self.compose = stages, shared, compose
         self.made: Observable[JobEvent] | None = None
         self.granted = False
 
     def _run(self, observer: ObserverBase[JobEvent], scheduler: SchedulerBase | None) -> DisposableBase:
         if self.made is None:
-            self.made = in_turns(self.s, self.shared, self.compose).do_action(self.note)
+            self.made = in_turns(self.stages, self.shared, self.compose).do_action(self.note)
         return subscribe_through(self.made, observer, scheduler)
 
     def note(self, event: JobEvent) -> None:
@@ -174,13 +174,13 @@ class _Whole(LightObservable[JobEvent]):
         """Release the GPU when it must wait again: the jobs whose turn it is wait for that one."""
         if self.granted:
             self.granted = False
-            self.s.world.hub.release(self.s.job)
+            self.stages.world.hub.release(self.stages.job)
 
     def gives_way(self) -> bool:
         """Whether the job waits for a GPU. It asks for none until its turn comes again, so no GPU is kept on for it."""
-        if self.s.job.id not in self.shared.asking:
+        if self.stages.job.id not in self.shared.asking:
             return False
-        self.s.world.hub.release(self.s.job)
+        self.stages.world.hub.release(self.stages.job)
         return True
 
 

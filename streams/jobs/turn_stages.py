@@ -116,7 +116,7 @@ class TurnStages(Stages):
             case "upload" if before.missing:
                 return self._upload(stage, before)
             case "synthesize":  # it keeps its turn at the GPU
-                hold = turn(self.job, self.shared, self.shared.gpu, "for the GPU")
+                hold = wait_for_turn(self.job, self.shared, self.shared.gpu, "for the GPU")
                 self.shared.arrivals.gone(self.job.id)
                 return self.shared.at_gpu.in_order(self.job.id, self.slot.take(hold, stage(before)))
             case "follow":  # the end of this stage is the end of that turn
@@ -126,9 +126,9 @@ class TurnStages(Stages):
                 def offer(_: int) -> None:
                     self.world.hub.offer(self.job, offered(self.job, before))
 
-                return stage(before).pipe(turn(self.job, self.shared, self.shared.uploads, "to upload", offer))
+                return stage(before).pipe(wait_for_turn(self.job, self.shared, self.shared.uploads, "to upload", offer))
             case "download" | "fetch":
-                return stage(before).pipe(turn(self.job, self.shared, self.shared.downloads, "to download"))
+                return stage(before).pipe(wait_for_turn(self.job, self.shared, self.shared.downloads, "to download"))
         return stage(before)
 
     def _upload(self, stage: Stage[JobEvent], checked: Checked) -> Events:
@@ -138,7 +138,9 @@ class TurnStages(Stages):
             # Another job may have uploaded one of the files during the wait, so ask the worker again.
             return self.dedupe(checked.worker).pipe(then(stage)) if waited else stage(checked)
 
-        held = rx.defer(begin).pipe(turn(self.job, self.shared, self.shared.uploads, "to upload", waited.append))
+        held = rx.defer(begin).pipe(
+            wait_for_turn(self.job, self.shared, self.shared.uploads, "to upload", waited.append)
+        )
         return self.shared.arrivals.in_order(self.job.id, held)
 
 
@@ -206,7 +208,7 @@ class _Slot:
             held.dispose()
 
 
-def turn(
+def wait_for_turn(
     job: Job,
     shared: Lanes,
     lane: Limiter,
