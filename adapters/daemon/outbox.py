@@ -23,8 +23,8 @@ from wakestream.adapters.runtime.tasks import background, end, supervised
 from wakestream.operators.lifecycle.outcome import is_outcome
 from wakestream.operators.model import events as e
 from wakestream.operators.model.errors import WakestreamError
-from wakestream.operators.model.faults import describe_error
 from wakestream.operators.model.ports import Journal
+from wakestream.operators.model.user_code import describe_error
 from wakestream.streams.jobs.job_order import Order
 from wakestream.streams.outbox import facts as f
 from wakestream.streams.outbox import outbox

@@ -6,7 +6,7 @@ from collections.abc import Coroutine, Sequence
 from typing import Any, TypeVar, cast
 
 from wakestream.adapters.testing.virtual_loop import VirtualDeadlock, run_virtual
-from wakestream.operators.model.faults import describe_error
+from wakestream.operators.model.user_code import describe_error
 from wakestream.streams.jobs.stages import job_pipeline
 from wakestream.streams.jobs.world import Build
 from wakestream.streams.recording.recording import Log, UnusableLog

@@ -10,7 +10,7 @@ from reactivex import Observable
 from wakestream.operators.lifecycle.outcome import is_outcome
 from wakestream.operators.model.errors import WakestreamError
 from wakestream.operators.model.events import JobEvent, Note, Outcome
-from wakestream.operators.model.faults import describe_error, require_observable
+from wakestream.operators.model.user_code import describe_error, require_observable
 from wakestream.operators.rx.core.observable import FollowingObserver, LightObservable, operator_with
 
 

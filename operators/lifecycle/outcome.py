@@ -10,7 +10,7 @@ from reactivex import Observable
 
 from wakestream.operators.model.errors import StageTimeout, WakestreamError
 from wakestream.operators.model.events import Failed, JobEvent, Outcome, TimedOut
-from wakestream.operators.model.faults import describe_error
+from wakestream.operators.model.user_code import describe_error
 from wakestream.operators.rx.core.observable import ForwardingObserver, ignore, operator_from
 
 _NO_OUTCOME = Failed("the pipeline ended without an outcome", "internal")

@@ -10,7 +10,7 @@ from reactivex import Observable
 from reactivex.abc import DisposableBase, ObserverBase, SchedulerBase
 from reactivex.disposable import CompositeDisposable
 
-from wakestream.operators.model.faults import require_observables
+from wakestream.operators.model.user_code import require_observables
 from wakestream.operators.rx.core.observable import ForwardingObserver, LightObservable
 
 T = TypeVar("T")

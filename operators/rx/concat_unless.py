@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from reactivex import Observable
 
-from wakestream.operators.model.faults import require_observables
+from wakestream.operators.model.user_code import require_observables
 from wakestream.operators.rx.core.observable import FollowingObserver, operator_with
 
 T = TypeVar("T")

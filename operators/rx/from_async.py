@@ -11,7 +11,7 @@ from reactivex import Observable
 from reactivex.abc import DisposableBase, ObserverBase, SchedulerBase
 
 from wakestream.operators.model.errors import WakestreamError
-from wakestream.operators.model.faults import location_of, wrong_return
+from wakestream.operators.model.user_code import location_of, wrong_return
 from wakestream.operators.rx.core.observable import LightObservable
 from wakestream.operators.rx.core.scheduler import LoopScheduler
 

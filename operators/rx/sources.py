@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from reactivex import Observable
 from reactivex.abc import DisposableBase, ObserverBase, SchedulerBase
 
-from wakestream.operators.model.faults import require_observables
+from wakestream.operators.model.user_code import require_observables
 from wakestream.operators.rx.core.observable import (
     CompositeDisposable,
     FollowingObserver,

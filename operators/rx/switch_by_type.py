@@ -8,7 +8,7 @@ from typing import Any, Protocol, TypeVar
 
 from reactivex import Observable
 
-from wakestream.operators.model.faults import require_observable
+from wakestream.operators.model.user_code import require_observable
 from wakestream.operators.rx.core.observable import FollowingObserver, ForwardingObserver, operator_with
 
 U = TypeVar("U")

@@ -16,7 +16,6 @@ import orjson
 from wakestream.operators.model import errors
 from wakestream.operators.model.depot import Depot, Place
 from wakestream.operators.model.events import Algorithm, Done, Downloading, FileRef, Fingerprint, Job, Note
-from wakestream.operators.model.faults import describe_error
 from wakestream.operators.model.ports import (
     Effects,
     Files,
@@ -28,6 +27,7 @@ from wakestream.operators.model.ports import (
     Worker,
     Workers,
 )
+from wakestream.operators.model.user_code import describe_error
 from wakestream.operators.rx.from_async import cancel_as_error, closing
 from wakestream.streams.jobs.world import World
 from wakestream.streams.recording.event_json import plain_text

@@ -12,8 +12,8 @@ from reactivex.abc import DisposableBase, ObserverBase, SchedulerBase
 
 from wakestream.operators.lifecycle.outcome import outcome_of
 from wakestream.operators.model.events import Failed, Job, JobEvent
-from wakestream.operators.model.faults import require_observable, wrong_pipeline
 from wakestream.operators.model.policy import Policy
+from wakestream.operators.model.user_code import require_observable, wrong_pipeline
 from wakestream.operators.rx.core.observable import ForwardingObserver, LightObservable, subscribe_through
 from wakestream.operators.rx.sources import of
 from wakestream.streams.jobs.effects import recorded

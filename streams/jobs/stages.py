@@ -30,9 +30,9 @@ from wakestream.operators.model.events import (
     Rendered,
     TimedOut,
 )
-from wakestream.operators.model.faults import require_observable
 from wakestream.operators.model.policy import Policy
 from wakestream.operators.model.ports import Files, Hub, Output, TaskReport
+from wakestream.operators.model.user_code import require_observable
 from wakestream.operators.rx.core.observable import CompositeDisposable, LightObservable, subscribe_through
 from wakestream.operators.rx.each import Operator, Stage
 from wakestream.operators.rx.from_async import from_async

@@ -1,4 +1,4 @@
-"""Checks of what users pass to operators, and unexpected errors as text with their file and line."""
+"""Checks of what user code passes and returns to operators, and unexpected errors as text with their file and line."""
 
 from __future__ import annotations
 
