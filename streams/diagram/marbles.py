@@ -67,12 +67,12 @@ class Lane:
     @property
     def start(self) -> float:
         """Its first time; 0 if it is empty."""
-        return min((*(m.t for m in self.marks), *(s.start for s in self.spans)), default=0.0)
+        return min((*(mark.t for mark in self.marks), *(span.start for span in self.spans)), default=0.0)
 
     @property
     def end(self) -> float:
         """Its last time."""
-        return max((*(m.t for m in self.marks), *(s.end for s in self.spans)), default=0.0)
+        return max((*(mark.t for mark in self.marks), *(span.end for span in self.spans)), default=0.0)
 
 
 @dataclass(frozen=True, slots=True)

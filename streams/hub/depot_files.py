@@ -190,7 +190,7 @@ def _sweep_files(state: HubState, owner: str, now: float, decision: HubDecision)
     old = [*takewhile(lambda entry: now - entry[1][1] > state.limits.depot_keep, state.in_depot[owner].items())]
     if old:
         needed = _needed(state, owner)
-        take_out(state, owner, [*islice((b for b, _ in old if b not in needed), d.MOST_FILES)], decision)
+        take_out(state, owner, [*islice((digest for digest, _ in old if digest not in needed), d.MOST_FILES)], decision)
 
 
 def revoke(state: HubState, owner: str, decision: HubDecision) -> None:

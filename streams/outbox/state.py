@@ -66,9 +66,10 @@ class Entry(Frozen, frozen=True):
     @property
     def work(self) -> tuple[str, bytes, tuple[str, ...], str]:
         """What the job does with the files: its kind with its version, its parameters, the names of its results."""
-        a = self.accepted
+        accepted = self.accepted
         # Not by orjson: each of its results takes 4 KB as long as it is kept.
-        return a.task_type, msgspec.json.encode(a.params, order="deterministic"), tuple(sorted(a.outputs)), a.version
+        params = msgspec.json.encode(accepted.params, order="deterministic")
+        return accepted.task_type, params, tuple(sorted(accepted.outputs)), accepted.version
 
     @property
     def files(self) -> tuple[Any, ...]:
@@ -209,12 +210,12 @@ class OutboxState(Durable):
 
 def job_of(entry: Entry, jobs: Mapping[str, Entry] | None = None) -> e.Job:
     """The job that the pipeline runs. Results of other `jobs` that are its inputs are where they were put."""
-    a = entry.accepted
-    outputs = {name: Path(path) for name, path in a.outputs.items()}
-    alias = a.task_type if a.kind == e.LIPSYNC else ""
-    inputs = _moved_inputs(a, jobs or {})
-    more = alias, a.again, a.gpus, a.overwrite, a.unnamed, a.requires, entry.priority
-    return e.Job(a.job, inputs, outputs, a.kind, a.params, *more)
+    accepted = entry.accepted
+    outputs = {name: Path(path) for name, path in accepted.outputs.items()}
+    alias = accepted.task_type if accepted.kind == e.LIPSYNC else ""
+    inputs = _moved_inputs(accepted, jobs or {})
+    more = alias, accepted.again, accepted.gpus, accepted.overwrite, accepted.unnamed, accepted.requires, entry.priority
+    return e.Job(accepted.job, inputs, outputs, accepted.kind, accepted.params, *more)
 
 
 def _moved_inputs(a: f.JobAccepted, jobs: Mapping[str, Entry]) -> dict[str, Path]:

@@ -96,8 +96,8 @@ def align(logs: Sequence[Log]) -> Alignment:
     sessions = _sessions(logs, hubs)
     skews = [0.0] * len(logs)
     for number, hub in enumerate(hubs):  # another hub may have another clock: its peers compare both
-        here, before = ([s for s in sessions if s.hub in some] for some in ((hub,), hubs[:number]))
-        both = sorted({s.log for s in here} & {s.log for s in before})
+        here, before = ([session for session in sessions if session.hub in some] for some in ((hub,), hubs[:number]))
+        both = sorted({session.log for session in here} & {session.log for session in before})
         apart = [_skew(logs, peer, before, skews) - _skew(logs, peer, here, skews) for peer in both]
         skews[hub] = median(apart) if apart else 0.0
     skews = [skews[place] if place in hubs else _skew(logs, place, sessions, skews) for place in range(len(logs))]
