@@ -16,7 +16,7 @@ from string import Template
 from typing import Final
 
 from wakestream.adapters.config.units import UNITS, duration
-from wakestream.streams.worker.state import State
+from wakestream.streams.worker.state import QueueState
 
 EVERY: Final = 5
 """Seconds after which a browser reloads the page."""
@@ -41,7 +41,7 @@ def page(words: Words, title: str, text: str, facts: Iterable[tuple[str, str]]) 
     return Template(_PAGE).substitute(texts, every=EVERY, rows=rows).encode()
 
 
-def worker_page(state: State, ready: bool, said: str, gpu: str | None, languages: str = "") -> bytes:
+def worker_page(state: QueueState, ready: bool, said: str, gpu: str | None, languages: str = "") -> bytes:
     """A worker's page: whether its engine is ready, and the number of tasks, without names of files and tasks."""
     words, tasks = words_for(languages), [task.status for task in state.tasks.values()]
     facts = [

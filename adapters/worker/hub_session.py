@@ -393,7 +393,7 @@ def missing(job: m.Submit, store: FileStore) -> str | None:
     return None
 
 
-def accepted(job: m.Submit, task: w.Task, state: w.State) -> m.Result:
+def accepted(job: m.Submit, task: w.Task, state: w.QueueState) -> m.Result:
     """The answer to a deployed hub, for which it ends the job; its clients read it as "the render has begun"."""
     return _answer(job, error=False, result={"task_id": task.id, "queue": replies.queue(state)})
 

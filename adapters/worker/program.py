@@ -37,7 +37,7 @@ from wakestream.adapters.worker.hub_session import WorkerHub
 from wakestream.adapters.worker.resumable_uploads import Uploads, expire_regularly
 from wakestream.adapters.worker.task_queue import TaskQueue, look
 from wakestream.operators.model.engine import Engine, Kind
-from wakestream.operators.model.engine import Readiness as State
+from wakestream.operators.model.engine import Readiness as EngineReadiness
 from wakestream.operators.model.errors import WakestreamError
 from wakestream.streams.protocol import depot_messages as d
 from wakestream.streams.protocol import messages as m
@@ -256,7 +256,7 @@ def _tell(readiness: Readiness, text: str) -> None:
         readiness.msg = text or "ok"
 
 
-async def _look(engine: Engine, calls: WorkerCalls, hub: WorkerHub | None) -> State:
+async def _look(engine: Engine, calls: WorkerCalls, hub: WorkerHub | None) -> EngineReadiness:
     """Ask the engine whether it can work, and report it."""
     readiness = calls.readiness
     kinds, now = readiness.kinds, await _state(engine, readiness)
@@ -293,7 +293,7 @@ def _warn(kinds: Iterable[Kind]) -> None:
             logger.error("the engine describes a kind wrongly: {}", error)
 
 
-async def _state(engine: Engine, readiness: Readiness) -> State:
+async def _state(engine: Engine, readiness: Readiness) -> EngineReadiness:
     """Whether the engine can work; then it has said what it can do.
 
     An engine that has described itself before and does not do so now keeps its kinds: `ready` decides whether it works.
@@ -315,7 +315,7 @@ async def _state(engine: Engine, readiness: Readiness) -> State:
     if readiness.initialized:
         logger.warning("the engine does not describe its kinds now ({}); those from before stay", fault)
         return now
-    return State(False, fault)
+    return EngineReadiness(False, fault)
 
 
 # Remove uploads and results that are not needed, were not used lately, or have no room.

@@ -101,7 +101,7 @@ class TaskQueue:
         done = [task.id for task in state.tasks.values() if task.status == "done"]
         dates = {task_id: self._store.last_use(task_id) for task_id in done}
         tasks = {name: task for name, task in state.tasks.items() if dates.get(name, 0.0) is not None}
-        self.runner: DeciderRunner[w.State, w.Event, w.Fact, w.Command] = DeciderRunner(
+        self.runner: DeciderRunner[w.QueueState, w.Event, w.Fact, w.Command] = DeciderRunner(
             "the worker",
             DECIDER,
             dataclasses.replace(
@@ -118,7 +118,7 @@ class TaskQueue:
         self._keep_secrets()
 
     @property
-    def state(self) -> w.State:
+    def state(self) -> w.QueueState:
         """What the worker knows; read only."""
         return self.runner.state
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter
 
 from wakestream.operators.model.errors import WorkerRefused
-from wakestream.streams.worker.state import State, Task
+from wakestream.streams.worker.state import QueueState, Task
 
 MAX_UNFINISHED = 1000
 """Tasks of a license that may wait or run; one more is refused."""
@@ -30,12 +30,12 @@ PROMISED = 3600.0
 """Seconds after its last use in which nothing is removed: a client that knows of it may rely on it."""
 
 
-def position(state: State, task_id: str) -> int:
+def position(state: QueueState, task_id: str) -> int:
     """Place in the line: 1 starts next, 0 is running or finished."""
     return turns(state).get(task_id, 0)
 
 
-def turns(state: State) -> dict[str, int]:
+def turns(state: QueueState) -> dict[str, int]:
     """The places of all tasks that wait. The licenses take turns; the one that was served longest ago comes first."""
     if state.turns is None:
         counts: Counter[str] = Counter()
@@ -50,7 +50,7 @@ def turns(state: State) -> dict[str, int]:
     return state.turns
 
 
-def admit(state: State, license_: str, now: float) -> None:
+def admit(state: QueueState, license_: str, now: float) -> None:
     """Raises `WorkerRefused` (`queue_full`) when the license, or the worker, has as many tasks as allowed."""
     unfinished = [task for task in state.tasks.values() if task.unfinished]
     mine = sum(license_ in task.licenses() for task in unfinished)
@@ -63,7 +63,7 @@ def admit(state: State, license_: str, now: float) -> None:
         raise WorkerRefused(why, code="queue_full")
 
 
-def surplus(state: State, now: float) -> list[Task]:
+def surplus(state: QueueState, now: float) -> list[Task]:
     """The ended tasks that are no longer remembered. What was used within the hour stays."""
     ended = [task for task in state.tasks.values() if not task.unfinished]
     done = [task for task in ended if task.status == "done"]
@@ -82,10 +82,10 @@ def surplus(state: State, now: float) -> list[Task]:
     return gone[::-1]
 
 
-def last_use(state: State, task: Task) -> float:
+def last_use(state: QueueState, task: Task) -> float:
     """When an ended task or its result was last asked for (Unix seconds)."""
     return max(state.used.get(task.id, 0.0), task.last_known)
 
 
-def _fresh(state: State, task: Task, now: float) -> bool:
+def _fresh(state: QueueState, task: Task, now: float) -> bool:
     return task.status == "done" and now - last_use(state, task) < PROMISED

@@ -162,7 +162,7 @@ _TABLES = ("tasks", "line", "busy", "waits", "short", "served", "used", "files")
 
 
 @dataclass(slots=True)
-class State(Durable):
+class QueueState(Durable):
     """The whole state: also the tasks that wait (in the order of their coming), and which attempt of which tasks the
     engine has until it has ended. `slots`: how many it does at one time.
 
@@ -196,7 +196,7 @@ class State(Durable):
         mine = self.files.get(license_, {})
         return license_ == ANONYMOUS or all(file_name(ref) in mine for ref in files)
 
-    def copy(self) -> State:
+    def copy(self) -> QueueState:
         """A copy that can be changed on its own."""
         tables: dict[str, Any] = {name: dict(getattr(self, name)) for name in _TABLES}
         return dataclasses.replace(self, **tables)
@@ -392,7 +392,7 @@ def file_name(ref: FileRef) -> str:
     return f"{ref.hash}{ref.ext}"
 
 
-def find(state: State, name: str, license_: str = ANONYMOUS) -> Task | None:
+def find(state: QueueState, name: str, license_: str = ANONYMOUS) -> Task | None:
     """The task of this name. Deployed clients also name one by the hub's request that began it: the latest of these.
 
     With a license, only the jobs of that are looked at.
@@ -404,7 +404,7 @@ def find(state: State, name: str, license_: str = ANONYMOUS) -> Task | None:
     return max(held, key=lambda task: task.created_at, default=None)
 
 
-def restart(state: State) -> None:
+def restart(state: QueueState) -> None:
     """After a restart, what had not finished waits again, in the order in which it was requested."""
     ordered = sorted(state.tasks.values(), key=lambda task: task.created_at)
     again = [replace(task, status="queued", progress=NO_PROGRESS) if task.unfinished else task for task in ordered]
@@ -413,7 +413,7 @@ def restart(state: State) -> None:
     state.busy, state.waits, state.served, state.turns = {}, {}, {}, None
 
 
-def _changed(state: State, fact: Changed) -> None:
+def _changed(state: QueueState, fact: Changed) -> None:
     before = state.tasks.get(fact.task.id)
     task = state.tasks[fact.task.id] = fact.task
     state.turns = None
@@ -432,7 +432,7 @@ def _changed(state: State, fact: Changed) -> None:
         state.served.update(dict.fromkeys(task.licenses(), task.started_at or 0.0))
 
 
-def _advanced(state: State, fact: Advanced) -> None:
+def _advanced(state: QueueState, fact: Advanced) -> None:
     task = state.tasks.get(fact.task_id)
     if task is not None and task.status == "running" and task.attempt == fact.attempt:
         state.waits.pop(task.id, None)
@@ -442,48 +442,48 @@ def _advanced(state: State, fact: Advanced) -> None:
             state.tasks[task.id] = replace(task, progress=fact.progress)
 
 
-def _shown(state: State, fact: Shown) -> None:
+def _shown(state: QueueState, fact: Shown) -> None:
     files = state.files[fact.license] = {**state.files.get(fact.license, {}), fact.file: None}
     while len(files) > MAX_FILES:
         del files[next(iter(files))]
 
 
-def _hidden(state: State, fact: Hidden) -> None:
+def _hidden(state: QueueState, fact: Hidden) -> None:
     gone = frozenset(fact.files)
     left = {name: None for name in state.files.pop(fact.license, {}) if name not in gone}
     if left:
         state.files[fact.license] = left
 
 
-def _forgotten(state: State, fact: Forgotten) -> None:
+def _forgotten(state: QueueState, fact: Forgotten) -> None:
     state.tasks.pop(fact.task_id, None)
     state.used.pop(fact.task_id, None)
     state.short.pop(fact.task_id, None)
 
 
-def _engine_free(state: State, fact: EngineFree) -> None:
+def _engine_free(state: QueueState, fact: EngineFree) -> None:
     state.busy.pop(fact.task_id, None)
     state.waits.pop(fact.task_id, None)
 
 
-def _engine_ready(state: State, _: EngineReady) -> None:
+def _engine_ready(state: QueueState, _: EngineReady) -> None:
     state.ready = True
 
 
-def _halted(state: State, fact: Halted) -> None:
+def _halted(state: QueueState, fact: Halted) -> None:
     state.halted = fact.halt
 
 
-def _short(state: State, fact: Short) -> None:
+def _short(state: QueueState, fact: Short) -> None:
     state.short.pop(fact.task_id, None)
     if fact.room:
         state.short[fact.task_id] = fact.room
 
 
-_MOVER: Mover = mover(State)  # type: ignore[assignment] # it has moments
+_MOVER: Mover = mover(QueueState)  # type: ignore[assignment] # it has moments
 
 
-def _clock_set(state: State, fact: ClockSet) -> None:
+def _clock_set(state: QueueState, fact: ClockSet) -> None:
     """Keep all durations; a time in the future would make one endless.
 
     A second is allowed, since tasks of one moment are microseconds apart and keep their order.
@@ -491,7 +491,7 @@ def _clock_set(state: State, fact: ClockSet) -> None:
     _MOVER(state, lambda at: min(at + fact.by, fact.at + 1.0))
 
 
-CHANGES: Mapping[type, Callable[[State, Any], None]] = {
+CHANGES: Mapping[type, Callable[[QueueState, Any], None]] = {
     Changed: _changed,
     Advanced: _advanced,
     Used: lambda state, fact: state.used.update({fact.task_id: fact.at}),

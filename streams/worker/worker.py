@@ -20,7 +20,7 @@ from wakestream.streams.worker import state as w
 WorkerDecision = Decision[w.Fact, w.Command]
 
 
-def _ask(state: w.State, ask: w.Ask, now: float, decision: WorkerDecision) -> None:
+def _ask(state: w.QueueState, ask: w.Ask, now: float, decision: WorkerDecision) -> None:
     """Raises `WorkerRefused` (`queue_full`) when there are too many tasks or holders."""
     name = w.task_id(ask.spec)
     task = state.tasks.get(name)
@@ -41,7 +41,7 @@ def _held(task: w.Task, ask: w.Ask) -> w.Task:
     return replace(task, holders=task.holders | {ask.holder}, owners=owners)
 
 
-def _finished(state: w.State, now: float) -> float:
+def _finished(state: w.QueueState, now: float) -> float:
     return _later(now, (task.finished_at or 0.0 for task in state.tasks.values()))
 
 
@@ -68,12 +68,12 @@ def _without(task: w.Task, job: str, license_: str) -> w.Task:
     return replace(task, holders=task.holders if others else task.holders - {job}, owners=frozenset(owners))
 
 
-def _show(state: w.State, show: w.Show, now: float, decision: WorkerDecision) -> None:
+def _show(state: w.QueueState, show: w.Show, now: float, decision: WorkerDecision) -> None:
     if not state.has(show.license, show.file):
         decision.fact(w.Shown(w.file_name(show.file), show.license))
 
 
-def _drop(state: w.State, drop: w.Drop, now: float, decision: WorkerDecision) -> None:
+def _drop(state: w.QueueState, drop: w.Drop, now: float, decision: WorkerDecision) -> None:
     """Raises `WorkerRefused` (`not_found`) when there is no such task."""
     task = state.tasks.get(drop.task_id)
     if task is None:
@@ -90,24 +90,24 @@ def _drop(state: w.State, drop: w.Drop, now: float, decision: WorkerDecision) ->
         decision.command(w.Kill(task.id))
 
 
-def _ready(state: w.State, ready: w.Ready, now: float, decision: WorkerDecision) -> None:
+def _ready(state: w.QueueState, ready: w.Ready, now: float, decision: WorkerDecision) -> None:
     decision.fact(w.EngineReady())
     if state.halted is not None and state.halted.word == "not_ready":
         decision.fact(w.Halted(None))
 
 
-def _unready(state: w.State, unready: w.Unready, now: float, decision: WorkerDecision) -> None:
+def _unready(state: w.QueueState, unready: w.Unready, now: float, decision: WorkerDecision) -> None:
     if state.halted is None or (state.halted.word, state.halted.reason) == ("not_ready", unready.reason):
         decision.fact(w.Halted(w.Halt("not_ready", unready.reason)))
 
 
-def _room(state: w.State, room: w.Room, now: float, decision: WorkerDecision) -> None:
+def _room(state: w.QueueState, room: w.Room, now: float, decision: WorkerDecision) -> None:
     if state.halted is not None and state.halted.word == "paused" and state.halted.room <= room.free:
         decision.fact(w.Halted(None))
     decision.fact(*(w.Short(name, 0) for name, need in state.short.items() if need <= room.free))
 
 
-def _ended(state: w.State, ended: w.Ended, now: float, decision: WorkerDecision) -> None:
+def _ended(state: w.QueueState, ended: w.Ended, now: float, decision: WorkerDecision) -> None:
     if state.busy.get(ended.task_id) != ended.attempt:
         return
     decision.fact(w.EngineFree(ended.task_id))
@@ -128,7 +128,7 @@ def _ended(state: w.State, ended: w.Ended, now: float, decision: WorkerDecision)
         decision.fact(w.Changed(done), *_results_of(state, done, task.licenses()))
 
 
-def _results_of(state: w.State, task: w.Task, licenses: Collection[str]) -> list[w.Shown]:
+def _results_of(state: w.QueueState, task: w.Task, licenses: Collection[str]) -> list[w.Shown]:
     """The results of a task are files of those who may fetch them: a next task may have them as inputs."""
     return [
         w.Shown(w.file_name(ref), license_)
@@ -138,7 +138,7 @@ def _results_of(state: w.State, task: w.Task, licenses: Collection[str]) -> list
     ]
 
 
-def _follow_up(state: w.State, decision: WorkerDecision, now: float) -> None:
+def _follow_up(state: w.QueueState, decision: WorkerDecision, now: float) -> None:
     """After each event, start the next tasks if the engine has room for them, then forget the oldest results."""
     while state.ready and state.halted is None and len(state.busy) < state.slots:
         # The engine may still have an earlier attempt of a task, which is being stopped.
@@ -153,8 +153,8 @@ def _follow_up(state: w.State, decision: WorkerDecision, now: float) -> None:
     decision.command(*(w.Erase(task.id) for task in gone))
 
 
-DECIDER: Decider[w.State, w.Event, w.Fact, w.Command] = Decider(
-    w.State,
+DECIDER: Decider[w.QueueState, w.Event, w.Fact, w.Command] = Decider(
+    w.QueueState,
     {
         w.Ask: _ask,
         w.Drop: _drop,
@@ -169,7 +169,7 @@ DECIDER: Decider[w.State, w.Event, w.Fact, w.Command] = Decider(
     w.CHANGES,
     w.Durable,
     finish=_follow_up,
-    copy=w.State.copy,
+    copy=w.QueueState.copy,
     restart=w.restart,
 )
 """The worker's queue. `now` is UNIX seconds."""

@@ -119,7 +119,7 @@ def test_the_page_lists_every_word_for_what_went_wrong_at_a_worker() -> None:
 def test_the_page_shows_the_progress_that_the_worker_reports() -> None:
     ref = FileRef("0" * 32, ".mp4")
     task = w.Task("t", ref, ref, "running", 1.0, started_at=1.0, progress=Frame(1, 2, 37.5))
-    report = replies.progress(w.State(), task)
+    report = replies.progress(w.QueueState(), task)
     answers = [body.get("data") or {} for body in bodies()]
     shown = [answer for answer in answers if "total_frames" in answer]
     assert [typed(each) for each in shown] == [typed(report)]

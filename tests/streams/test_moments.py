@@ -87,9 +87,9 @@ def floats(kind: Any, place: str, seen: set[Any]) -> Iterator[str]:
 
 
 def test_each_number_of_the_state_is_a_moment_or_is_known_to_be_none() -> None:
-    found = {place for place in floats(HubState, "", set()) if not place.startswith(("Result.", "WorkerState."))}
+    found = {place for place in floats(HubState, "", set()) if not place.startswith(("Result.", "QueueState."))}
     assert found == NO_MOMENTS.keys()
-    assert all(place.startswith("Frame.") for place in floats(w.State, "", set()))
+    assert all(place.startswith("Frame.") for place in floats(w.QueueState, "", set()))
 
 
 def test_moments_are_moved_wherever_they_are() -> None:
@@ -162,7 +162,7 @@ def names(decision: Decision[Any, Any]) -> list[Any]:
 
 CASES = [
     Case(hub.DECIDER, HubState, steps.map(opened_once).map(list), f.ClockMoved, lambda decision: said(decision[1])),
-    Case(worker.DECIDER, w.State, history(AT_WORKER), w.ClockMoved, names),
+    Case(worker.DECIDER, w.QueueState, history(AT_WORKER), w.ClockMoved, names),
     # It compares no times, so it needs no event. The monitor's clock cannot be set.
     Case(outbox.DECIDER, partial(OutboxState, open_most=3, ended_most=2), history(AT_OUTBOX), None, names),
 ]

@@ -141,13 +141,13 @@ def holder_of(request: web.Request, said: str) -> str:
     raise _forbidden("another job")
 
 
-def may_see(request: web.Request, state: w.State, task: w.Task) -> bool:
+def may_see(request: web.Request, state: w.QueueState, task: w.Task) -> bool:
     """Whether the caller may read the task and its result."""
     claims = request.get(_CLAIMS)
     return claims is None or state.opens(task, claims.job, claims.lic)
 
 
-def check_task(request: web.Request, state: w.State, task: w.Task) -> None:
+def check_task(request: web.Request, state: w.QueueState, task: w.Task) -> None:
     """Check that the caller's job wants the task.
 
     Raises:

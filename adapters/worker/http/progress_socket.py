@@ -152,7 +152,7 @@ class ProgressListeners:
         if task.status == "queued":
             return
         listeners = self._of.get(task.id, set()) if task.unfinished else self._of.pop(task.id, set())
-        report = replies.report(w.State(), task)
+        report = replies.report(w.QueueState(), task)
         told = ("task_id", "status", "progress", "message", "total_frames", "current_frame")
         values = {name: report[name] for name in told}
         if task.unfinished:

@@ -15,7 +15,7 @@ from loguru import logger
 from wakestream.adapters.net.refusals import WORD
 from wakestream.operators.model.errors import WakestreamError, WorkerRefused, WrongInput
 from wakestream.streams.worker import shares
-from wakestream.streams.worker.state import State, Task
+from wakestream.streams.worker.state import QueueState, Task
 
 HEALTH = "/api/heygem/health"
 
@@ -115,7 +115,7 @@ def status_word(task: Task) -> str:
     return {"queued": "queued", "done": "done"}.get(task.status, "error")
 
 
-def report(state: State, task: Task) -> dict[str, Any]:
+def report(state: QueueState, task: Task) -> dict[str, Any]:
     """A task as deployed clients expect it: whole numbers, and 0 or the empty string for unknown values.
 
     Times are Unix seconds; `queue_position` is 1 for the next task. Additions: `percent` has the engine's decimals,
@@ -148,7 +148,7 @@ def report(state: State, task: Task) -> dict[str, Any]:
     }
 
 
-def progress(state: State, task: Task) -> dict[str, Any]:
+def progress(state: QueueState, task: Task) -> dict[str, Any]:
     """The task with its queue."""
     return {**report(state, task), "queue": queue(state)}
 
@@ -161,14 +161,14 @@ def _message(task: Task, position: int) -> str:
     )
 
 
-def queue(state: State) -> dict[str, Any]:
+def queue(state: QueueState) -> dict[str, Any]:
     """The numbers of the queue, for health, submit and progress; `running` (an addition) is the engine's task."""
     running = [task.id for task in state.tasks.values() if task.status == "running"]
     numbers = {"total_tasks": len(state.tasks), "processing": len(running), "queued": len(state.line)}
     return {**numbers, "max_concurrent": 1, "running": running[0] if running else None}
 
 
-def queue_listing(state: State, mine: Callable[[Task], bool] = lambda _: True) -> dict[str, Any]:
+def queue_listing(state: QueueState, mine: Callable[[Task], bool] = lambda _: True) -> dict[str, Any]:
     """The queue with at most 100 of the tasks that are `mine`: running, waiting in order, ended last."""
     waiting = [state.tasks[name] for name in shares.turns(state)]
     running = [task for task in state.tasks.values() if task.status == "running"]

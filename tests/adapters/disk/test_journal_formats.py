@@ -27,7 +27,7 @@ RECORDED = Path(__file__).parents[2] / "data" / "fact_formats.json"
 STORED: dict[str, Any] = {"hub": Fact, "outbox": OutboxFact, "worker": worker.Kept, "monitor": MachineKept}
 """The facts in each program's journal."""
 
-STATES: dict[str, type[Any]] = {"hub": hub.Durable, "outbox": outbox.Durable, "worker": worker.State}
+STATES: dict[str, type[Any]] = {"hub": hub.Durable, "outbox": outbox.Durable, "worker": worker.QueueState}
 """The states that are stored as snapshots. A monitor's is its one fact."""
 
 FORMAT_1 = """

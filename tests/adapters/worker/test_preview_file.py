@@ -39,7 +39,7 @@ class Shown(asyncio.Queue[Preview]):
 async def shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Shown]:
     found, read, loop = Shown(), preview_file._read, asyncio.get_running_loop()
 
-    def look(path: Path, seen: preview_file.State | None) -> tuple[preview_file.State, bytes]:
+    def look(path: Path, seen: preview_file.FileState | None) -> tuple[preview_file.FileState, bytes]:
         loop.call_soon_threadsafe(found.looks.release)
         return read(path, seen)
 

@@ -35,8 +35,8 @@ def name(number: int) -> str:
 class Queue:
     """Applies events one after another and remembers what was ordered."""
 
-    def __init__(self, state: w.State | None = None) -> None:
-        self.state = state or w.State()
+    def __init__(self, state: w.QueueState | None = None) -> None:
+        self.state = state or w.QueueState()
         self.facts: list[w.Fact] = []
         self.commands: list[w.Command] = []
 
@@ -189,7 +189,7 @@ def test_progress_counts_only_for_the_attempt_that_runs() -> None:
 
 def test_an_unknown_task_cannot_be_cancelled() -> None:
     with pytest.raises(WorkerRefused, match="no task") as refused:
-        DECIDER.decide(w.State(), *at(1.0, w.Drop("0" * 32, "job")))
+        DECIDER.decide(w.QueueState(), *at(1.0, w.Drop("0" * 32, "job")))
     assert refused.value.code == "not_found"
 
 
@@ -362,7 +362,7 @@ def test_two_jobs_of_the_same_id_are_two_holders_by_their_licenses() -> None:
 
 
 def two_at_once(*numbers: int) -> Queue:
-    return Queue(w.State(slots=2)).tell(at(0.0, w.Ready()), *(ask(number, f"job-{number}") for number in numbers))
+    return Queue(w.QueueState(slots=2)).tell(at(0.0, w.Ready()), *(ask(number, f"job-{number}") for number in numbers))
 
 
 def test_so_many_tasks_run_at_one_time_as_the_worker_has_slots() -> None:
