@@ -66,6 +66,14 @@ def test_an_error_of_the_source_ends_all_and_starts_nothing() -> None:
     assert source.subscriptions == [subscribe(200, 220)]
 
 
+def test_an_error_of_the_next_stage_passes(scheduler: TestScheduler) -> None:
+    broken = ValueError("broken")
+    second = scheduler.create_cold_observable(on_next(5, "x"), on_error(10, broken))
+    source = scheduler.create_hot_observable(on_next(210, 1), on_completed(220))
+    result = scheduler.start(lambda: source.pipe(then(lambda _: second)))
+    assert result.messages == [on_next(210, 1), on_next(225, "x"), on_error(230, broken)]
+
+
 def test_a_stage_that_cannot_be_built_arrives_as_an_error() -> None:
     broken, heard = ValueError("cannot be built"), list[object]()
 
