@@ -31,15 +31,15 @@ _CHOICES = 12
 def kind_rows(known: KnownKinds) -> list[list[str]]:
     """The rows of the table, with a heading."""
     heading = [t(f"kinds.{name}") for name in ("kind", "inputs", "params", "outputs")]
-    return [[*heading, t("cost.gpu")], *(_row(kind) for kind in known.kinds)]
+    return [[*heading, t("cost.gpu")], *(_row(known_kind) for known_kind in known.kinds)]
 
 
-def _row(each: KnownKind) -> list[str]:
-    kind = each.kind
+def _row(known_kind: KnownKind) -> list[str]:
+    kind = known_kind.kind
     params = kind.params.get("properties", {})
     return [
         kind.name, _names(map(_slot_name, kind.inputs)), _names(params), _names(map(_slot_name, kind.outputs)),
-        _gpus(each.gpus),
+        _gpus(known_kind.gpus),
     ]  # fmt: skip
 
 
@@ -57,11 +57,11 @@ def _gpus(gpus: Iterable[GpuOfKind]) -> str:
     return _names(t("kinds.on" if gpu.online else "kinds.asleep", gpu=gpu.gpu) for gpu in gpus)
 
 
-def kind_lines(each: KnownKind) -> list[str]:
+def kind_lines(known_kind: KnownKind) -> list[str]:
     """What a job of this kind takes and makes."""
-    kind = each.kind
+    kind = known_kind.kind
     head = kind.name if not kind.title else f"{kind.name}: {given(kind.title)}"
-    parts = [head, *([f"  {given(kind.help)}"] if kind.help else []), *([t("kinds.at", gpus=_gpus(each.gpus))])]
+    parts = [head, *([f"  {given(kind.help)}"] if kind.help else []), *([t("kinds.at", gpus=_gpus(known_kind.gpus))])]
     for heading, cells in (
         ("kinds.inputs_of", [_slot(slot) for slot in kind.inputs]),
         ("kinds.params_of", [*_params(kind)]),

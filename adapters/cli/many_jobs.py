@@ -104,7 +104,7 @@ def expanded(path: Path) -> list[Path]:
     if not any(letter in str(path) for letter in _PATTERN) or path.exists():
         return [path]
     names = glob.glob(str(path))  # noqa: PTH207 - the pattern may be absolute, or go through several folders
-    files = [path for path in sorted(map(Path, names), key=natural) if path.is_file()]
+    files = [file for file in sorted(map(Path, names), key=natural) if file.is_file()]
     if not files:
         raise SettingsError(f"no file matches {str(path)!r}; check the folder and the pattern")
     return files

@@ -194,8 +194,8 @@ class Programs:
                 line = (await child.process.stdout.readline()).decode(errors="replace").strip()
                 if not line:  # it has ended
                     await asyncio.gather(child.process.wait(), *child.tasks)
-        _, found, address = line.partition(" listening on ")
-        if not found:
+        _, separator, address = line.partition(" listening on ")
+        if not separator:
             raise child.broken()
         return address
 

@@ -36,11 +36,11 @@ SKEW: Final = 60.0
 """Seconds that the clocks of hub and depot may differ."""
 
 
-async def depot_works(link: Link, told: hub.Told, found: Settings) -> AsyncIterator[CheckResult]:
+async def depot_works(link: Link, told: hub.Told, settings: Settings) -> AsyncIterator[CheckResult]:
     """The depot of a hub that has one. Jobs work without it, so what is wrong there is no fault."""
     if d.FEATURE not in told.features:
         return
-    ca = client_context(found.ca)
+    ca = client_context(settings.ca)
     http, files, wallet = HttpWorkers(idle=20.0, connect=5.0, ca=ca), DiskFiles(), DepotWallet()
     subscription = link.events.subscribe(wallet.feed)
     try:

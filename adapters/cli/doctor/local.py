@@ -24,24 +24,24 @@ LITTLE_SPACE = 2 * 1000**3
 """Bytes below which a disk is said to be nearly full."""
 
 
-async def seen(found: Settings, folder: Path, *, asks: bool = False) -> AsyncIterator[CheckResult]:
+async def seen(settings: Settings, folder: Path, *, asks: bool = False) -> AsyncIterator[CheckResult]:
     """All of it; `asks`: the daemon asks the hub with its key."""
-    here = (settings_found(found, asks=asks), folder_usable(folder), recordings(found), engine_there(found))
-    async for finding in each(*here, database_answers(found), ffmpeg_works(), power_answers(found)):
+    here = (settings_found(settings, asks=asks), folder_usable(folder), recordings(settings), engine_there(settings))
+    async for finding in each(*here, database_answers(settings), ffmpeg_works(), power_answers(settings)):
         yield finding
 
 
-def settings_found(found: Settings, *, asks: bool) -> Iterator[CheckResult]:
+def settings_found(settings: Settings, *, asks: bool) -> Iterator[CheckResult]:
     """What is set, and what a client needs besides."""
-    for text in found.warnings:
+    for text in settings.warnings:
         yield warning("settings", text)
-    if found.hub_url is None:
+    if settings.hub_url is None:
         yield fault("settings", t("doctor.no_hub"), t("doctor.no_hub.do"))
     else:
-        yield ok("settings", t("doctor.hub_set", url=found.hub_url))
+        yield ok("settings", t("doctor.hub_set", url=settings.hub_url))
     if asks:
         yield ok("license", t("doctor.key_of_daemon"))
-    elif found.key is None:
+    elif settings.key is None:
         todo = t("doctor.no_key.do")
         yield fault("license", t("doctor.no_key"), todo)
     else:
@@ -60,12 +60,12 @@ def folder_usable(folder: Path) -> Iterator[CheckResult]:
     yield trouble or ok("disk", t("doctor.disk", folder=folder, free=f"{shutil.disk_usage(folder).free / 1e9:.0f}"))
 
 
-async def database_answers(found: Settings) -> AsyncIterator[CheckResult]:
+async def database_answers(settings: Settings) -> AsyncIterator[CheckResult]:
     """The database of the journal, where this machine is a hub's."""
-    if found.journal is None:
+    if settings.journal is None:
         return
     try:
-        leader, epoch = await asyncio.to_thread(_leader_in, found.journal)
+        leader, epoch = await asyncio.to_thread(_leader_in, settings.journal)
     except (SettingsError, JournalError, ImportError) as error:
         yield fault("database", str(error), t("doctor.database.do"))
     else:
@@ -101,24 +101,24 @@ async def ffmpeg_works() -> AsyncIterator[CheckResult]:
     yield ok("ffmpeg", first or program)
 
 
-def engine_there(found: Settings) -> Iterator[CheckResult]:
+def engine_there(settings: Settings) -> Iterator[CheckResult]:
     """The command of `[engine]`, where this machine is the GPU's."""
-    if found.engine_command is None:
+    if settings.engine_command is None:
         return
-    program = found.engine_command[0]
+    program = settings.engine_command[0]
     if shutil.which(program) is None:
         yield fault("engine", t("doctor.engine", program=program), t("doctor.engine.do"))
     else:
         yield ok("engine", t("doctor.engine_there", program=program))
 
 
-async def power_answers(found: Settings) -> AsyncIterator[CheckResult]:
+async def power_answers(settings: Settings) -> AsyncIterator[CheckResult]:
     """The power provider, where this machine is the monitor's: the machine is looked at, not switched."""
-    name = found.power or ("command" if found.power_inspect is not None else None)
+    name = settings.power or ("command" if settings.power_inspect is not None else None)
     if name is None or name == "process":
         return
     try:
-        power = _provider(name, found)
+        power = _provider(name, settings)
     except SettingsError as error:
         yield fault("power", str(error), t("doctor.power_settings.do"))
         return
@@ -134,33 +134,33 @@ async def power_answers(found: Settings) -> AsyncIterator[CheckResult]:
         await power.close()
     if (key := f"power.stopped.{name}") in catalog("en"):
         yield ok("power", t(key))
-    for finding in _commands(found) if name == "command" else ():
+    for finding in _commands(settings) if name == "command" else ():
         yield finding
 
 
-def _provider(name: str, found: Settings) -> Provider:
+def _provider(name: str, settings: Settings) -> Provider:
     if name != "command":
-        return make_power(name, power_config(found))
+        return make_power(name, power_config(settings))
     nothing = ("",)  # a command that is not set is a finding of its own
-    start, stop, inspect = found.power_start or nothing, found.power_stop or nothing, found.power_inspect or nothing
-    return CommandPower(start, stop, inspect, timeout=found.power_timeout or 60.0)
+    start, stop = settings.power_start or nothing, settings.power_stop or nothing
+    return CommandPower(start, stop, settings.power_inspect or nothing, timeout=settings.power_timeout or 60.0)
 
 
-def _commands(found: Settings) -> Iterator[CheckResult]:
-    for name, command in (("start", found.power_start), ("stop", found.power_stop)):
+def _commands(settings: Settings) -> Iterator[CheckResult]:
+    for name, command in (("start", settings.power_start), ("stop", settings.power_stop)):
         if command is None:
             yield fault("power", t("doctor.power_unset", name=name), t("doctor.power_unset.do", name=name))
         elif shutil.which(command[0]) is None:
             yield fault("power", t("doctor.power_program", name=name, program=command[0]), t("doctor.power_program.do"))
 
 
-def recordings(found: Settings) -> Iterator[CheckResult]:
+def recordings(settings: Settings) -> Iterator[CheckResult]:
     """The folder of recordings, where one is set."""
-    if found.record is None:
+    if settings.record is None:
         return
-    folder = found.record if found.record.is_dir() else found.record.parent
+    folder = settings.record if settings.record.is_dir() else settings.record.parent
     if folder.is_dir():
-        yield ok("record", t("doctor.record", folder=found.record))
+        yield ok("record", t("doctor.record", folder=settings.record))
     else:
         yield fault("record", t("doctor.no_record", folder=folder), t("doctor.no_record.do"))
 
@@ -171,7 +171,7 @@ def nothing_beyond(why: str) -> Iterator[CheckResult]:
         yield skipped(check, why)
 
 
-async def daemon_stands(found: Settings, state: Path | None) -> AsyncIterator[CheckResult]:
+async def daemon_stands(settings: Settings, state: Path | None) -> AsyncIterator[CheckResult]:
     """The one whose folder is `state`, if any is to be looked at."""
     if state is None:
         return
@@ -183,8 +183,8 @@ async def daemon_stands(found: Settings, state: Path | None) -> AsyncIterator[Ch
         said = await client.look()
     if said is None:
         yield skipped("daemon", t("doctor.no_daemon", folder=state))
-    elif not addresses.serves(said.get("hub"), found.hub_url):
-        says = t("doctor.daemon_elsewhere", hub=said.get("hub"), ours=found.hub_url)
+    elif not addresses.serves(said.get("hub"), settings.hub_url):
+        says = t("doctor.daemon_elsewhere", hub=said.get("hub"), ours=settings.hub_url)
         yield warning("daemon", says, t("doctor.daemon_elsewhere.do"))
     elif not said.get("connected"):
         yield warning("daemon", t("doctor.daemon_alone", hub=said.get("hub")), t("doctor.daemon_alone.do"))

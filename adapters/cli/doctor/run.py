@@ -42,15 +42,15 @@ TRIAL = 2 * 1024 * 1024
 """Bytes of the trial upload: more than a proxy lets through that was left at its default."""
 
 
-async def workers_answer(found: Settings, told: Told) -> AsyncIterator[CheckResult]:
+async def workers_answer(settings: Settings, told: Told) -> AsyncIterator[CheckResult]:
     """The worker of each GPU that is on, where the jobs are sent: there, ready, and open to our files."""
-    ca = client_context(found.ca)
+    ca = client_context(settings.ca)
     try:
-        workers = HttpWorkers.of(found, idle=20.0, connect=5.0, ca=ca)
+        workers = HttpWorkers.of(settings, idle=20.0, connect=5.0, ca=ca)
     except SettingsError as error:
         yield fault("settings", str(error), t("doctor.source.do"))
         return
-    secret = found.api_secret is not None or found.no_secret
+    secret = settings.api_secret is not None or settings.no_secret
     try:
         for url in told.workers or [told.url]:
             async for finding in _worker(workers, url, told, secret=secret):
@@ -180,27 +180,27 @@ async def _through_the_daemon(
         yield finding
 
 
-async def _at_the_hub(found: Settings, wake_within: float | None) -> AsyncIterator[CheckResult]:
-    if found.hub_url is None or found.key is None:
+async def _at_the_hub(settings: Settings, wake_within: float | None) -> AsyncIterator[CheckResult]:
+    if settings.hub_url is None or settings.key is None:
         for finding in here.nothing_beyond(t("doctor.needs")):
             yield finding
         return
     try:
-        found.needs_hub()
+        settings.needs_hub()
     except SettingsError as error:
         yield fault("settings", str(error), t("doctor.source.do"))
         return
     try:
-        ca = client_context(found.ca)
+        ca = client_context(settings.ca)
     except SettingsError as error:
         yield fault("settings", str(error), t("doctor.ca.do"))
         return
     features = tuple(dict.fromkeys((*FEATURES, *hub_query.QUESTIONS, d.FEATURE)))
-    link = Link(found.hub_url, lambda: m.Register(key=found.key, device_type="pc", features=features), ca=ca)
+    link = Link(settings.hub_url, lambda: m.Register(key=settings.key, device_type="pc", features=features), ca=ca)
     try:
-        heard = await there.heard_of(found.hub_url, ca)
+        heard = await there.heard_of(settings.hub_url, ca)
         told = Told.by(heard)
-        beyond = _beyond_the_hub(found, link, wake_within, told)
+        beyond = _beyond_the_hub(settings, link, wake_within, told)
         hub = there.hub_connects(link, told), there.hubs_stand(heard)
         async for finding in each(*hub, there.clocks_agree(told.ahead), beyond):
             yield finding

@@ -294,9 +294,9 @@ def _lane(lane: Lane, drawn: Drawn, y: float) -> Iterator[str]:
 
 def _parting(picture: Diagram, scale: Scale, bottom: float) -> Iterator[str]:
     """A line at the first divergence: everything to its right is in doubt."""
-    for found in picture.divergences[:1]:
-        if found.row is not None:
-            yield f'<path class="parts" d="M{LEFT + scale.at(found.row.t):.1f} {TOP:.0f}V{bottom:.1f}"/>'
+    for divergence in picture.divergences[:1]:
+        if divergence.row is not None:
+            yield f'<path class="parts" d="M{LEFT + scale.at(divergence.row.t):.1f} {TOP:.0f}V{bottom:.1f}"/>'
 
 
 def _legend(picture: Diagram, y: float) -> tuple[list[str], float]:

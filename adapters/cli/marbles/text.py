@@ -159,13 +159,13 @@ def _axis(page: _Page) -> Iterator[Canvas]:
 def _lane(lane: Lane, page: _Page) -> Iterator[Canvas]:
     bunches = bunched(lane.marks, lambda t: float(page.x(t)), 0.5 if not lane.members else 3.0)
     crowded = lane.kind in ("job", "connection") and page.crowds[lane.kind] > 2
-    found = style.labelled(
+    labels = style.labelled(
         lane, chained(bunches, 3.0), (1, 3) if crowded else ROWS.get(lane.kind, (2, 1)), page.width,
         label=lambda bunch: page.cut(bunch.label, 28), width=lambda text: cell_len(text) + 2,
         fits=lambda span: _fits(span, page),
     )  # fmt: skip
-    canvases = [Canvas(page.width) for _ in range(max((row + 1 for *_, row in found), default=0))]
-    for bunch, label, row in found:
+    canvases = [Canvas(page.width) for _ in range(max((row + 1 for *_, row in labels), default=0))]
+    for bunch, label, row in labels:
         x = round(bunch.x)
         glyphs = page.glyphs
         for at in range(row + 1):

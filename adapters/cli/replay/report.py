@@ -148,11 +148,11 @@ class ReplayOutput:
         for line in remarks.lines(_under(asked)):
             say(f"  {line}")
 
-    def _divergences(self, found: Sequence[Divergence]) -> None:
-        if not found:
+    def _divergences(self, divergences: Sequence[Divergence]) -> None:
+        if not divergences:
             say(f"  {t('replay.same')}")
             return
-        for divergence in by_weight(found)[:SHOWN]:
+        for divergence in by_weight(divergences)[:SHOWN]:
             stream, seq, label = divergence.stream, divergence.seq, divergence.label
             say("  " + t("replay.diverges", stream=stream, seq=seq, label=label))
             for line in divergence.lines():
@@ -165,8 +165,8 @@ class ReplayOutput:
                 say("    " + t(key, seconds=f"{abs(divergence.late):.3f}"))
             if divergence.apart is not None:
                 say("    " + t("replay.tie", micros=f"{divergence.apart * 1e6:.0f}"))
-        if len(found) > SHOWN:
-            say("  " + t("replay.more", count=len(found) - SHOWN))
+        if len(divergences) > SHOWN:
+            say("  " + t("replay.more", count=len(divergences) - SHOWN))
 
 
 def _say_changes(report: Report, asked: Settings) -> None:
@@ -224,14 +224,14 @@ def plain_outcome(outcome: JobEnd, seconds: float | None = None) -> dict[str, An
     return said if seconds is None else {**said, "seconds": round(seconds, 6)}
 
 
-def _plain_divergence(each: Divergence) -> dict[str, Any]:
-    sides = {"expected": each.expected, "got": each.got}
+def _plain_divergence(divergence: Divergence) -> dict[str, Any]:
+    sides = {"expected": divergence.expected, "got": divergence.got}
     rows = {name: row and {"dir": row.dir, "label": row.label, "data": row.data} for name, row in sides.items()}
     return {
-        "stream": str(each.stream),
-        "seq": each.seq,
-        "label": each.label,
+        "stream": str(divergence.stream),
+        "seq": divergence.seq,
+        "label": divergence.label,
         **rows,
-        "diff": each.lines(),
-        "late": each.late,
+        "diff": divergence.lines(),
+        "late": divergence.late,
     }
