@@ -45,9 +45,22 @@ LONG = 100.0
 
 
 def store(address: str, idle: float = LONG, **options: Any) -> Any:
+    """A store whose `close` returns when its lock is free: a busy server notices the end of a session late."""
+    import psycopg
+
     from wakestream.adapters.disk.postgres_store import PostgresStore
 
-    return PostgresStore(address, idle=idle, **options)
+    class Store(PostgresStore):
+        def close(self) -> None:
+            process = None if self._session.closed else self._session.info.backend_pid
+            super().close()
+            if process is None:  # the server ended it
+                return
+            with contextlib.suppress(psycopg.Error), psycopg.connect(address, autocommit=True) as look:
+                while look.execute("SELECT FROM pg_locks WHERE locktype = 'advisory' AND pid = %s", [process]).rowcount:
+                    pass
+
+    return Store(address, idle=idle, **options)
 
 
 @pytest.fixture(autouse=True)
