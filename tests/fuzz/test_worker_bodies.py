@@ -207,8 +207,11 @@ async def test_a_short_body_is_detected_when_its_sender_disconnects(worker: Atta
     "data", [b"GET /api/heygem/health HTTP/1.1\r\nX: " + b"y" * 5000, b"\x16\x03\x01" * 9, b" ", b""]
 )
 async def test_a_slow_request_head_times_out(worker: Attacked, monkeypatch: pytest.MonkeyPatch, data: bytes) -> None:
-    monkeypatch.setattr(silent_callers, "HEAD_WITHIN", 0.2)
-    caller = await worker.connect()
+    await until(lambda: worker.server.limits.open == 0)
+    with monkeypatch.context() as for_this_caller:
+        for_this_caller.setattr(silent_callers, "HEAD_WITHIN", 0.2)
+        caller = await worker.connect()
+        await until(lambda: worker.server.limits.open == 1)
     for byte in data:
         if caller.reader.at_eof():
             break

@@ -3,8 +3,8 @@
 A start of Python costs 0.4 s of processor time, nearly all of it for imports, and the tests start more than a thousand
 programs. What starts is a process like any other, with its own id, files, folder and environment, and it is a child of
 the process that asked. `install` makes `subprocess` and asyncio use it for `python -m wakestream.adapters.cli …`. Every
-other command, and every call with something unusual (a terminal, other settings of Python, a function to run first),
-starts as always; so does everything where Linux or the Python that we know is not there.
+other command, and every call with something unusual (a terminal, other settings of Python, a mark by which a test finds
+the process), starts as always; so does everything where Linux or the Python that we know is not there.
 """
 
 import contextlib
@@ -28,6 +28,9 @@ from pathlib import Path
 from typing import Any
 
 PROGRAM = ["-m", "wakestream.adapters.cli"]
+SEEN = b"A_MARK_OF"
+"""How the names of variables begin by which a test finds processes in /proc, where the server's variables stand."""
+
 SUBREAPER = 36
 """PR_SET_CHILD_SUBREAPER of prctl(2): whose parent has ended becomes our child."""
 
@@ -114,6 +117,8 @@ def _request(call: Sequence[Any]) -> tuple[str, bytes, list[int]] | None:
     mine = dict(os.environb)
     its = mine if env is None else dict(pair.split(b"=", 1) for pair in env)
     if any(its.get(name, b"") != mine.get(name, b"") for name in its.keys() | mine.keys() if name[:6] == b"PYTHON"):
+        return None
+    if any(name.startswith(SEEN) for name in its):
         return None
     folder = Path(os.fsdecode(cwd)) if cwd is not None else Path.cwd()
     passed = [file for file in pass_fds if file != error_pipe]
