@@ -377,7 +377,11 @@ async def test_late_news_do_not_change_the_form(
         await late(page, idle)
         assert await page.locator("#slot-video").get_attribute("data-slot") == "empty"
         await late(page, [])
+        previews = asyncio.Queue[str]()
+        page.on("requestfinished", lambda asked: "/previews/uploads/" in asked.url and previews.put_nowait(asked.url))
         await choose(page, files)
+        for _ in files:  # the browser would complain about a preview of a file that is gone
+            await previews.get()
         await page.get_by_role("button", name="Remove interview.mp4").click()
         await late(page, [])
 
