@@ -300,10 +300,10 @@ class PlainLines(Display):
             say(self._line(text, at))
 
     def preview(self, text: str) -> None:
-        """Show it as a line every few seconds; that there is a picture, once."""
+        """Show it as a line every few seconds; that there is a picture, once and at once."""
         before, at = self._preview, time.monotonic()
         super().preview(text)
-        if self._preview != before and at - self._preview_at >= PLAIN_EVERY:
+        if self._preview != before and (not text or at - self._preview_at >= PLAIN_EVERY):  # no later one follows it
             self._preview_at = at
             say(self._line(self._preview, at))
 
