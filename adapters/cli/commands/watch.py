@@ -59,12 +59,13 @@ async def _one(args: argparse.Namespace) -> int:
 
 async def _look_on(client: DaemonClient, job: str, shown: Display) -> None:
     """Show what the engine has so far, again and again."""
-    number = 0
+    number, text = 0, None
     while shown.previews:
         with suppress(DaemonRefused, DaemonUnreachable):  # the events tell of a daemon that is away
             if preview := await client.preview(job, number):
-                number = int(preview.get("number", 0))
-                shown.preview(str(preview.get("text", "")))
+                number, text = int(preview.get("number", 0)), str(preview.get("text", ""))
+        if text is not None:
+            shown.preview(text)
         await asyncio.sleep(LOOK_EVERY)
 
 

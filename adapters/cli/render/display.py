@@ -48,7 +48,7 @@ class Display(AbstractContextManager["Display"]):
     def __init__(self) -> None:
         self._start = time.monotonic()
         self._reused = ""
-        self._preview = ""
+        self._preview = self._preview_said = ""
         self._preview_at = -math.inf
 
     def preview(self, text: str) -> None:
@@ -300,11 +300,11 @@ class PlainLines(Display):
             say(self._line(text, at))
 
     def preview(self, text: str) -> None:
-        """Show it as a line every few seconds; that there is a picture, once and at once."""
-        before, at = self._preview, time.monotonic()
+        """Show what has changed as a line, at most one every few seconds; call it again for what was left out."""
+        at = time.monotonic()
         super().preview(text)
-        if self._preview != before and (not text or at - self._preview_at >= PLAIN_EVERY):  # no later one follows it
-            self._preview_at = at
+        if self._preview != self._preview_said and at - self._preview_at >= PLAIN_EVERY:
+            self._preview_said, self._preview_at = self._preview, at
             say(self._line(self._preview, at))
 
     def _like_ours(self, text: str) -> str:

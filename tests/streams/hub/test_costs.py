@@ -366,13 +366,18 @@ def test_a_job_on_one_of_two_slots_uses_half_of_the_gpu() -> None:
     assert asked(net, ann)["unused"]["used_s"] == 0
 
 
-def test_a_job_of_a_worker_that_is_lost_worked_until_its_connection_ended() -> None:
+@pytest.mark.parametrize("off", [False, True], ids=["lost", "off, and its connection ended later"])
+def test_a_job_of_a_worker_that_is_gone_worked_until_then(*, off: bool) -> None:
     net = hub()
     worker, ann = working(net), client(net)
+    monitor = net.join("monitor", gpus=("studio",), features=("power_state",))
     net.submit(ann, "a")
     net.say(worker, m.JobWork(request_id="a"))
     net.pass_time(45)
     net.leave(ann)
+    if off:
+        net.phase(monitor, "off")
+        net.pass_time(60)
     net.leave(worker)
     net.pass_time(601)
     net.pass_time(1)

@@ -9,7 +9,6 @@ the process), starts as always; so does everything where Linux or the Python tha
 
 import contextlib
 import ctypes
-import fcntl
 import gc
 import importlib
 import json
@@ -174,6 +173,8 @@ def _next(line: socket.socket) -> tuple[dict[str, Any], list[int]] | None:
 
 def _become(wanted: dict[str, Any], files: list[int]) -> None:
     """Be a new process: its files, folder, environment, session."""
+    import fcntl  # Windows has none
+
     above = max(wanted["files"]) + 1
     kept = [fcntl.fcntl(file, fcntl.F_DUPFD, above) for file in files]
     for file, number in zip(kept, wanted["files"], strict=True):

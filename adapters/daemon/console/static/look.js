@@ -4,6 +4,7 @@ import { h } from "/dom.js";
 
 const WIDTH = 240;
 const WITHIN = 8000;
+const FRAME_WITHIN = 1500;
 const IMAGE_MOST = 20e6; // bytes
 const ENDINGS = { video: /\.(mp4|m4v|mov|webm|mkv|avi|mpe?g|ts|3gp)$/i, image: /\.(png|jpe?g|webp|gif|bmp|avif)$/i, audio: /\.(mp3|wav|ogg|oga|opus|flac|m4a|aac)$/i };
 
@@ -40,8 +41,13 @@ export async function mediaLook(url, shown, size = 0) {
 /** A frame after the beginning, which is often black. */
 async function frame(player, seconds) {
   const moved = happens(player, "seeked");
+  const shown = new Promise((done) => { // a busy browser has moved before it has the frame
+    player.requestVideoFrameCallback?.(done);
+    setTimeout(done, player.requestVideoFrameCallback ? FRAME_WITHIN : 0);
+  });
   player.currentTime = Math.min(1, seconds / 10);
   await moved;
+  await shown;
   return drawn(player, player.videoWidth, player.videoHeight);
 }
 

@@ -141,6 +141,18 @@ def test_plain_and_log_lines_are_the_same(capsys: pytest.CaptureFixture[str], mo
     assert more[-1] == "ValueError: no"
 
 
+def test_what_an_engine_has_is_a_line_every_few_seconds_and_the_last_change_is_not_left_out(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 100.0
+    monkeypatch.setattr("wakestream.adapters.cli.render.display.time.monotonic", lambda: now)
+    shown = PlainLines()
+    for now, text in ((100.0, "On"), (102.0, "Once"), (103.0, ""), (105.0, ""), (106.0, ""), (120.0, "")):  # noqa: B007
+        shown.preview(text)
+    said = [line.split(maxsplit=2) for line in capsys.readouterr().out.splitlines()]
+    assert [(at, words[:9]) for at, _, words in said] == [("0.0", "so far: O"), ("5.0", "a preview")]
+
+
 def test_json_log_lines_are_left_alone(capsys: pytest.CaptureFixture[str]) -> None:
     logs.configure("INFO", json=True)
     try:
