@@ -257,7 +257,7 @@ class Cog(Engine):
     async def _is_busy(self, prediction: Prediction) -> bool:
         """Whether the server has no free slot. Raises `EngineUnreachable` if it was restarted."""
         before, said = await asyncio.gather(prediction.health, self._health())
-        if said.get("status") == "UNHEALTHY":  # a crash is told by a webhook, too
+        if said.get("status") == "UNHEALTHY":  # a webhook reports a crash, too
             return not _has_crashed(said)
         if _since(_check_ready(said)) != _since(before):
             raise EngineUnreachable("the Cog server was restarted while the work ran")

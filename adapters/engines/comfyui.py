@@ -208,7 +208,7 @@ class ComfyUi(Engine):
         def answered(task: asyncio.Task[tuple[int, Any]]) -> None:
             self._sent.pop(prompt, None)
             if not task.cancelled():
-                task.exception()  # it is raised below if somebody still waits
+                task.exception()  # it is raised below if a caller still waits
 
         sent.add_done_callback(answered)
         return await asyncio.shield(sent)

@@ -138,7 +138,7 @@ def draft(path: Path, manifest: Path, wanted: Chosen, info: Mapping[str, Any]) -
         path: The workflow in API format.
         manifest: The manifest that the kind is for.
         wanted: What the user says.
-        info: ComfyUI's `/object_info`; empty if there is none to ask.
+        info: ComfyUI's `/object_info`; empty without a server to ask.
 
     Returns:
         The kind, ready to be shown and written.

@@ -50,7 +50,7 @@ class _NotTaken(aiohttp.ClientError):
 async def _as_it_is(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
     """Take an answer only from where it was asked for, and only as it is.
 
-    Whoever controls an engine could otherwise lead the worker to services of its machine, or fill its memory.
+    A person who controls an engine could otherwise lead the worker to services of its machine, or fill its memory.
     """
     response = await handler(request)
     where, encoding = response.headers.get(hdrs.LOCATION), response.headers.get(hdrs.CONTENT_ENCODING, "identity")

@@ -121,6 +121,6 @@ class WorkerConfig:
     slots: int = 1
     """How many tasks it does at one time; above 1 for engines that can."""
     models: Models | None = None
-    """Fetches the models that the kinds need; None: there are none."""
+    """Fetches the models that the kinds need; None: the kinds need no models."""
     depot: int | None = None
     """The most bytes of a depot, which has files only and does no tasks; None for a worker."""

@@ -29,7 +29,7 @@ async def watch_preview(path: Path, show: Callable[[Preview], object]) -> None:
     seen: FileState | None = None
     while True:
         await asyncio.sleep(EVERY)
-        with suppress(OSError):  # there is none yet, or a program is about to replace it
+        with suppress(OSError):  # it does not exist yet, or a program is about to replace it
             state, data = await asyncio.to_thread(_read, path, seen)
             if is_complete(data):
                 show(Preview(picture_type(data), data))
@@ -41,7 +41,7 @@ async def watch_preview(path: Path, show: Callable[[Preview], object]) -> None:
 
 
 def _read(path: Path, seen: FileState | None) -> tuple[FileState, bytes]:
-    """The state of a regular file, and its content if it has changed and nobody writes to it now."""
+    """The state of a regular file, and its content if it has changed and no program writes to it now."""
     with open(path, "rb", buffering=0, opener=lambda name, flags: os.open(name, flags | _FLAGS)) as file:
         status = os.fstat(file.fileno())
         before = _state(status)

@@ -144,7 +144,7 @@ def dispatch(
 
 
 def fetch(state: HubState, gpu: Gpu, job: HubJob, decision: HubDecision) -> None:
-    """Have the GPU's worker do a job whose files are in the depot; its client, if it is here, hears of that."""
+    """Have the GPU's worker do a job whose files are in the depot, and tell its client, if it is connected."""
     if job.depot is None or gpu.worker is None:
         return
     message = d.DepotFetch(

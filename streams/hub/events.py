@@ -375,7 +375,7 @@ class GpuAlone(_OfGpu, frozen=True):
 
 
 class GpuAbandoned(_Ledger, frozen=True):
-    """Nothing was heard of `gpu` for long: it counts as off since `last`, the last sign of life."""
+    """`gpu` sent no sign of life for long: it counts as off since `last`, the last one."""
 
     at: float
     last: float

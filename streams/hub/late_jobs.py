@@ -220,7 +220,7 @@ def _shape(
     weight = state.tied.weights.get(owner, 1)
     used = (sum(state.usage.on_day(owner, today).values()) + work * holding[owner]) / weight
     head = state.jobs[line.next]
-    if head.stored:  # perhaps nobody is there to see that each try of a machine that does not start costs money
+    if head.stored:  # each try of a machine that does not start costs money, perhaps unseen
         fits = frozenset(name for name in fits if not _backs_off(state.gpus[name], now))
     near = {head.last: NEAR} if head.last in fits else {}
     if head.depot is not None:

@@ -278,7 +278,7 @@ def _phase_seen(
         decision.fact(f.GpuNote(gpu.name, cause or gpu.cause, retry_at))
     if switched is not None and message.state == "online" and serving:
         decision.fact(f.GpuOnline(gpu.name, gpu.url, now, switched, *_announced(state, gpu)))
-    if message.state == "off":  # so are the other GPUs in the machine, also those of which nobody else would say it
+    if message.state == "off":  # so are the other GPUs in the machine, also those without another source
         gone = [other for other in holders.neighbours(state, (gpu,)) if other.phase in ledger.RUNNING]
         unheard = _unheard(state) if gone else ()
         names = [other.name for other in gone if other.name in unheard]

@@ -91,7 +91,7 @@ class KnownKinds:
         """Check a job as far as the kinds are known.
 
         Args:
-            kind: The name of its kind.
+            kind: The kind's name.
             inputs: The ending of each input file by name.
             params: The parameters.
             outputs: The names of the outputs.

@@ -1,4 +1,4 @@
-"""A machine that is coming for nobody is called back, with real programs and a client that cancels."""
+"""A machine that no job needs any more is called back, with real programs and a client that cancels."""
 
 import asyncio
 import time

@@ -278,7 +278,7 @@ async def test_a_download_is_limited_by_the_quota_and_can_be_stopped_and_fail(ca
         status, _ = await caller.ask("POST", "/console/jobs", {"id": "ws-1", "video": video, "audio": audio})
         assert status == 202
         await caller.ask("POST", "/console/act", {"act": "cancel", "jobs": ["ws-1"]})
-        for id_ in (video, audio):  # nobody needs them now
+        for id_ in (video, audio):  # no job needs them now
             assert (await caller.ask("DELETE", f"/console/copies/{id_}"))[0] == 404
         status, plain = await queued(caller, f"{url}/broken.mp4")
         assert (await copied(caller, plain["id"]))["failed"]["code"] == "broken"

@@ -1,4 +1,4 @@
-"""What an engine has so far: from the worker to programs, and only while somebody looks."""
+"""What an engine has so far: from the worker to programs, and only while a program looks."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class Drawing(Command):
 
 
 class House:
-    """A worker at a work that shows what it is told to show."""
+    """A worker at a work that shows what the test gives it."""
 
     def __init__(self, engine: Joining | Drawing, says: Says, desk: Desk) -> None:
         self.engine, self.says, self.desk = engine, says, desk

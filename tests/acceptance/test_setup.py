@@ -316,7 +316,7 @@ async def test_an_admin_code_sets_a_pc_up_and_leave_keeps_secrets_that_set_up_di
         key = (pc.folder / "config" / "wakestream.key").read_text().strip()
         assert (ran.code, key in ran.out + ran.err) == (0, False), ran.err
         asked = await pc.run("top", "--once")
-        assert "connected: clients 1" in asked.out, asked  # only admins are told
+        assert "connected: clients 1" in asked.out, asked  # only admins get this
     assert (await gpu.run("leave", "worker")).code == 0
     assert own.read_text() == "HEYGEM_API_SECRET=my-own-secret-0123456789\n"
 

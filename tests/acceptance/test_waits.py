@@ -1,4 +1,4 @@
-"""`GET progress?wait=…` of the real worker: a job hears of a change at once, whatever is between the two."""
+"""`GET progress?wait=…` of the real worker: a job gets a change at once, whatever is between the two."""
 
 import asyncio
 from collections.abc import AsyncIterator

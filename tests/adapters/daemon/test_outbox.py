@@ -116,7 +116,7 @@ class Desk:
 
     @asynccontextmanager
     async def hears(self, kind: str) -> AsyncIterator[None]:
-        """After the block, returns when the pages have been told this."""
+        """After the block, returns when the pages have got this."""
         with self.feed.follow(None, lambda: None) as listener:
             yield
             while (item := await listener.next()) is not None and item.kind != kind:

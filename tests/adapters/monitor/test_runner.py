@@ -64,7 +64,7 @@ class SlowTap(MemoryTap):
 
 
 class RecordedLink(FakeLink):
-    """Records as a real link does: what comes before anyone hears of it, and what is sent."""
+    """Records as a real link does: what comes before it has a reader, and what is sent."""
 
     def __init__(self, tap: SlowTap | None) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""The log of an HTTP server: without faults that are none of ours."""
+"""The log of an HTTP server: without the faults of callers."""
 
 import asyncio
 import logging

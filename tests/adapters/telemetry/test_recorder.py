@@ -168,7 +168,7 @@ async def test_a_log_is_for_its_owner_alone_whatever_the_umask_is(tmp_path: Path
 def test_a_client_records_for_how_long_no_timer_has_fired(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async def record() -> None:
         loop = asyncio.get_running_loop()
-        monkeypatch.setattr(loop, "time", count(loop.time(), 0.01).__next__)  # a machine that stands still at each look
+        monkeypatch.setattr(loop, "time", count(loop.time(), 0.01).__next__)  # a machine that freezes at each look
         recorder = Recorder(tmp_path, HEADER)
 
         def busy() -> None:

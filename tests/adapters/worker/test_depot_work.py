@@ -106,7 +106,7 @@ class Desk(HubBench):
         await self.until(lambda: not self.hub.depot.of(LICENSE))
 
     def steps(self) -> list[str]:
-        """The steps that the hub was told, in order."""
+        """The steps that the worker reported to the hub, in order."""
         return list(dict.fromkeys(said.step for said in self.link.of(d.DepotProgress)))
 
     async def ended(self, job: str = "r1") -> d.DepotDelivered:

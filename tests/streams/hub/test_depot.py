@@ -453,7 +453,7 @@ def test_a_start_that_fails_ends_no_stored_job_and_is_tried_again_after_a_pause(
     net.say(monitor, m.BootResult(request_id="j1", success=False, status="failed", gpu="studio"))
     net.pass_time(55.0)
     assert "j1" in net.state.jobs
-    assert len(net.heard(monitor, m.Submit)) == starts  # each try costs money, and nobody may be there to see it
+    assert len(net.heard(monitor, m.Submit)) == starts  # each try costs money, perhaps unseen
     net.pass_time(10.0)
     assert len(net.heard(monitor, m.Submit)) == starts + 1
 
@@ -555,7 +555,7 @@ def test_a_gpu_that_cannot_use_the_depot_gives_the_job_back_and_gets_the_files_f
         net.leave(ann)
     net.say(one, d.DepotDelivered(request_id="j1", code="refused", reason="HTTP 403"))
     assert net.heard(one, d.DepotStored)
-    if not here:  # nobody else has the files: the job ends with the reason, and is run again from its PC
+    if not here:  # no other PC has the files: the job ends with the reason, and is run again from its PC
         assert (net.state.delivered["j1"].code, net.state.delivered["j1"].reason) == ("refused", "HTTP 403")
         return
     assert net.heard(ann, d.DepotPlaces)[-1].code == "refused"

@@ -200,7 +200,7 @@ def well_ended(
 
 
 def given_to_workers(commands: list[f.Command]) -> set[str]:
-    """The jobs that workers are told to do."""
+    """The jobs that workers are given."""
     sent = [command.message for command in commands if isinstance(command, f.Send | f.Broadcast)]
     return {job["request_id"] for message in sent if isinstance(message, m.DispatchBatch) for job in message.jobs}
 

@@ -103,7 +103,7 @@ def test_requirements_and_priorities_go_to_hubs_that_know_them() -> None:
     required, low, high = nothing | {"requires": ["memory>=24"]}, nothing | {"priority": -1}, nothing | {"priority": 5}
     assert asked("requires") == asked("requires", "priority", lasting=True) == [required, low, high]
     assert asked() == [nothing, nothing, "unsupported"]
-    # To a daemon's own jobs a priority above 0 gives an order as ever, also where the license allows none.
+    # To a daemon's own jobs a priority above 0 still gives an order, also where the license allows none.
     assert asked("requires", lasting=True) == [required, low, nothing]
 
 

@@ -100,7 +100,7 @@ def test_no_sentence_is_left_over() -> None:
     exact = {node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)}
     begun = {name[:-1] for node in nodes if isinstance(node, ast.JoinedStr) for name in names(node)}
     families = tuple(begin for begin in begun if begin.endswith("."))
-    exact |= set(EVENT_KINDS)  # the text of an event may have the name of its kind
+    exact |= set(EVENT_KINDS)  # the text of an event may have the name of its event
     assert [key for key in EN if key not in exact and not key.startswith(families)] == []
 
 

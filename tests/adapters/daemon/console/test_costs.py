@@ -93,7 +93,7 @@ async def test_after_the_end_of_a_job_the_answer_is_a_new_one(scene: Scene, monk
     costs.outdate()
     early = asyncio.ensure_future(costs.present())
     await until(lambda: scene.asked == 2)
-    scene.jobs = [job("a", 90.0, 0.03)]  # booked when the question was under way already
+    scene.jobs = [job("a", 90.0, 0.03)]  # booked after the question was sent
     costs.outdate()
     page = asyncio.ensure_future(costs.present())
     await asyncio.sleep(0)

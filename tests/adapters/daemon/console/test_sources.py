@@ -1,4 +1,4 @@
-"""Paths and URLs that are not valid, and files that are opened in vain."""
+"""Paths and URLs that are not valid, and files that cannot be opened."""
 
 from __future__ import annotations
 
