@@ -79,6 +79,8 @@ async def test_a_state_of_each_release_is_continued_by_our_programs_and_its_jobs
     house.take_over(found)
     async with asyncio.timeout(280), house.open():
         assert [await house.ends(job) for job in ("rendering", "waiting")] == ["done", "done"]
+        for name in PROGRAMS:
+            await house.stop(name)  # what is killed may leave a file that it was writing
     for name in PROGRAMS:
         backups = [*(tmp_path / name).glob("*.sqlite3.v*-backup")]
         assert len(backups) == (mix[name] == OURS), backups

@@ -155,19 +155,21 @@ async def test_a_file_that_is_not_a_video_fails_with_ffmpegs_message(user: User,
 async def test_a_full_disk_at_the_worker_is_reported_and_the_job_goes_on_when_it_has_room(
     user: User, place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    refusals, write = iter(range(5)), sink.HashingWriter.write
+    full, write = True, sink.HashingWriter.write
 
-    def full(writer: sink.HashingWriter, block: bytes) -> None:
-        if next(refusals, None) is not None:
+    def written(writer: sink.HashingWriter, block: bytes) -> None:
+        if full:
             raise OSError(28, "No space left on device")
         write(writer, block)
 
-    monkeypatch.setattr(sink.HashingWriter, "write", full)
+    monkeypatch.setattr(sink.HashingWriter, "write", written)
     with user.video.open("wb") as file:
         file.truncate(32 * 1024 * 1024)
-    async with place.hub(), place.worker():
-        ran = await user.submit()
-    assert any("the worker's disk is full" in told["why"] for told in ran.events if told["event"] == "retrying"), ran
+    async with place.hub(), place.worker(), user.submits() as job:
+        assert "the worker's disk is full" in (await job.event("retrying"))["why"]
+        full = False
+        ran = await job.ended()
+    assert (ran.last["event"], ran.last["code"]) == ("failed", "task_failed"), ran  # zeros are no video
 
 
 async def test_a_full_disk_at_the_client_is_reported_and_leaves_no_file(user: User, tmp_path: Path) -> None:
