@@ -439,6 +439,22 @@ async def test_the_keyboards_place_is_kept_where_its_button_goes(home: House, vi
         await expect(card(page).locator("h3")).to_be_focused()
 
 
+async def test_a_press_counts_when_its_button_moves_away_meanwhile(visitor: Visitor, files: Media) -> None:
+    async with visitor.page() as page:
+        await choose(page, files)
+        start, mouse = page.get_by_role("button", name="Start"), page.mouse
+        await start.hover()
+        await mouse.down()
+        await mouse.move(5, 5)
+        await mouse.up()  # let go elsewhere: no press
+        await start.hover()
+        await expect(start).to_be_enabled()
+        await mouse.down()
+        await page.evaluate("() => { document.querySelector('#composer').style.marginTop = '150px' }")
+        await mouse.up()
+        await expect(card(page)).to_have_count(1)
+
+
 async def test_each_end_is_announced_to_screen_readers(home: House, visitor: Visitor, files: Media) -> None:
     await home.monitor()
     told = "() => { new MutationObserver(() => window.told.push(document.querySelector('#told').textContent))"

@@ -88,3 +88,11 @@ export function titled(names, more, after = () => null) {
 }
 
 export const by = (id) => document.getElementById(id);
+
+// A press also counts if the page has moved its button before it is let go, as late news of a file can do.
+let pressed = null;
+addEventListener("mousedown", ({ button, target, x, y }) => { pressed = button ? null : { on: target.closest("button"), x, y }; });
+addEventListener("mouseup", ({ target, x, y }) => {
+  const { on } = pressed ?? {};
+  if (on && !on.contains(target) && Math.hypot(x - pressed.x, y - pressed.y) < 8) on.click();
+});
