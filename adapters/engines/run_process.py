@@ -117,6 +117,9 @@ _LOOK_EVERY = 0.02
 _TREE = ("taskkill", "/F", "/T", "/PID")
 """The Windows command that ends a program and its children."""
 
+_GATE = () if sys.platform == "win32" else ("/bin/sh", "-c", 'read -r _ && exec "$@" </dev/null', "sh")
+"""Starts a program when it has read a line."""
+
 
 class Deadline:
     """The time limit of all programs of one task: `limit` seconds from now."""
@@ -173,14 +176,13 @@ async def run_program(
 
 
 async def _start(argv: Sequence[str], stderr: int, box: Box | None, cwd: Path | None) -> Process:
-    if box is not None:
-        if shutil.which(argv[0]) is None:  # the restricting program would report this less clearly
-            raise TaskFailed(f"cannot start {argv[0]!r}: install it, or give its full path")
-        argv = box.around(argv)
+    if shutil.which(argv[0]) is None:  # the programs around it would report this less clearly
+        raise TaskFailed(f"cannot start {argv[0]!r}: install it, or give its full path")
     try:
         # A process group of its own: on POSIX, killing it also kills the children, and a Ctrl-C for this worker does
         # not reach it, which would make the task fail.
-        return await start(argv, stderr=stderr, cwd=cwd)
+        command = (*_GATE, *(box.around(argv) if box else argv))
+        return await start(command, stdin=PIPE if _GATE else DEVNULL, stderr=stderr, cwd=cwd)
     except (OSError, ValueError) as error:
         raise TaskFailed(f"cannot start {argv[0]!r} ({error}): install it, or give its full path") from error
 
@@ -241,12 +243,19 @@ async def _result_before(over: asyncio.Task[None], what: Coroutine[None, None, T
 
 
 async def _start_killer(process: Process) -> Process | None:
-    """Start a process that kills the program and its children when this worker ends, even by kill -9."""
+    """Start a process that kills the program and its children when this worker ends, even by kill -9.
+
+    The program waits for it at the gate, and ends there if this worker is killed before.
+    """
     try:
         return await start(_watching(process.pid), stdin=PIPE, stdout=DEVNULL, stderr=DEVNULL)
     except OSError as error:
         logger.warning("if this worker is killed, its program may keep running: {}", error)
         return None
+    finally:
+        if process.stdin is not None:
+            process.stdin.write(b"\n")
+            process.stdin.close()
 
 
 def _watching(pid: int) -> tuple[str, ...]:

@@ -123,14 +123,30 @@ async def main():
 asyncio.run(main())
 """
 
+AT_THE_START = f"""
+import os, signal
+from wakestream.adapters.engines import run_process
+start, started = run_process.start, []
+async def killed_after_the_first(argv, **options):
+    if started:
+        print(started[0].pid, flush=True)
+        os.kill(os.getpid(), signal.SIGKILL)
+    started.append(await start(argv, **options))
+    return started[0]
+run_process.start = killed_after_the_first
+{PARENT}
+"""
+
 
 @pytest.mark.skipif(sys.platform == "win32", reason="process groups are POSIX")
-async def test_a_worker_that_is_killed_leaves_no_engine_behind() -> None:
-    parent = await asyncio.create_subprocess_exec(sys.executable, "-c", PARENT, stdout=asyncio.subprocess.PIPE)
+@pytest.mark.parametrize("program", [PARENT, AT_THE_START], ids=["later", "at_the_start"])
+async def test_a_worker_that_is_killed_leaves_no_engine_behind(program: str) -> None:
+    parent = await asyncio.create_subprocess_exec(sys.executable, "-c", program, stdout=asyncio.subprocess.PIPE)
     assert parent.stdout is not None
     pid = int(await parent.stdout.readline())
-    assert alive(pid)
-    parent.kill()
+    if program == PARENT:
+        assert alive(pid)
+        parent.kill()
     await parent.wait()
     await died(pid)
 

@@ -23,8 +23,8 @@ SHARED = (
 )
 """Those that touch disks and connections most."""
 
-NOT_THERE = ("power_cut", "sync_file_and_folder")
-"""Folders cannot be synced there."""
+NOT_THERE = ("power_cut", "sync_file_and_folder", "at_the_start")
+"""Folders cannot be synced there, and no shell holds a program back until the process that kills it is there."""
 
 OTHERS_WARNINGS = ("EncodingWarning", "pytest.PytestUnraisableExceptionWarning")
 """Of libraries and tests; in `wakestream` the first is an error. The second is asyncio's, of connections that broke."""
