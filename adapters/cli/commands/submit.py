@@ -114,6 +114,11 @@ def run(args: argparse.Namespace) -> int:
     if is_batch and any(getattr(args, name) for name in _NOT_OF_BATCH):
         others = "VIDEO, --pairs, --job-id, --then, --foreground and --leave"
         raise SettingsError(f"--each and --repeat take files from a table or --in; leave {others} out")
+    if args.results is not None and not is_batch:
+        raise SettingsError("--results is the table of --each or --repeat; leave it out for one job")
+    if any(stage.each or stage.repeat > 1 or stage.results or stage.pairs or stage.more for stage in stages[1:]):
+        several = "--each, --repeat, --results, --pairs and more than two files give several"
+        raise SettingsError(f"what comes after --then is one job; {several}")
     first, *later = map(JobFlags.of, stages)
     asked = first if is_batch else many_jobs(first, args.more, args.pairs, is_chain=bool(later))
     settings = begin(args)

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from wakestream.adapters.cli import many_jobs
+from wakestream.adapters.cli.commands import submit as submit_command
 from wakestream.adapters.cli.main import parser_of
 from wakestream.adapters.cli.many_jobs import Many, expanded
 from wakestream.adapters.cli.render import cost_text
@@ -175,6 +176,24 @@ def test_what_does_not_fit_several_jobs_is_refused(arguments: list[str], why: st
     Path("empty").mkdir()
     with pytest.raises(SettingsError, match=re.escape(why)):
         submit(*arguments)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "why"),
+    [
+        (["--kind", "k", "--results", "x.csv"], "--results is the table of --each or --repeat"),
+        (["--each", "x.csv", "--job-id", "x"], "leave VIDEO, --pairs, --job-id"),
+        (["--kind", "k", "--then", "--kind", "k", "--each", "x.csv"], "after --then is one job"),
+        (["--kind", "k", "--then", "--kind", "k", "--repeat", "2"], "after --then is one job"),
+        (["--kind", "k", "--then", "--kind", "k", "--then", "--pairs", "."], "after --then is one job"),
+        (["--kind", "k", "--then", "a.mp4", "a.wav", "b.mp4"], "after --then is one job"),
+        (["--notify", "--detach"], "--notify waits for the end"),
+        (["--leave", "--wait"], "--leave returns before the end"),
+    ],
+)
+def test_flags_that_exclude_each_other_are_refused(arguments: list[str], why: str) -> None:
+    with pytest.raises(SettingsError, match=re.escape(why)):
+        submit_command.run(parser_of(("submit",)).parse_args(["submit", *arguments]))
 
 
 def test_too_many_jobs_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
