@@ -439,6 +439,26 @@ async def test_the_keyboards_place_is_kept_where_its_button_goes(home: House, vi
         await expect(card(page).locator("h3")).to_be_focused()
 
 
+async def test_the_keyboard_goes_to_a_started_job_also_when_its_news_come_late(
+    home: House, visitor: Visitor, files: Media, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    feed, held = home.daemon.outbox.feed, list[tuple[str, dict[str, Any]]]()
+    publish = feed.publish
+    async with visitor.page() as page:
+        await choose(page, files)
+        before = await page.locator("#new-hint").inner_text()
+        monkeypatch.setattr(feed, "publish", lambda *news: held.append(news))
+        await page.clock.install()
+        await page.locator("#start").press("Enter")
+        await expect(page.locator("#new-hint")).not_to_have_text(re.compile(f"Starting|{re.escape(before)}"))
+        await page.clock.run_for(1000)
+        await expect(card(page)).to_have_count(0)
+        monkeypatch.setattr(feed, "publish", publish)
+        for news in held:
+            publish(*news)
+        await expect(card(page).locator("h3")).to_be_focused()
+
+
 async def test_a_press_counts_when_its_button_moves_away_meanwhile(visitor: Visitor, files: Media) -> None:
     async with visitor.page() as page:
         await choose(page, files)

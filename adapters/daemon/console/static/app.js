@@ -59,7 +59,7 @@ const acts = {
   another: (job) => asked(async () => {
     const id = newId();
     await call("POST", `/console/jobs/${encodeURIComponent(job.id)}/another`, { id });
-    setTimeout(() => goTo(id), 300);
+    lists.goTo(id);
   }),
   remove: (job) => undo.later("remove", [job.id], t("undo.removed", { name: made(job).map((one) => one.file).join(t("list.comma")), time: duration(DELAY) })),
   use: (job) => parts.compose.use(job),
@@ -276,19 +276,12 @@ function open() {
     past: past(acts, known),
     costs: costs({ filesOf: namesOf, changed: showCosts }),
     compose: composer({
-      toast, started: (id) => setTimeout(() => goTo(id), 300), hasFolder: () => Boolean(known.folder),
+      toast, started: lists.goTo, hasFolder: () => Boolean(known.folder),
       reclaim: (files) => reclaim([...known.jobs.values()].filter((job) => job.copying), files, (error) => toast(refused(error), true)),
     }),
   };
   showLamps();
   follow({ watches: () => known.open > 0 && notifies(), hear: (kind, plain) => hear[kind]?.(plain), linked, rows: parts.time.last });
-}
-
-/** Scrolls to the job that was just started, and moves the keyboard focus to it if its button is gone. */
-function goTo(id) {
-  const card = document.querySelector(`.cards > [data-job="${CSS.escape(id)}"]`);
-  card?.scrollIntoView({ block: "nearest" });
-  if (document.activeElement === document.body) card?.querySelector("h3").focus({ preventScroll: true });
 }
 
 async function knock(code) {

@@ -27,6 +27,7 @@ export function jobLists(known, acts) {
     }
   });
   let drawing = 0;
+  let started = ""; // the job that the page is to go to when it knows of it
 
   const place = (job) => known.order.get(job.id) ?? NEW;
   const shown = () => active([...known.jobs.values()]);
@@ -134,16 +135,34 @@ export function jobLists(known, acts) {
     say(by("now-count"), open.length ? number(open.length + unseen) : "");
     say(by("now-done"), open.length > 1 ? doneIn() : "");
     show(by("now-empty"), !open.length);
+    reach();
+  }
+
+  /** Scrolls to the job that was just started, and moves the keyboard focus to it if its button is gone. */
+  function reach() {
+    if (!known.jobs.has(started)) return;
+    const root = cards.get(started)?.root; // none behind a line
+    started = "";
+    root?.scrollIntoView({ block: "nearest" });
+    const at = document.activeElement;
+    if (at === document.body || at.disabled) root?.querySelector("h3").focus({ preventScroll: true });
+  }
+
+  /** Draws after a short delay: thousands of jobs may arrive at once. */
+  function soon() {
+    drawing ||= setTimeout(() => {
+      drawing = 0;
+      draw();
+    }, 20);
   }
 
   return {
     draw,
-    /** Draws after a short delay: thousands of jobs may arrive at once. */
-    soon() {
-      drawing ||= setTimeout(() => {
-        drawing = 0;
-        draw();
-      }, 20);
+    soon,
+    /** Goes to a job that was just started, as soon as the page knows of it. */
+    goTo(id) {
+      started = id;
+      soon();
     },
     shown,
     has: (id) => cards.has(id),
