@@ -142,7 +142,9 @@ async def test_a_restarted_worker_does_not_run_a_cancelled_job() -> None:
 
 async def test_a_cancel_of_a_queued_task_leaves_the_running_task() -> None:
     async with house() as scene:
-        await scene.start_house(boot=0.2, render=2.0)
+        hold = Path("engine.log.hold")
+        hold.touch()  # the first task is at work until the second one is cancelled
+        await scene.start_house(boot=0.2, render=0.2)
         async with scene.client(EAGER) as client:
             first, second = Run(client, make_job("job-1")), Run(client, second_job())
             running = first.start()
@@ -150,6 +152,7 @@ async def test_a_cancel_of_a_queued_task_leaves_the_running_task() -> None:
             queued = is_a(e.Running, status="queued")
             second.once(queued, lambda: client.cancel("job-2"))  # from within its own event
             assert isinstance(await second.outcome(), e.Cancelled)
+            hold.unlink()
             async with asyncio.timeout(WITHIN):
                 assert isinstance(await running, e.Done)
             await nobody_holds_it(scene)
