@@ -1,6 +1,7 @@
 """A command on a terminal of 80 columns."""
 
 import asyncio
+import codecs
 import os
 import re
 import sys
@@ -19,6 +20,7 @@ class Terminal:
         self._master = master
         self._more = asyncio.Event()
         self._closed = False
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")  # a read may end within a character
         asyncio.get_running_loop().add_reader(master, self._read)
 
     def _read(self) -> None:
@@ -27,7 +29,7 @@ class Terminal:
             data = os.read(self._master, 65536)
         if not data:
             self.close()
-        self.text += data.decode(errors="replace")
+        self.text += self._decoder.decode(data, final=not data)
         self._more.set()
 
     def type(self, keys: str) -> None:
