@@ -56,8 +56,8 @@ async def test_a_gpu_that_ends_with_its_monitor_is_not_paid_for_until_the_next_s
     async with keeper.hub() as hub, keeper.powers(log=tmp_path / "machine.log") as monitor:
         assert (await user.submit()).last["event"] == "done"
         await keeper.sees("online")
+        asked_at = time.monotonic()  # before: the answer may be late
         (gpu,) = (await keeper.asks()).gpus
-        asked_at = time.monotonic()
         if killed:
             os.kill(monitor.pid, signal.SIGKILL)
             os.kill(hub.pid, signal.SIGKILL)
