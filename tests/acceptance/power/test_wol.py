@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import asyncssh
 import pytest
@@ -95,21 +96,35 @@ async def test_a_wrong_key_and_a_wrong_host_key_are_denied(machine: OwnMachine, 
         await power.close()
 
 
-async def test_a_machine_that_served_and_does_not_answer_is_unknown_before_it_is_off(machine: OwnMachine) -> None:
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
+    """The provider's time, which is `now` until the test moves it."""
+    clock = SimpleNamespace(now=1000.0, monotonic=lambda: clock.now)
+    monkeypatch.setattr(wol, "time", clock)
+    return clock
+
+
+async def test_a_machine_that_served_and_does_not_answer_is_unknown_before_it_is_off(
+    machine: OwnMachine, clock: SimpleNamespace
+) -> None:
     await machine.become("running")
-    power = machine.provider(timeout=10, quiet="0.3s")
+    power = machine.provider(timeout=10, quiet="30s")
     assert (await power.inspect()).state == "running"
     await machine.become("stopped")
+    clock.now += 29
     assert (await power.inspect()).state == "unknown"
-    await until(power, "stopped")
+    clock.now += 2
+    assert (await power.inspect()).state == "stopped"
     await power.close()
 
 
-async def test_a_boot_that_takes_too_long_is_stopped_again(machine: OwnMachine) -> None:
-    power = machine.provider(timeout=10, boot="0.3s")
+async def test_a_boot_that_takes_too_long_is_stopped_again(machine: OwnMachine, clock: SimpleNamespace) -> None:
+    power = machine.provider(timeout=10, boot="5min")
     await power.start()
+    clock.now += 299
     assert (await power.inspect()).state == "starting"
-    await until(power, "stopped")
+    clock.now += 2
+    assert (await power.inspect()).state == "stopped"
     await power.close()
 
 
