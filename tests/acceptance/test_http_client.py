@@ -18,10 +18,12 @@ from blake3 import blake3
 from tests.support.programs import plain_server
 from tests.support.programs.our_peers import until
 from wakestream.adapters.cli.i18n.catalog import in_chinese
+from wakestream.adapters.client import download
 from wakestream.adapters.client.download import Partial
 from wakestream.adapters.client.worker import HttpWorker, HttpWorkers
 from wakestream.adapters.client.worker_calls import THREADS, Wallet
 from wakestream.adapters.net.capability_keys import Signer
+from wakestream.adapters.runtime.tasks import heartbeat
 from wakestream.operators.model.errors import (
     DAMAGED,
     Corrupt,
@@ -201,16 +203,18 @@ async def test_a_gateway_error_is_unreachable(status: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("talk", "error", "words"),
+    ("talk", "error", "words", "idle"),
     [
-        (saying(b"HTTP/1.1 200 OK\r\n\r\n<html>It works!"), WorkerRefused, r"not a worker.*It works"),
-        (saying(b"", then=lambda reader: reader.read()), WorkerUnreachable, "stopped answering"),
-        (saying(b"220 mail.example.com ESMTP\r\n\r\n"), WorkerRefused, "is not an HTTP server"),
+        (saying(b"HTTP/1.1 200 OK\r\n\r\n<html>It works!"), WorkerRefused, r"not a worker.*It works", 60.0),
+        (saying(b"", then=lambda reader: reader.read()), WorkerUnreachable, "stopped answering", 0.05),
+        (saying(b"220 mail.example.com ESMTP\r\n\r\n"), WorkerRefused, "is not an HTTP server", 60.0),
     ],
     ids=["web server", "silent", "mail"],
 )
-async def test_what_is_no_worker_is_recognised(talk: Any, error: type[WakestreamError], words: str) -> None:
-    async with raw_serving(talk) as url, connected(url, idle=0.05) as worker:
+async def test_what_is_no_worker_is_recognised(
+    talk: Any, error: type[WakestreamError], words: str, idle: float
+) -> None:
+    async with raw_serving(talk) as url, connected(url, idle=idle) as worker:
         with pytest.raises(error, match=words):
             await worker.health()
 
@@ -615,20 +619,20 @@ CHUNKS = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n40
 
 
 @pytest.mark.parametrize(
-    ("talk", "error", "words"),
+    ("talk", "error", "words", "idle"),
     [
-        (saying(SHORT + b"x" * 400), Corrupt, "interrupted after 400 of 1000 bytes"),
-        (saying(CHUNKS), Corrupt, "interrupted"),
-        (saying(SHORT.replace(b"1000", b"0")), Corrupt, "interrupted after 0 of"),
-        (saying(SHORT + b"xxx", then=lambda reader: reader.read()), WorkerUnreachable, "stopped answering"),
-        (saying(NO_TASK), TaskLost, "no such task"),
+        (saying(SHORT + b"x" * 400), Corrupt, "interrupted after 400 of 1000 bytes", 60.0),
+        (saying(CHUNKS), Corrupt, "interrupted", 60.0),
+        (saying(SHORT.replace(b"1000", b"0")), Corrupt, "interrupted after 0 of", 60.0),
+        (saying(SHORT + b"xxx", then=lambda reader: reader.read()), WorkerUnreachable, "stopped answering", 0.05),
+        (saying(NO_TASK), TaskLost, "no such task", 60.0),
     ],
     ids=["cut off", "cut off in a chunk", "empty", "silent", "none"],
 )
 async def test_a_result_that_does_not_come_whole_leaves_no_file(
-    tmp_path: Path, talk: Any, error: type[WakestreamError], words: str
+    tmp_path: Path, talk: Any, error: type[WakestreamError], words: str, idle: float
 ) -> None:
-    async with raw_serving(talk) as url, connected(url, idle=0.05) as worker:
+    async with raw_serving(talk) as url, connected(url, idle=idle) as worker:
         with pytest.raises(error, match=words):
             await fetched(worker, tmp_path / "out.mp4")
         assert list(tmp_path.iterdir()) == []
@@ -789,8 +793,9 @@ async def test_a_slow_disk_is_reported_as_waiting(tmp_path: Path, work: str, mon
         await carried_out(self, **how)
 
     monkeypatch.setattr(Partial, work, slowly)
+    monkeypatch.setattr(download, "heartbeat", lambda writing, _: heartbeat(writing, 0.02))
     output = tmp_path / "out.mp4"
-    async with serving(answering(result)) as url, connected(url, idle=0.1) as worker:
+    async with serving(answering(result)) as url, connected(url) as worker:
         async for step in worker.download("t1", output):
             waited.append(step)
             if waited[-3:] == [waited[-1]] * 3:
