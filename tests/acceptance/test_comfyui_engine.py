@@ -380,7 +380,7 @@ async def test_a_cancel_ends_the_running_work_and_nothing_else(place: Case) -> N
     async with aclosing(engine.render(work)) as items:
         rendering = asyncio.create_task(anext(items))
         await place.until_queue(lambda running, _: running == [prompt_id(work)])
-        other = await place.others(await place.upload(place.image), 0.0)
+        other = await place.others(await place.upload(place.image))
         await rendering
     await engine.cancel(work)
     entry = await place.ended(prompt_id(work))
@@ -391,13 +391,14 @@ async def test_a_cancel_ends_the_running_work_and_nothing_else(place: Case) -> N
 
 @each_release
 async def test_a_cancel_of_work_that_waits_leaves_the_running_prompt_alone(place: Case) -> None:
-    engine, work = place.start(), place.slow()
-    other = await place.others(await place.upload(place.image), 1.0)
+    engine, work, hold = place.start(), place.slow(), place.hold()
+    other = await place.others(await place.upload(place.image), hold)
     rendering = asyncio.create_task(done(engine, work))
     await place.until_queue(lambda _, waiting: waiting == [prompt_id(work)])
     await end(rendering)
     await engine.cancel(work)
     assert await place.queue() == ([other], [])
+    hold.unlink()
     assert (await place.ended(other))["status"]["status_str"] == "success"
     assert await place.get(f"/history/{prompt_id(work)}") == {}
 
@@ -454,14 +455,16 @@ async def test_a_cancel_comes_through_a_server_that_does_not_answer_for_a_moment
 
 
 async def test_it_waits_behind_the_prompts_of_others_and_says_so(place: Case) -> None:
-    image = await place.upload(place.image)
-    others = [await place.others(image, 0.5) for _ in range(4)]
-    engine = place.start()
-    items = await done(engine, place.inverting())
-    lines = [item.text for item in items if isinstance(item, Waits)]
-    assert lines[0].endswith(": 4 before it")
-    assert lines[-1].endswith(": 1 before it")
-    assert isinstance(items[-1], Made)
+    image, holds = await place.upload(place.image), [place.hold() for _ in range(4)]
+    others = [await place.others(image, hold) for hold in holds]
+    said = []
+    async with aclosing(place.start().render(place.inverting())) as items:
+        async for item in items:
+            if isinstance(item, Waits):
+                said.append(item.text.rpartition(": ")[2])
+                holds.pop(0).unlink()
+    assert said == ["4 before it", "3 before it", "2 before it", "1 before it"]
+    assert isinstance(item, Made)
     for other in others:
         assert (await place.ended(other))["status"]["status_str"] == "success"
 
@@ -538,13 +541,14 @@ async def test_a_server_that_answers_no_more_is_reported(place: Case, monkeypatc
 
 
 async def test_work_that_somebody_deletes_in_the_queue_fails_and_is_not_started_again(place: Case) -> None:
-    engine, work = place.start(), place.slow()
-    await place.others(await place.upload(place.image), 1.0)
+    engine, work, hold = place.start(), place.slow(), place.hold()
+    await place.others(await place.upload(place.image), hold)
     rendering = asyncio.create_task(done(engine, work))
     await place.until_queue(lambda _, waiting: waiting == [prompt_id(work)])
     await place.post("/queue", {"delete": [prompt_id(work)]})
     with pytest.raises(TaskFailed, match="the work was deleted in ComfyUI"):
         await rendering
+    hold.unlink()
 
 
 async def test_work_that_somebody_interrupts_fails(place: Case) -> None:
@@ -596,12 +600,13 @@ async def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator
 
 
 async def test_a_cancel_of_work_that_waits_does_not_interrupt_an_old_server(fake: Case) -> None:
-    other = await fake.others(await fake.upload(fake.image), 0.5)
-    engine, work = fake.start(), fake.inverting()
+    engine, work, hold = fake.start(), fake.inverting(), fake.hold()
+    other = await fake.others(await fake.upload(fake.image), hold)
     rendering = asyncio.create_task(done(engine, work))
     await fake.until_queue(lambda _, waiting: waiting == [prompt_id(work)])
     await end(rendering)
     await engine.cancel(work)
+    hold.unlink()
     assert (await fake.ended(other))["status"]["status_str"] == "success"
     assert fake.fake is not None
     assert "POST /interrupt" not in fake.fake.calls

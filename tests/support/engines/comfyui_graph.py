@@ -307,6 +307,8 @@ async def _steps(inputs: Mapping[str, Any], _: Folders, report: Report) -> tuple
 
 async def _wait(inputs: Mapping[str, Any], _: Folders, __: Report) -> tuple[list[Any], None]:
     await asyncio.sleep(inputs["seconds"])
+    while Path(inputs.get("note") or "-").exists():  # noqa: ASYNC110 - the test removes it
+        await asyncio.sleep(0.01)
     return [inputs["image"]], None
 
 

@@ -38,7 +38,7 @@ class TestSteps:
 
 
 class TestWait:
-    """Takes its time without a sign of life. An interrupt ends the prompt only after it."""
+    """Takes its time without a sign of life, and until there is no file `note`. An interrupt ends the prompt after it."""
 
     RETURN_TYPES = ("IMAGE",)
     FUNCTION = "run"
@@ -53,6 +53,8 @@ class TestWait:
 
     def run(self, image, seconds, note="", how="long"):
         time.sleep(seconds)
+        while Path(note or "-").exists():
+            time.sleep(0.01)
         return (image,)
 
 

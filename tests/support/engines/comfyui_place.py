@@ -154,10 +154,16 @@ class Place:
         entry: dict[str, Any] = found[prompt]
         return entry
 
-    async def others(self, image: str, seconds: float) -> str:
-        """Queue a prompt of another user, so many seconds long; returns its id."""
-        graph = wait_graph(image, seconds)
-        graph["2"]["inputs"]["note"] = uuid.uuid4().hex  # else it would not run again
+    def hold(self) -> Path:
+        """A new file, as whose `note` a node waits until the file is removed."""
+        path = self.folder / f"hold-{uuid.uuid4().hex}"
+        path.touch()
+        return path
+
+    async def others(self, image: str, hold: Path | None = None) -> str:
+        """Queue a prompt of another user, which runs until `hold` is removed; returns its id."""
+        graph = wait_graph(image, 0.0)
+        graph["2"]["inputs"]["note"] = str(hold or uuid.uuid4().hex)  # else it would not run again
         return str((await self.post("/prompt", {"prompt": graph, "client_id": "somebody"}))["prompt_id"])
 
     async def upload(self, path: Path) -> str:
