@@ -38,7 +38,7 @@ class TestSteps:
 
 
 class TestWait:
-    """Takes its time without a sign of life, and until there is no file `note`. An interrupt ends the prompt after it."""
+    """Without a sign of life it takes its time, and waits while a file `note` exists. Only then an interrupt works."""
 
     RETURN_TYPES = ("IMAGE",)
     FUNCTION = "run"
