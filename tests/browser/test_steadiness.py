@@ -26,7 +26,7 @@ pytest.importorskip("playwright", reason="playwright is not installed: pip insta
 
 from playwright.async_api import expect
 
-from tests.support.browser.actions import begin, card, choose, open_timeline, plays
+from tests.support.browser.actions import begin, card, choose, open_timeline, plays, saying
 
 if TYPE_CHECKING:
     from conftest import Visitor
@@ -592,8 +592,9 @@ async def test_a_stream_that_is_there_again_at_once_is_no_news(home: House, visi
         of_yesterday(home, "new", 10)
         await expect(card(page)).to_have_count(1)
         assert await page.evaluate("() => window.seen") == []
+        broken = await saying(page, "Reconnecting…")
         await home.stop_daemon()
-        await expect(page.locator("#link")).to_have_text("Reconnecting…")
+        await broken
         await home.start_daemon()
         await visitor.enter_again(page)
         await expect(page.locator("#link")).to_have_text("Live")

@@ -1,5 +1,6 @@
 """What people do at the console."""
 
+import asyncio
 import base64
 
 from playwright.async_api import Locator, Page, expect
@@ -63,3 +64,20 @@ async def open_timeline(page: Page) -> None:
     """Open the panel with the timeline, which is closed at first."""
     await page.locator("#time > summary").click()
     await expect(page.locator("#time-canvas")).to_be_visible()
+
+
+SAID = """
+(words) => new Promise((go) => {
+  const link = document.querySelector("#link-text");
+  new MutationObserver(() => { if (link.textContent.includes(words)) go(); })
+    .observe(link, { childList: true, characterData: true, subtree: true });
+  window.watched = true;
+})
+"""
+
+
+async def saying(page: Page, words: str) -> asyncio.Task[None]:
+    """Ends when the page's head says this of its link: after some seconds of an outage it says something else."""
+    heard = asyncio.create_task(page.evaluate(SAID, words))
+    await page.wait_for_function("() => window.watched")
+    return heard
