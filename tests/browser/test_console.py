@@ -19,7 +19,6 @@ from wakestream.adapters.daemon.console import routes, uploads
 from wakestream.adapters.daemon.console.uploads import Uploads
 from wakestream.adapters.testing.replay_runner import run_log
 from wakestream.operators.model.engine import Frame
-from wakestream.streams.outbox.state import Entry
 from wakestream.streams.recording.recording import read_log
 
 pytest.importorskip("playwright", reason="playwright is not installed: pip install wakestream[browser]")
@@ -362,10 +361,12 @@ async def test_the_details_of_a_job_have_its_id_its_path_and_a_log_and_its_folde
     (tmp_path / "mine").mkdir()
     async with visitor.page() as page:
         await page.evaluate(SAVE_IN, str(tmp_path / "mine"))
+        delivered = home.delivered()
         job = await begin(page, files)
         await expect(job).to_contain_text("Result saved")
         ((id_, entry),) = home.daemon.outbox.state.jobs.items()
-        await until(lambda: any((tmp_path / "mine").iterdir()))
+        async with asyncio.timeout(100):
+            await delivered.wait()
         await job.get_by_text("Details").click()
         detail = job.locator(".card-detail")
         await expect(detail.locator("dd").first).to_have_text(id_)
@@ -736,14 +737,7 @@ async def test_settings_of_the_daemon_apply_are_kept_and_show_in_other_tabs(
     mine.mkdir()
     await home.gpu_on()
     home.engine.go_on.set()
-    copied, holdings = asyncio.Event(), home.daemon.console.holdings
-    copy = holdings.on_done
-
-    async def told(entry: Entry) -> None:
-        await copy(entry)
-        copied.set()
-
-    holdings.on_done = told
+    delivered = home.delivered()
     async with visitor.page() as page:
         other = await page.context.new_page()
         visitor.watch(other)
@@ -767,7 +761,7 @@ async def test_settings_of_the_daemon_apply_are_kept_and_show_in_other_tabs(
         job = await begin(page, files)
         await expect(job).to_contain_text("Result saved")
         async with asyncio.timeout(100):
-            await copied.wait()
+            await delivered.wait()
         assert [path.name for path in mine.iterdir()] == ["lipsync interview - narration.mp4"]
         visitor.complaints[:] = [said for said in visitor.complaints if "status of 400" not in said]
     await home.stop_daemon()

@@ -24,6 +24,7 @@ from wakestream.adapters.testing.memory_journal import FakeJournal
 from wakestream.operators.model.engine import Engine, Frame
 from wakestream.streams.hub import events as f
 from wakestream.streams.hub import hub
+from wakestream.streams.outbox.state import Entry
 from wakestream.streams.protocol import messages as m
 
 Media = tuple[Path, Path]
@@ -107,6 +108,18 @@ class House:
     async def stop_daemon(self) -> None:
         """The daemon stops, its jobs stay."""
         await self._running.aclose()
+
+    def delivered(self) -> asyncio.Event:
+        """Set when a job that is done from now on has its results in the user's folder too."""
+        delivered, holdings = asyncio.Event(), self.daemon.console.holdings
+        deliver = holdings.on_done
+
+        async def told(entry: Entry) -> None:
+            await deliver(entry)
+            delivered.set()
+
+        holdings.on_done = told
+        return delivered
 
     async def gpu_on(self, whole: Engine | None = None) -> None:
         """The GPU's worker comes online, and the daemon knows its kinds; `whole` is an engine of other kinds."""
