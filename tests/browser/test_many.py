@@ -20,7 +20,7 @@ from tests.support.browser.studio import PAINT, REMIX, Studio, offer, png
 if TYPE_CHECKING:
     from conftest import Visitor
 
-SLOW = {"offline": False, "latency": 0, "downloadThroughput": -1, "uploadThroughput": 200_000}
+SLOW = {"offline": False, "latency": 0, "downloadThroughput": -1, "uploadThroughput": 20_000}
 FAST = {**SLOW, "uploadThroughput": -1}
 
 ROWS = """
