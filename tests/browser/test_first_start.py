@@ -60,13 +60,11 @@ async def test_a_pasted_code_joins_and_the_console_follows(
         code = re.search(r"\b([0-9A-Z]{4}-[0-9A-Z]{4})\b", ran.out)
         assert code is not None, ran
         async with terminal(newcomer, "daemon", "--open") as screen:
-            await screen.shows("set-up page: http://127.0.0.1:")
-            found = re.search(r"set-up page: (\S+)", screen.text)
-            assert found is not None
+            setup = await screen.names("set-up page:")
             view: dict[str, Any] = {"viewport": {"width": width, "height": 900}, "reduced_motion": "reduce"}
             context = await browser.new_context(**view, locale=locale)
             page = await context.new_page()
-            await page.goto(found[1])
+            await page.goto(setup)
             await seen(page, locale)
             assert await page.evaluate("document.documentElement.scrollWidth <= innerWidth")
             await page.locator("#code").fill("nonsense")
@@ -80,9 +78,8 @@ async def test_a_pasted_code_joins_and_the_console_follows(
             await page.keyboard.press("Enter")
             await expect(page.locator("#done")).to_be_visible()
             await seen(page, f"{locale}-done")
-            await screen.shows("web console: http://127.0.0.1:")
-            console = re.findall(r"web console: (\S+)", screen.text)[-1]
-            assert console.split("/#")[0] == found[1].split("/#")[0]
+            console = await screen.names("web console:")
+            assert console.split("/#")[0] == setup.split("/#")[0]
             tab = await context.new_page()
             await tab.goto(console)
             await expect(tab.locator("#composer")).to_be_visible()
@@ -92,11 +89,9 @@ async def test_a_pasted_code_joins_and_the_console_follows(
 
 async def test_without_the_links_token_nothing_can_be_joined(newcomer: User, browser: Browser) -> None:
     async with terminal(newcomer, "daemon", "--open") as screen:
-        await screen.shows("set-up page: http://127.0.0.1:")
-        found = re.search(r"set-up page: (\S+?)/#", screen.text)
-        assert found is not None
+        setup = await screen.names("set-up page:")
         page = await browser.new_page()
-        await page.goto(found[1])
+        await page.goto(setup.partition("/#")[0])
         await page.locator("#code").fill("hub.example 7F3K-92QD")
         await page.locator("#go").click()
         await expect(page.locator("#wrong")).to_contain_text("earlier start")

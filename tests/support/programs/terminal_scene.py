@@ -57,6 +57,14 @@ class Terminal:
                 self._more.clear()
                 await self._more.wait()
 
+    async def names(self, words: str) -> str:
+        """The word that follows these, when the screen has shown the whole of it."""
+        async with asyncio.timeout(WITHIN):
+            while not (whole := re.search(rf"{re.escape(words)} (\S+)\s", plain(self.text))):
+                self._more.clear()
+                await self._more.wait()
+        return whole[1]
+
 
 @asynccontextmanager
 async def terminal(user: User, *command: str, **environment: str) -> AsyncIterator[Terminal]:
