@@ -41,7 +41,8 @@ async def test_the_rows_of_a_table_are_checked_shown_and_started(home: House, vi
         await expect(page.locator(".batch-line")).to_contain_text("2 of 2 done")
         await page.locator(".batch-line").get_by_role("button", name="rows.csv", exact=True).click()
         await expect(page.locator("#past > li")).to_have_count(2)
-        assert [(work.params["prompt"], work.params["steps"]) for work in studio.works] == [("a cat", 3), ("a dog", 9)]
+        made = [(work.params["prompt"], work.params["steps"]) for work in studio.works]
+        assert sorted(made) == [("a cat", 3), ("a dog", 9)]  # a busy machine may change their order
 
 
 async def test_more_results_than_the_page_keeps_need_a_folder(home: House, visitor: Visitor, tmp_path: Path) -> None:
