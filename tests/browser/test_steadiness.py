@@ -26,7 +26,7 @@ pytest.importorskip("playwright", reason="playwright is not installed: pip insta
 
 from playwright.async_api import expect
 
-from tests.support.browser.actions import begin, card, choose, open_timeline, plays, saying
+from tests.support.browser.actions import begin, card, choose, described, open_timeline, plays, saying
 
 if TYPE_CHECKING:
     from conftest import Visitor
@@ -377,11 +377,8 @@ async def test_late_news_do_not_change_the_form(
         await late(page, idle)
         assert await page.locator("#slot-video").get_attribute("data-slot") == "empty"
         await late(page, [])
-        previews = asyncio.Queue[str]()
-        page.on("requestfinished", lambda asked: "/previews/uploads/" in asked.url and previews.put_nowait(asked.url))
         await choose(page, files)
-        for _ in files:  # the browser would complain about a preview of a file that is gone
-            await previews.get()
+        await described(page)  # the browser would complain about a preview of a file that is gone
         await page.get_by_role("button", name="Remove interview.mp4").click()
         await late(page, [])
 
@@ -462,6 +459,7 @@ async def test_the_keyboard_goes_to_a_started_job_also_when_its_news_come_late(
 async def test_a_press_counts_when_its_button_moves_away_meanwhile(visitor: Visitor, files: Media) -> None:
     async with visitor.page() as page:
         await choose(page, files)
+        await described(page)
         start, mouse = page.get_by_role("button", name="Start"), page.mouse
         await start.hover()
         await mouse.down()

@@ -33,6 +33,12 @@ async def choose(page: Page, files: Media) -> None:
     await expect(page.get_by_text("Ready to start.", exact=True)).to_be_visible()
 
 
+async def described(page: Page) -> None:
+    """Wait until the page shows what is in both files: it asks for no preview then, and nothing moves."""
+    await expect(page.locator("#slot-video")).to_contain_text("h264")
+    await expect(page.locator("#slot-audio")).to_contain_text("kHz")
+
+
 async def choose_by_id(page: Page, files: Media) -> None:
     """The same in any language."""
     await page.locator("#pick-video").set_input_files(files[0])
