@@ -134,18 +134,20 @@ async def test_no_scene_has_a_fault_is_cut_off_too_small_or_moves(
         await scenes(home, page, files, check)
 
 
-REACHABLE = """
-() => {
+CONTROLS = """
+(() => {
   const top = document.querySelector("dialog[open]") ?? document;
   const all = [...top.querySelectorAll("button, input, select, textarea, summary, video[controls], [tabindex='0']")];
   const shown = all.filter((each) => each.checkVisibility({ visibilityProperty: true, contentVisibilityAuto: false }));
-  const open = shown.filter((each) => !each.disabled && each.tabIndex >= 0);
-  open.forEach((each, at) => { each.dataset.tab = String(at); });
-  return [...document.querySelectorAll("[data-tab]")].map((each) => each.dataset.tab);
-}
+  return shown.filter((each) => !each.disabled && each.tabIndex >= 0);
+})()
 """
 
-STAYED = "(marks) => marks.map((mark) => document.querySelector(`[data-tab='${mark}']`)?.outerHTML).filter(Boolean)"
+NUMBERED = f"() => {CONTROLS}.map((each, at) => (each.dataset.tab = String(at)))"
+
+NOW = f"() => {CONTROLS}.map((each) => each.dataset.tab ?? '')"
+
+HTML = "(marks) => marks.map((mark) => document.querySelector(`[data-tab='${mark}']`)?.outerHTML)"
 
 FORGET = "() => document.querySelectorAll('[data-tab]').forEach((each) => delete each.dataset.tab)"
 
@@ -153,8 +155,8 @@ FORGET = "() => document.querySelectorAll('[data-tab]').forEach((each) => delete
 async def test_every_control_of_every_scene_is_reached_by_tab(home: House, visitor: Visitor, files: Media) -> None:
     await home.monitor()
 
-    async def missed(page: Page, scene: str) -> list[str]:
-        wanted = set(await page.evaluate(REACHABLE))
+    async def missed(page: Page, scene: str, controls: list[str]) -> list[str]:
+        wanted = set(controls)
         assert wanted, scene
         if not await page.evaluate("() => Boolean(document.querySelector('dialog[open]'))"):
             await page.evaluate("() => { document.activeElement.blur(); document.querySelector('.skip').focus(); }")
@@ -170,9 +172,10 @@ async def test_every_control_of_every_scene_is_reached_by_tab(home: House, visit
         return [*wanted]
 
     async def walk(page: Page, scene: str) -> None:
-        while marks := await missed(page, scene):
-            assert await page.evaluate(STAYED, marks) == [], scene
-            await page.evaluate(FORGET)  # the page has replaced these controls meanwhile
+        while marks := await missed(page, scene, controls := await page.evaluate(NUMBERED)):
+            if await page.evaluate(NOW) == controls:  # else the page has hidden, moved or replaced some meanwhile
+                raise AssertionError(scene, await page.evaluate(HTML, marks))
+            await page.evaluate(FORGET)
         await page.evaluate(FORGET)
 
     async with visitor.page(link=False, reduced_motion="reduce") as page:
