@@ -100,6 +100,9 @@ async def programs(keeper: Keeper, *, machine: bool = True) -> AsyncIterator[Non
             keeper.powers() if machine else nullcontext(),
         ):
             await depot.address()
+            async with asyncio.timeout(100):
+                while not ((await keeper.asks()).depot or {}).get("up"):  # it listens before it is at the hub
+                    pass
             yield
 
 
