@@ -1,6 +1,7 @@
 """Jobs of any kind through our real programs: hub, worker and client in one loop, over sockets and files."""
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import replace
@@ -213,7 +214,10 @@ async def test_submit_runs_a_job_of_any_kind_here_and_through_the_daemon(
 
 
 def files_with(text: str, folder: Path) -> list[Path]:
-    return [path for path in folder.rglob("*") if path.is_file() and text.encode() in path.read_bytes()]
+    """The files that hold it; all are read again if one was renamed or removed meanwhile."""
+    while True:
+        with contextlib.suppress(FileNotFoundError):
+            return [path for path in folder.rglob("*") if path.is_file() and text.encode() in path.read_bytes()]
 
 
 async def test_a_secret_outlives_the_daemon_until_its_job_has_ended_and_no_longer(scene: Scene, user: User) -> None:

@@ -4,7 +4,7 @@ import asyncio
 import stat
 import sys
 from collections.abc import AsyncIterator
-from contextlib import ExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
 from typing import Any
 
 import aiohttp
@@ -194,8 +194,9 @@ async def test_a_stalled_reader_is_disconnected_and_the_others_get_all_events(al
 
 
 async def test_watch_calls_jobs_by_the_names_of_their_files_and_two_of_one_name_by_their_ids_too(alone: User) -> None:
-    async with in_this_process(alone) as (api, outbox), alone.runs("watch") as watching:
+    async with in_this_process(alone) as (api, outbox), AsyncExitStack() as stack:
         before = outbox.feed.followers()
+        watching = await stack.enter_async_context(alone.runs("watch"))
         await until(lambda: outbox.feed.followers() > before)
         await api.submit(alone)
         assert watching.process.stdout is not None

@@ -12,7 +12,7 @@ from tests.support.field.hub import field_hub
 from tests.support.field.worker import field_worker
 from tests.support.programs.any_kind_scene import KINDS, Joining, Scene
 from tests.support.programs.client_scene import User
-from tests.support.programs.daemon_scene import daemon
+from tests.support.programs.daemon_scene import daemon, state_of
 from tests.support.programs.our_peers import SECRET, Place, gpu_online, until
 from wakestream.adapters.client.hub_query import hub_kinds
 from wakestream.adapters.config import settings
@@ -138,6 +138,7 @@ async def test_the_daemon_tells_the_kinds_also_when_worker_and_hub_are_gone(scen
                     "gpus": [{"gpu": "gpu", "online": True}],
                 }
                 assert (gpus(plain), plain["complete"]) == ({"join": [True], "reverse": [True]}, True)
+                await until((state_of(user) / "kinds.json").exists)  # before the daemon is killed
         async with daemon(user) as api:
             sleeping = {"join": [False], "reverse": [False]}
             await api.kinds(lambda plain: plain["complete"] and gpus(plain) == sleeping)
@@ -151,7 +152,7 @@ async def test_the_daemon_hears_of_new_kinds_by_itself(scene: Scene, user: User)
     async with scene.place.hub() as hub, daemon(user) as api:
         await until(lambda: bool(hub.state.clients))
         async with scene.worker():
-            file = Path(user.environment["WAKESTREAM_DAEMON"]) / "kinds.json"
+            file = state_of(user) / "kinds.json"
             await until(file.exists)
         names = [each["kind"]["name"] for each in orjson.loads(file.read_bytes())["kinds"]]
         assert names == ["join", "reverse"]
