@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 from asyncio.subprocess import DEVNULL, PIPE, STDOUT, Process
+from codecs import getincrementaldecoder
 from collections.abc import AsyncGenerator, Awaitable, Coroutine, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -201,6 +202,7 @@ class _Lines:
 
     def __init__(self, stream: asyncio.StreamReader | None) -> None:
         self._stream = stream
+        self._decoder = getincrementaldecoder("utf-8")("replace")  # a read may end within a character
         self._rest = ""
 
     async def more(self) -> list[str] | None:
@@ -208,7 +210,7 @@ class _Lines:
         # Reading a stream that always has more never waits: without this pause, it would block the event loop.
         await asyncio.sleep(0)
         data = await self._stream.read(_READ) if self._stream else b""
-        *whole, rest = re.split(r"[\r\n]+", self._rest + data.decode(errors="replace"))
+        *whole, rest = re.split(r"[\r\n]+", self._rest + self._decoder.decode(data, final=not data))
         self._rest = rest[:MAX_LINE] if data else ""
         lines = [line[:MAX_LINE] for line in whole]
         return lines if data else [rest] if rest else None

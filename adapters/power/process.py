@@ -6,6 +6,7 @@ import asyncio
 import re
 import time
 from asyncio.subprocess import PIPE, STDOUT, Process
+from codecs import getincrementaldecoder
 from collections import deque
 from collections.abc import Mapping, Sequence
 
@@ -184,14 +185,14 @@ class ProcessPower:
     async def _read(self, process: Process) -> None:
         assert process.stdout is not None  # noqa: S101 - it was asked for
         output = _OutputLog(process.pid)
-        rest = ""
+        decoder, rest = getincrementaldecoder("utf-8")("replace"), ""  # a read may end within a character
         while data := await process.stdout.read(65536):
-            *lines, rest = re.split(r"[\r\n]+", rest + data.decode(errors="replace"))
+            *lines, rest = re.split(r"[\r\n]+", rest + decoder.decode(data))
             self._log_lines(lines, output)
             rest = rest[:LONGEST_LINE]
             # Reading a stream that always has more never waits.
             await asyncio.sleep(_PAUSE if output.flooded else 0)
-        self._log_lines([rest], output)
+        self._log_lines([rest + decoder.decode(b"", final=True)], output)
 
     def _log_lines(self, lines: Sequence[str], output: _OutputLog) -> None:
         texts = [text for line in lines if (text := line.strip()[:LONGEST_LINE])]

@@ -153,6 +153,18 @@ async def test_a_program_that_prints_without_end_is_never_held_up(process: Start
     assert max(map(len, log.lines)) < 3000
 
 
+async def test_a_character_that_is_read_in_two_parts_is_whole(process: Start, log: Log, tmp_path: Path) -> None:
+    power = process(
+        f"import os, time\nos.write(1, b'one\\nhalf \\xe8\\xaf')\n"
+        f"while not os.path.exists({str(tmp_path / 'go')!r}): time.sleep(0.01)\nos.write(1, b'\\xb4\\n')"
+    )
+    await power.start()
+    await log.has("one")
+    (tmp_path / "go").touch()
+    await log.has("half ")
+    assert [line.partition("] ")[2] for line in log.lines if "half " in line] == ["half 说\n"]
+
+
 async def test_endless_output_does_not_fill_the_log(process: Start, log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(power_process, "LINES_A_SECOND", 10)
     power = process("import sys\nwhile True: sys.stdout.write('y\\n' * 10_000)")

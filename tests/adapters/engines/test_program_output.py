@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import Any
 
 import pytest
 
+from wakestream.adapters.engines import run_process
 from wakestream.adapters.engines.program_output import LINES_A_SECOND, MAX_ERROR, ProgramOutput, reader_of
 from wakestream.operators.model.engine import Frame, Line
 from wakestream.operators.model.errors import TaskFailed, WrongInput
@@ -100,3 +102,15 @@ def test_an_empty_error_is_none_and_a_long_one_is_cut() -> None:
         items("json", json.dumps({"error": "\x1b[31mx" * 5000}))
     assert len(str(raised.value)) == MAX_ERROR
     assert str(raised.value).isprintable()
+
+
+async def test_a_character_that_is_read_in_two_parts_is_whole() -> None:
+    stream, found = asyncio.StreamReader(), list[str]()
+    lines = run_process._Lines(stream)
+    for piece in (b"\xe8\xaf", b"\xb4\xe8\xaf\x9d 50 %\rend \xe8"):
+        stream.feed_data(piece)
+        found += await lines.more() or ()
+    stream.feed_eof()
+    found += await lines.more() or ()
+    assert found == ["说话 50 %", "end \ufffd"]
+    assert await lines.more() is None
