@@ -118,6 +118,10 @@ class Outbox:
             self._submitting.remove(job)
             self.on_settled()
 
+    async def confirmed(self, job: f.JobAccepted) -> f.Answer:
+        """Answer for a job that is known already: with status 200 it is in the journal."""
+        return await self._ask(lambda ticket: f.Submitting(ticket, job))
+
     def params(self) -> Iterator[Mapping[str, Any]]:
         """The parameters of all jobs that have not ended."""
         yield from (job.asked.params for job in self._submitting)

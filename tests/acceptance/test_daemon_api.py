@@ -3,7 +3,7 @@
 import asyncio
 import stat
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
 from typing import Any
 
@@ -18,7 +18,7 @@ from wakestream.adapters.config import settings
 from wakestream.adapters.daemon.discovery import read
 from wakestream.adapters.daemon.outbox import Outbox
 from wakestream.adapters.daemon.program import DaemonConfig, running_daemon
-from wakestream.adapters.disk.journal import open_journal
+from wakestream.adapters.disk.journal import StoredJournal, open_journal
 from wakestream.streams.outbox import facts as f
 
 
@@ -167,6 +167,26 @@ async def in_this_process(user: User) -> AsyncIterator[tuple[RunningDaemon, Outb
         address = read(state)
         assert address is not None
         yield RunningDaemon(None, address, session), running.outbox  # type: ignore[arg-type]
+
+
+async def test_a_job_that_is_submitted_again_is_confirmed_only_when_it_is_on_the_disk(
+    alone: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    append, written = StoredJournal.append, asyncio.Event()
+
+    async def late(journal: StoredJournal[f.OutboxFact], facts: Sequence[f.OutboxFact]) -> None:
+        await written.wait()
+        await append(journal, facts)
+
+    async with asyncio.timeout(100), in_this_process(alone) as (api, outbox):
+        monkeypatch.setattr(StoredJournal, "append", late)
+        first = asyncio.create_task(api.submit(alone))
+        await until(lambda: "job-1" in outbox.state.jobs)
+        again = asyncio.create_task(api.submit(alone))
+        await until(lambda: again.done() or len(outbox._requests) == 2)
+        assert not again.done()
+        written.set()
+        assert [(await first)[0], (await again)[0]] == [201, 200]
 
 
 async def test_a_stalled_reader_is_disconnected_and_the_others_get_all_events(alone: User) -> None:

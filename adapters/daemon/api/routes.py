@@ -109,8 +109,8 @@ class Api:
         """Submit a job: 201 when it is in the journal; 200 when the same was submitted before with this id."""
         asked = await _submitted_job(self.outbox, await requests.json_object(request))
         known = self.outbox.state.jobs.get(asked.job.id)
-        if known is not None and _same(known, asked, self.kinds):
-            return self._job(known.accepted.job)  # its files may be gone by now
+        if known is not None and _same(known, asked, self.kinds):  # its files may be gone by now
+            return self._answer(accepted(await self.outbox.confirmed(known.accepted)))
         return self._answer(await submitted(self.outbox, await requests.fitting(self.kinds, asked)))
 
     async def get_job(self, request: web.Request) -> web.Response:
