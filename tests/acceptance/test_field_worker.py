@@ -18,9 +18,10 @@ JOB = {"type": "gpu.job.submit", "task_type": "heygem_submit", "request_id": "r1
 
 @pytest.fixture
 async def hub_url() -> AsyncIterator[str]:
-    """A hub that never says a word."""
+    """A hub that says no more than that its peer is registered."""
 
     async def listen(socket: ServerConnection) -> None:
+        await socket.send('{"type": "registered"}')
         await socket.wait_closed()
 
     async with serve(listen, "127.0.0.1", 0, close_timeout=0.2) as server:

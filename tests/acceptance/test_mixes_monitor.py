@@ -135,12 +135,10 @@ async def test_a_text_worker_that_was_there_first_takes_no_gpu_and_leaves_none_b
     hub = await place.hub(limits=OPEN)
     gpus = hub.state.gpus
     async with (
-        field_text_worker(address(hub)) as texts,
+        field_text_worker(address(hub)),
         OldMachine(address(hub), secret=SECRET, texts=False) as machine,
         our_monitor(hub.url, machine.cloud, machine.url, key=place.keys["monitor"], idle_after=IDLE) as monitor,
     ):
-        assert texts.line is not None
-        await texts.line.until(lambda: any(frame["type"] == "registered" for frame in texts.line.heard))
         await comes_into(monitor, "off")
         client = await place.client()
         await client.send(type="gpu.job.submit", request_id="j1", task_type="delete_asset", payload={"id": "7"})

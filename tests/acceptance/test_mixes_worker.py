@@ -5,7 +5,6 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
-from socket import create_server
 from typing import Any
 
 import aiohttp
@@ -19,6 +18,7 @@ from tests.support.field.monitor import FieldCloud, MonitorTimes, field_monitor
 from tests.support.field.phone import field_phone
 from tests.support.field.text_worker import field_text_worker
 from tests.support.mixes import comes_into, our_monitor
+from tests.support.ports import free_port
 from tests.support.programs.client_scene import User
 from tests.support.programs.daemon_scene import daemon
 from tests.support.programs.hub_scene import Peer
@@ -122,9 +122,7 @@ async def test_a_deployed_desktop_and_monitor_start_our_worker(
     tmp_path: Path, files: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(worker_hub, "ACTIVE_EVERY", 0.05)
-    engine = Joining(held=True)
-    with create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
+    engine, port = Joining(held=True), free_port()
     async with field_hub() as hub, AsyncExitStack() as machine:
 
         async def start() -> None:
@@ -161,9 +159,7 @@ async def test_our_monitor_runs_our_worker_at_the_deployed_hub(tmp_path: Path, m
     store.mkdir(parents=True)
     for name in ("a" * 32 + ".mp4", "b" * 32 + ".wav"):
         (store / name).write_bytes(b"content")
-    engine, loop = Joining(held=True), asyncio.get_running_loop()
-    with create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
+    engine, loop, port = Joining(held=True), asyncio.get_running_loop(), free_port()
     async with field_hub() as hub, AsyncExitStack() as machine, client(hub) as one:
 
         async def start() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -13,6 +12,8 @@ from typing import cast
 from tests.support.field.monitor import FieldCloud
 from tests.support.field.text_worker import field_text_worker
 from tests.support.field.worker import FieldWorker, field_worker
+from tests.support.ports import free_port
+from tests.support.programs.our_peers import until
 from wakestream.adapters.client.worker import HttpWorkers
 from wakestream.adapters.hub.server import HubServer
 from wakestream.adapters.monitor.runner import MonitorProgram
@@ -37,8 +38,7 @@ class OldMachine:
     def __init__(self, hub: str, *, secret: str = "", held: bool = False, texts: bool = True) -> None:
         self.cloud = FieldCloud(on_start=self._up, on_stop=self._down)
         self.worker: FieldWorker | None = None
-        with socket.create_server(("127.0.0.1", 0)) as taken:
-            self._port: int = taken.getsockname()[1]
+        self._port = free_port()
         self.url = f"http://127.0.0.1:{self._port}"
         self._hub, self._secret, self._held, self._texts = hub, secret, held, texts
         self._life: AsyncExitStack | None = None
@@ -109,7 +109,7 @@ async def our_monitor(
     idle_after: float = 1800.0,
     **more: float,
 ) -> AsyncIterator[MonitorProgram]:
-    """Our monitor at `hub_url` (with `/dsp`), quick in all it does; `more` of its policy."""
+    """Our monitor, registered at `hub_url` (with `/dsp`), and quick in all it does; `more` of its policy."""
     quick = {"look_soon": 0.05, "look_online": 0.05, "look_rarely": 0.05, **more}
     policy = PowerPolicy(gpu="studio", idle_after=idle_after, **quick)  # type: ignore[arg-type]
     features = ("power_state",)
@@ -121,6 +121,7 @@ async def our_monitor(
     program.entered = States()
     running = asyncio.create_task(program.run(stop))
     try:
+        await until(lambda: link.up)
         yield program
     finally:
         stop.set()

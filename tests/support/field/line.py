@@ -72,9 +72,10 @@ class HubLine(Watched):
 
     @asynccontextmanager
     async def kept(self) -> AsyncIterator[HubLine]:
-        """Hold the connection within this block."""
+        """Hold the connection within this block, which begins when the hub has registered this peer."""
         task = asyncio.create_task(self._keep(), name="hub-line")
         try:
+            await self.until(lambda: any(frame["type"] == "registered" for frame in self.heard))
             yield self
         finally:
             task.cancel()

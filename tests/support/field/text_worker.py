@@ -29,7 +29,7 @@ class FieldTextWorker:
 
     @asynccontextmanager
     async def at_hub(self, api_server_url: str) -> AsyncIterator[None]:
-        """Hold a connection to this hub (the address before `/dsp`) within the block."""
+        """Hold a connection to this hub (the address before `/dsp`) within the block, which has registered it."""
         self.line = HubLine(api_server_url, self._register, self._hear, pauses=(5.0,), ping_every=25.0)
         try:
             async with self.line.kept():
@@ -73,7 +73,7 @@ class FieldTextWorker:
 
 @asynccontextmanager
 async def field_text_worker(hub: str, *, extract: Extract = _text) -> AsyncIterator[FieldTextWorker]:
-    """A text worker at `hub` (the address before `/dsp`)."""
+    """A text worker that has registered at `hub` (the address before `/dsp`), while the block lasts."""
     worker = FieldTextWorker(extract)
     async with worker.at_hub(hub):
         yield worker

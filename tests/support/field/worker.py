@@ -53,7 +53,7 @@ class FieldWorker(Tasks):
     async def at_hub(
         self, api_server_url: str, *, pauses: Sequence[float] = (5.0, 10.0, 20.0, 30.0)
     ) -> AsyncIterator[HubLine]:
-        """Hold a connection to this hub (the address before `/dsp`) within the block."""
+        """Hold a connection to this hub (the address before `/dsp`) within the block, which has registered it."""
         line = HubLine(api_server_url, self._announce, self._hear, pauses=pauses, origin="http://127.0.0.1")
         self.line = line
         async with line.kept():
