@@ -15,8 +15,10 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
 
 from tests.support.log_lines import logged
+from tests.support.programs.hub_scene import FirstHandshake
 from tests.support.programs.operator_scene import Operator, Scene, raw, request
 from wakestream.adapters.client.pair import pair
+from wakestream.adapters.hub import admission
 from wakestream.adapters.hub.admission import TRIES
 from wakestream.adapters.hub.operator import desk
 from wakestream.adapters.hub.operator.access import LASTS as SESSION
@@ -33,6 +35,7 @@ def scene(tmp_path: Path) -> Scene:
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(desk, "EVERY", 0.02)
+    monkeypatch.setattr(admission, "AGAIN", 3600.0)  # no further try is free while a test lasts
 
 
 async def welcome(page: Operator) -> dict[str, Any]:
@@ -95,7 +98,7 @@ async def test_many_wrong_keys_have_to_wait_and_the_right_one_does_not(scene: Sc
         assert scene.server is not None
         assert scene.server.refused["page_wrong_key"] == TRIES
         last = await refused(scene, "wrong")
-        assert 0 < last["wait"] <= 10
+        assert 0 < last["wait"] <= admission.AGAIN
         assert await welcome_with(scene, scene.key)
 
 
@@ -110,7 +113,7 @@ async def test_a_thousand_logins_at_once_do_not_stop_the_hub(scene: Scene) -> No
                 return type(error).__name__
 
         found = await asyncio.gather(*(attempt(number) for number in range(1000)))
-        assert found.count("wrong_key") <= TRIES + 10
+        assert found.count("wrong_key") <= TRIES
         assert "welcome" not in found
         assert (await page.call("licenses"))["all"] == 1
         assert scene.server is not None
@@ -254,9 +257,9 @@ async def test_the_log_is_live_and_has_no_key_in_it(scene: Scene) -> None:
     async with scene.hub(), scene.operator() as page:
         await welcome(page)
         logger.warning("someone sent {} and <b>text</b>", scene.key, stage="test")
-        lines = await page.until("log", lambda found: any(line["level"] == "WARNING" for line in found))
-        line = next(line for line in lines if line["level"] == "WARNING")
-        assert line["text"] == "someone sent *** and <b>text</b>"
+        lines = await page.until("log", lambda found: any(line["text"].startswith("someone") for line in found))
+        line = next(line for line in lines if line["text"].startswith("someone"))
+        assert (line["level"], line["text"]) == ("WARNING", "someone sent *** and <b>text</b>")
 
 
 async def test_a_page_hears_of_a_hub_without_news(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -379,7 +382,7 @@ async def test_a_body_is_refused_before_it_arrives(scene: Scene) -> None:
 async def test_a_head_that_never_ends_is_cut_and_others_are_served(
     scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("wakestream.adapters.hub.admission._OPEN_WITHIN", 0.2)
+    monkeypatch.setattr(admission, "_OPEN_WITHIN", FirstHandshake(0.2))
     async with scene.hub():
         reader, writer = await asyncio.open_connection("127.0.0.1", scene.port)
         writer.write(b"GET /operator/ HTTP/1.1\r\nHost: 127.0.0.1\r\nX: ")

@@ -20,6 +20,7 @@ from websockets.exceptions import ConnectionClosed
 
 from tests.support.ports import free_port
 from wakestream.adapters.client.pair import pair
+from wakestream.adapters.hub import pairing_desk
 from wakestream.adapters.hub.config import HubConfig
 from wakestream.adapters.hub.invites import LASTS, Invites
 from wakestream.adapters.hub.licenses import LicenseBook
@@ -169,7 +170,8 @@ async def test_the_third_guess_may_be_right(scene: Scene) -> None:
         assert (await pair(hub.url, code)).role == "client"
 
 
-async def test_an_address_may_try_ten_codes_and_then_waits(scene: Scene) -> None:
+async def test_an_address_may_try_ten_codes_and_then_waits(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pairing_desk, "EVERY", 3600.0)  # no further try is free while the test lasts
     async with scene.hub() as hub:
         for _ in range(10):
             with pytest.raises(PairingError, match="is unknown"):
@@ -313,9 +315,9 @@ async def test_a_hub_with_tls_says_so_to_a_plain_address(scene: Scene) -> None:
                 await pair(f"{scheme}://127.0.0.1:{hub.port}", scene.invite())
 
 
-async def test_no_hub_is_a_sentence(unused_tcp_port: int) -> None:
+async def test_no_hub_is_a_sentence() -> None:
     with pytest.raises(PairingError, match="no hub answers"):
-        await pair(f"127.0.0.1:{unused_tcp_port}", Code("AAAA", "BBBB"))
+        await pair(f"127.0.0.1:{free_port()}", Code("AAAA", "BBBB"))
 
 
 @pytest.mark.parametrize("text", ["7f3k-92qd", " 7F3K 92QD ", "7F3K92QD", "7f3k - 92qd"])

@@ -77,6 +77,7 @@ class Scene:
 @pytest.fixture
 async def scene(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncGenerator[Scene, None]:
     monkeypatch.setattr(progress_socket, "LOOK_EVERY", 0.01)
+    monkeypatch.setattr(callers, "AGAIN", 3600.0)  # no further try is free while a test lasts
     engine = StepEngine()
     async with running_worker(WorkerConfig(tmp_path, engine, SECRET, port=0)) as worker:
         yield Scene(worker, engine)

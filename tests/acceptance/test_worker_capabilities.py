@@ -16,6 +16,11 @@ from wakestream.adapters.net.connection_limits import Network
 from wakestream.adapters.worker.http import auth as callers
 
 
+@pytest.fixture(autouse=True)
+def _no_try_is_free_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(callers, "AGAIN", 3600.0)
+
+
 async def test_a_worker_announces_capabilities_also_before_it_has_met_its_hub(place: Place) -> None:
     async with place.worker(Joining()) as alone, aiohttp.ClientSession() as session:
         _, health = await Caller(session, alone.address, None)("GET", "health")

@@ -115,6 +115,16 @@ class Place:
         return peer
 
 
+class FirstHandshake(float):
+    """A limit for handshakes: so many seconds for the first one, and 100 for others."""
+
+    used = False
+
+    def __radd__(self, now: float) -> float:
+        seconds, self.used = 100.0 if self.used else float(self), True
+        return now + seconds
+
+
 ONLINE = {
     "type": "gpu.power.online",
     "version": "1.0",
