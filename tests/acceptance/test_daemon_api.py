@@ -166,7 +166,7 @@ async def in_this_process(user: User) -> AsyncIterator[tuple[RunningDaemon, Outb
     async with running_daemon(DaemonConfig(state), found) as running, aiohttp.ClientSession() as session:
         address = read(state)
         assert address is not None
-        await until(lambda: running.outbox.feed.followers() == 1)  # the one of the daemon's own, which looks after files
+        await until(lambda: running.outbox.feed.followers() == 1)  # its own, which looks after files
         yield RunningDaemon(None, address, session), running.outbox  # type: ignore[arg-type]
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.power.worlds import WORLDS
-from tests.support.programs.our_peers import Place
+from tests.support.programs.our_peers import Place, until
 from wakestream.adapters.net.hub_link import Link
 from wakestream.adapters.testing.http_stand_in import HttpStandIn, serving
 from wakestream.streams.protocol import messages as m
@@ -58,6 +58,7 @@ async def test_the_monitor_of_the_page_wakes_the_machine_for_a_job(name: str, tm
         client = Link(f"ws://127.0.0.1:{hub.port}/dsp", lambda: register)
         heard: asyncio.Queue[object] = asyncio.Queue()
         subscription = client.events.subscribe(heard.put_nowait)
+        await until(lambda: client.up)
         while not any(gpu.phase == "off" for gpu in hub.state.gpus.values()):
             await heard.get()
         client.send(m.Boot(request_id="boot-1"))

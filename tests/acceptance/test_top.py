@@ -7,7 +7,7 @@ import orjson
 import pytest
 
 from tests.support.programs.client_scene import User
-from tests.support.programs.our_peers import Joining, Place
+from tests.support.programs.our_peers import Joining, Place, gpu_online
 from tests.support.programs.terminal_scene import terminal
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="there are no pseudo-terminals there")
@@ -15,7 +15,8 @@ pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="there are no ps
 
 async def test_once_with_a_key_of_role_admin(user: User, place: Place) -> None:
     _, admin = place.book.issue("admin", "", time.time())
-    async with place.hub(), place.worker(Joining()):
+    async with place.hub() as hub, place.worker(Joining()):
+        await gpu_online(hub)
         ran = await user.does("top", "--once", API_SERVER_URL=place.hub_url, WAKESTREAM_KEY=admin)
         assert "connected: clients 1, workers 1, monitors 0" in ran.out
         assert max(map(len, ran.out.splitlines())) <= 80

@@ -9,7 +9,7 @@ from websockets.asyncio.client import connect
 from tests.support.log_lines import logged
 from tests.support.programs.hub_bench import AUDIO, PAYLOAD, VIDEO
 from tests.support.programs.hub_scene import Peer
-from tests.support.programs.our_peers import SECRET, Joining, Place, until
+from tests.support.programs.our_peers import SECRET, Joining, Place, gpu_online, until
 
 
 @asynccontextmanager
@@ -51,7 +51,8 @@ async def test_a_worker_with_a_clients_key_is_refused_and_serves_http(place: Pla
 
 async def test_an_upload_of_a_deployed_client_counts_as_a_use_of_the_gpu_at_our_hub(place: Place) -> None:
     monitor_says = {"role": "gpu_monitor", "token": place.keys["monitor"], "gpus": ["gpu"]}
-    async with place.hub(), place.worker(Joining()) as running, registered(place, **monitor_says) as monitor:
+    async with place.hub() as hub, place.worker(Joining()) as running, registered(place, **monitor_says) as monitor:
+        await gpu_online(hub)
         form = aiohttp.FormData({"hash": "made up"})
         form.add_field("file", b"film", filename="film.mp4")
         async with (
