@@ -10,10 +10,10 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import pytest
 
+from tests.support.ports import free_port
 from tests.support.programs.client_scene import QUICK, Ran, Running, User
 from tests.support.windows.as_on_windows import HERE, environment
 from wakestream.adapters.engines.samples import make_speech, make_video
@@ -38,16 +38,13 @@ class House:
         return self.user.folder / "hold"
 
     async def start(self, name: str) -> str:
-        """Start a program, where it was if it ran before; where it listens."""
+        """Start a program; where it listens."""
         running = await self.stack.enter_async_context(self.user.runs(name, *self.flags[name]))
         self.running[name] = running
         try:
-            address = await running.address()
+            return await running.address()
         except IndexError:
             raise AssertionError(f"{name} did not start: {await running.ended()}") from None
-        if name != "daemon":
-            self.flags[name] = ("--listen", urlsplit(address).netloc, *self.flags[name][2:])
-        return address
 
     async def kill(self, name: str) -> None:
         """As the task manager does."""
@@ -94,12 +91,12 @@ async def house(tmp_path: Path) -> AsyncIterator[House]:
     for role in ("client", "worker"):
         key = (await house.says("license", "issue", "--role", role, "--state", "hub")).out
         (folder / f"{role}.key").write_text(key, encoding="ascii")
-    house.flags["hub"] = ("--listen", "127.0.0.1:0", "--state", "hub", "--record", "records")
+    house.flags["hub"] = ("--listen", f"127.0.0.1:{free_port()}", "--state", "hub", "--record", "records")
     async with house.stack:
         hub = await house.start("hub")
         user.environment |= {"API_SERVER_URL": hub, "WAKESTREAM_KEY_FILE": "client.key"}
         house.flags["worker"] = (
-            "--listen", "127.0.0.1:0", "--state", "worker", "--key-file", "worker.key", "--engine", "command",
+            "--listen", f"127.0.0.1:{free_port()}", "--state", "worker", "--key-file", "worker.key", "--engine", "command",
             "--command", engine,
         )  # fmt: skip
         house.flags["daemon"] = (*QUICK, "--log-file", "daemon.log", "--record", "records")

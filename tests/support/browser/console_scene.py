@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.support.engines.pair import PairEngine, rendered
+from tests.support.ports import free_port
 from tests.support.programs.our_peers import SECRET, Place, until
 from wakestream.adapters.config.settings import Secret, Settings
 from wakestream.adapters.daemon import discovery as daemon_address
@@ -71,7 +72,6 @@ class House:
         self.released = asyncio.Event()
         self.quota = 50_000_000
         self.probe = False  # most files of the tests only look like media
-        self.port = 0
 
     @property
     def state(self) -> Path:
@@ -101,7 +101,7 @@ class House:
             probe=self.probe,
         )  # fmt: skip
         self._running = AsyncExitStack()
-        config = DaemonConfig(self.state, port=self.port, quota=self.quota)
+        config = DaemonConfig(self.state, port=0, quota=self.quota)
         self.daemon = await self._running.enter_async_context(running_daemon(config, settings))
         self._stack.push_async_callback(self._running.aclose)
 
@@ -173,6 +173,8 @@ async def house(folder: Path, *, price: float | None = 1.2, **limits: Any) -> As
         server = await of_hub.enter_async_context(open_hub(config, FakeJournal[f.Fact]()))
         place.hub_url = server.url
         home = House(place, stack, server, of_hub)
+        home.state.mkdir()
+        daemon_address.keep_port(home.state, free_port())  # between two runs nothing else gets it
         await home.start_daemon()
         yield home
 

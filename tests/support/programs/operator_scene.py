@@ -11,6 +11,7 @@ from typing import Any
 import orjson
 from websockets.asyncio.client import ClientConnection, connect
 
+from tests.support.ports import free_port
 from wakestream.adapters.hub.config import HubConfig
 from wakestream.adapters.hub.licenses import LicenseBook
 from wakestream.adapters.hub.server import HubServer, open_hub
@@ -38,7 +39,7 @@ class Scene:
         self.book = LicenseBook(folder)
         self.admin, self.key = self.book.issue("admin", "the operator", now - DAY)
         self.server: HubServer | None = None
-        self.port = 0
+        self.port = free_port()  # the same for each run
 
     def tls(self) -> ServerTls:
         """The hub's own certificate, for this machine."""
@@ -59,7 +60,7 @@ class Scene:
             tls=self.tls() if tls else None, clock=lambda: self.now,
         )  # fmt: skip
         async with open_hub(config, journal) as server:
-            self.server, self.port = server, server.port
+            self.server = server
             yield server
 
     def _past(self, days: int) -> list[f.Fact]:
