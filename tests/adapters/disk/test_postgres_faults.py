@@ -55,14 +55,14 @@ async def test_a_session_of_a_program_that_writes_nothing_for_long_stays(
     from wakestream.adapters.disk import postgres_store
 
     monkeypatch.setattr(postgres_store, "BEAT", 0.1)
-    leader, other = store(address := postgres.database(), idle=2.0), store(address)
+    leader, other = store(address := postgres.database()), store(address)
     assert leader.lead()
-    beats = asyncio.Semaphore(0)
-    beat, loop = leader._beat, asyncio.get_running_loop()
-    leader._beat = lambda: (beat(), loop.call_soon_threadsafe(beats.release))
+    idle = f"SELECT state_change FROM pg_stat_activity WHERE pid = {leader._session.info.backend_pid}"
     leader.keep()
-    for _ in range(25):  # longer than the server lets a session be idle
-        await beats.acquire()
+    for _ in range(5):  # the server counts how long a session is idle from there
+        since = await asyncio.to_thread(postgres.sql, "postgres", idle)
+        while await asyncio.to_thread(postgres.sql, "postgres", idle) == since:
+            pass
     leader.confirm()
     assert not other.lead()
     leader.close()
