@@ -66,6 +66,15 @@ class PostgresServer:
             return True
         return False
 
+    def up(self) -> None:
+        """Return when it answers after a fault, from which it recovers by itself unless it has ended."""
+        while True:
+            if self.ended:
+                self.start()
+            with contextlib.suppress(AssertionError):
+                self.sql("postgres", "SELECT 1")
+                return
+
     def database(self, *statements: str) -> str:
         """Make a new database, run these statements in it, and return its address."""
         name = f"db{uuid.uuid4().hex[:8]}"

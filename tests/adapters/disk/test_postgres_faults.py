@@ -184,8 +184,7 @@ async def test_the_full_disk_of_a_database_loses_nothing_acknowledged_and_stores
             with contextlib.suppress(Fenced):
                 await first.append([Put("again", -1)])
                 acknowledged.append(-1)
-        if server.ended:
-            await asyncio.to_thread(server.start)
+        await asyncio.to_thread(server.up)
         values = [fact.value for fact in (await state_and_facts(address))[1]]
         assert values in (acknowledged, [*acknowledged, len(acknowledged)])
 
