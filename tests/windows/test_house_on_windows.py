@@ -96,8 +96,8 @@ async def house(tmp_path: Path) -> AsyncIterator[House]:
         hub = await house.start("hub")
         user.environment |= {"API_SERVER_URL": hub, "WAKESTREAM_KEY_FILE": "client.key"}
         house.flags["worker"] = (
-            "--listen", f"127.0.0.1:{free_port()}", "--state", "worker", "--key-file", "worker.key", "--engine", "command",
-            "--command", engine,
+            "--listen", f"127.0.0.1:{free_port()}", "--state", "worker", "--key-file", "worker.key",
+            "--engine", "command", "--command", engine,
         )  # fmt: skip
         house.flags["daemon"] = (*QUICK, "--log-file", "daemon.log", "--record", "records")
         await house.start("worker")

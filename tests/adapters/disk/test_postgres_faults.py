@@ -57,7 +57,8 @@ async def test_a_session_of_a_program_that_writes_nothing_for_long_stays(
     monkeypatch.setattr(postgres_store, "BEAT", 0.1)
     leader, other = store(address := postgres.database()), store(address)
     assert leader.lead()
-    idle = f"SELECT state_change FROM pg_stat_activity WHERE pid = {leader._session.info.backend_pid}"
+    session = leader._session.info.backend_pid
+    idle = f"SELECT state_change FROM pg_stat_activity WHERE pid = {session}"  # noqa: S608 - a number
     leader.keep()
     for _ in range(5):  # the server counts how long a session is idle from there
         since = await asyncio.to_thread(postgres.sql, "postgres", idle)
