@@ -6,7 +6,7 @@ import os
 import shutil
 import signal
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -20,14 +20,14 @@ from tests.support.programs.worker_process import worker_process
 from wakestream.adapters.client.client import Client, open_client
 from wakestream.adapters.config import settings
 from wakestream.adapters.config.setting_files import SettingsError
-from wakestream.adapters.engines import Command
+from wakestream.adapters.engines import Command, run_process
 from wakestream.adapters.engines.command import programs_of
 from wakestream.adapters.engines.config import EngineConfig, make_engine
 from wakestream.adapters.engines.program_output import LINES_A_SECOND
 from wakestream.adapters.engines.run_process import Box
 from wakestream.adapters.engines.watchdog import Watchdog
 from wakestream.operators.model import events as e
-from wakestream.operators.model.engine import PREVIEW_FILE, Frame, Line, Made, Work
+from wakestream.operators.model.engine import PREVIEW_FILE, Frame, Line, Made, Waits, Work
 from wakestream.operators.model.errors import TaskFailed, WrongInput
 from wakestream.operators.model.policy import Policy
 
@@ -215,9 +215,17 @@ async def test_a_flood_of_lines_is_neither_logged_nor_kept(engine: Command, give
     assert len(items) <= (LINES_A_SECOND + 1) * (seconds + 2)
 
 
-async def test_a_program_that_takes_too_long_is_stopped_with_its_children(manifest: Path, given: Path) -> None:
-    engine = Command(programs_of(manifest), limit=3.0)
-    with pytest.raises(TaskFailed, match="longer than the limit of 3 s"):
+async def test_a_program_that_takes_too_long_is_stopped_with_its_children(
+    engine: Command, given: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Hung(run_process.Deadline):
+        """Over when the program hangs, however long its start takes."""
+
+        def __getattribute__(self, name: str) -> Any:
+            return 0.0 if name == "at" and (given.parent / "pids").exists() else super().__getattribute__(name)
+
+    monkeypatch.setattr(run_process, "Deadline", Hung)
+    with pytest.raises(TaskFailed, match="longer than the limit of 40 s"):
         await done(engine, given, "hangs")
     for pid in map(int, (given.parent / "pids").read_text().split()):
         await died(pid)
@@ -288,9 +296,9 @@ class Scene:
             yield client
 
     @asynccontextmanager
-    async def house(self, **more: Any) -> AsyncIterator[Client]:
+    async def house(self, kind: type[Command] = Command, **more: Any) -> AsyncIterator[Client]:
         """Hub, worker and client."""
-        engine = Command(programs_of(self.manifest), limit=40)
+        engine = kind(programs_of(self.manifest), limit=40)
         async with self.place.hub() as hub, self.place.worker(engine, **more), self.client() as client:
             await gpu_online(hub)
             yield client
@@ -338,8 +346,18 @@ async def test_a_cancel_kills_the_program_and_its_children(scene: Scene) -> None
         assert isinstance(await scene.run(client, scene.job("reverse", "next")), e.Done)
 
 
+class Starting(Command):
+    """The watchdog waits for the first word of its program, however long the start takes."""
+
+    async def render(self, work: Work) -> AsyncGenerator[Frame | Line | Made, None]:
+        yield Waits("the program starts")
+        async with aclosing(super().render(work)) as items:
+            async for item in items:
+                yield item
+
+
 async def test_a_program_that_hangs_is_stopped_by_the_watchdog(scene: Scene) -> None:
-    async with scene.house(watchdog=Watchdog(stall=1.0)) as client:
+    async with scene.house(Starting, watchdog=Watchdog(stall=1.0)) as client:
         failed = await scene.run(client, scene.job("hangs"))
         assert isinstance(failed, e.Failed)
         assert "has not reported anything new for 1 s" in failed.why

@@ -358,7 +358,7 @@ async def test_check_the_flow_prints_the_branch(user: User, place: Place, asleep
             async with place.worker(Joining()):
                 await gpu_online(hub)
                 code, said = await run(user, "check_the_flow.py", *PAIR)
-        assert held(hub) == []
+        await until(lambda: held(hub) == [])
     assert code == 0, said
     assert f"branch: {'offline' if asleep else 'online'}" in said
     assert said.endswith("the flow works\n")
