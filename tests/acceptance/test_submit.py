@@ -6,7 +6,7 @@ from tests.support.field.house import field, go_online
 from tests.support.field.worker import rendered
 from tests.support.programs.client_scene import Ran, User
 from tests.support.programs.daemon_scene import daemon
-from tests.support.programs.our_peers import Joining, Place, held
+from tests.support.programs.our_peers import Joining, Place, held, until
 from wakestream.adapters.cli.demo.processes import house
 from wakestream.adapters.engines.samples import make_speech, make_video
 
@@ -49,7 +49,7 @@ async def test_our_hub_and_worker_give_the_result_and_release_the_gpu(user: User
         assert (ran.code, ran.last["event"], user.left()) == (0, "done", {"out.mp4"}), ran
         assert user.out.read_bytes() == b"video" * 1000 + b"audio" * 500
         assert ran.all("granted")[0]["gpu"] == "gpu"
-        assert held(hub) == []
+        await until(lambda: held(hub) == [])
 
 
 async def test_all_our_programs_wake_the_gpu_for_a_job_and_find_it_on_for_the_next(user: User, tmp_path: Path) -> None:

@@ -84,7 +84,7 @@ async def test_the_next_run_resumes_an_upload(user: User, place: Place, monkeypa
         go_on.set()
         names = [path.name for path in (place.folder / "worker" / "files").iterdir()]
         assert all(name.endswith(user.audio.suffix) for name in names), "only the small file is whole"
-        assert held(hub) == []
+        await until(lambda: held(hub) == [])
         ran = await user.submit()
         [uploaded] = ran.all("uploaded")
         assert ran.code == 0
@@ -98,7 +98,7 @@ async def test_in_the_render_the_workers_task_is_stopped(user: User, place: Plac
         job.interrupt()
         assert_stopped(await job.ended(), user)
         await engine.stopped.wait()
-        assert held(hub) == []
+        await until(lambda: held(hub) == [])
 
 
 async def slow(request: web.Request) -> web.StreamResponse:

@@ -12,7 +12,7 @@ from websockets.asyncio.client import connect
 from tests.support.field.house import field
 from tests.support.programs import plain_server
 from tests.support.programs.client_scene import User
-from tests.support.programs.our_peers import SECRET, Joining, Place, held
+from tests.support.programs.our_peers import SECRET, Joining, Place, held, until
 from wakestream.adapters.hub.config import HubConfig
 from wakestream.adapters.hub.licenses import LicenseBook
 from wakestream.adapters.hub.server import open_hub
@@ -42,7 +42,7 @@ async def test_hub_and_worker_give_the_job_all_the_access_that_it_needs(user: Us
         ran = await user.submit("--log-level", "DEBUG", "--record", "log")
         assert (ran.code, ran.last["event"]) == (0, "done"), ran
         assert user.out.read_bytes() == b"video" * 1000 + b"audio" * 500
-        assert held(hub) == []
+        await until(lambda: held(hub) == [])
     raw = await replayed(user.folder / "log")
     assert b"eyJ" not in raw
     assert b'"capability":"[redacted]"' in raw
@@ -100,7 +100,7 @@ async def test_without_any_access_no_gpu_is_woken(user: User, place: Place) -> N
         ran = await user.submit("--record", "log")
         assert (ran.code, ran.last["event"], ran.last["code"]) == (2, "failed", "no_secret"), ran
         assert "set HEYGEM_API_SECRET" in ran.last["why"]
-        assert held(hub) == []
+        await until(lambda: held(hub) == [])
         assert not [fact for fact in journal.read() if type(fact).__name__.startswith("Job")]
     await replayed(user.folder / "log")
 

@@ -14,7 +14,7 @@ from aiohttp import web
 from tests.support.field.house import SECRET, field
 from tests.support.field.worker import field_worker, rendered
 from tests.support.programs.client_scene import User
-from tests.support.programs.our_peers import Joining, Place, held
+from tests.support.programs.our_peers import Joining, Place, held, until
 from wakestream.adapters.cli.demo.processes import house
 from wakestream.adapters.engines.samples import make_speech, make_video
 
@@ -164,5 +164,5 @@ async def test_a_queued_task_shows_its_position(user: User, place: Place) -> Non
                 assert queued["position"] == 1
                 engine.go_on.set()
                 assert ((await first.ended()).code, (await second.ended()).code) == (0, 0)
-        assert held(hub) == []
+        await until(lambda: held(hub) == [])
         assert user.left() == {"out.mp4", "out2.mp4", "other.wav"}
