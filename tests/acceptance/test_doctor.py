@@ -423,9 +423,20 @@ async def test_a_daemon_is_looked_at_and_so_is_its_folder(scene: Scene, monkeypa
         assert (results.level, "free some space" in results.todo) == ("fault", number == errno.ENOSPC)
 
 
-async def test_after_a_failed_start_the_reason_is_reported(scene: Scene) -> None:
+async def test_after_a_failed_start_the_reason_is_reported(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     await scene.hub()
     await monitor_of(scene, "studio")
+    gpus, first = scene.running.state.gpus, there_room.first
+
+    async def first_in_time(link: Link, answer: Any, within: float, question: m.Message | None = None) -> Any:
+        """The time for a start is over when the hub knows that it failed."""
+        if not isinstance(question, m.Boot):
+            return await first(link, answer, within, question)
+        link.send(question)
+        await until(lambda: gpus["studio"].phase == "no_capacity")
+        return None
+
+    monkeypatch.setattr(there_room, "first", first_in_time)
     found = await scene.look(wake_within=1.0)
     assert found["wake"].level == "fault"
     assert (found["gpu"].level, "sold out" in found["gpu"].says) == ("warning", True)

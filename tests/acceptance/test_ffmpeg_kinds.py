@@ -3,6 +3,7 @@
 import asyncio
 import re
 import shutil
+from asyncio.subprocess import Process
 from contextlib import AsyncExitStack, aclosing
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import pytest
 from tests.support.programs.our_peers import Place, gpu_online
 from wakestream.adapters.client.client import open_client
 from wakestream.adapters.config import settings
+from wakestream.adapters.engines import run_process
 from wakestream.adapters.engines.ffmpeg import Ffmpeg
 from wakestream.adapters.engines.ffmpeg_kinds import RECIPES
 from wakestream.adapters.engines.run_process import run_program
@@ -271,7 +273,16 @@ async def test_ffmpeg_that_does_not_start_is_the_reason_why_the_engine_is_not_re
         await done(tmp_path, "thumbnail", {"video": tmp_path / "a.mp4"}, Ffmpeg(binary=str(tmp_path / "no ffmpeg")))
 
 
-async def test_a_work_that_is_no_longer_wanted_stops_ffmpeg(tmp_path: Path, media: Path) -> None:
+async def test_a_work_that_is_no_longer_wanted_stops_ffmpeg(
+    tmp_path: Path, media: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started, start = list[Process](), run_process.start
+
+    async def noted(*words: Any, **options: Any) -> Process:
+        started.append(await start(*words, **options))
+        return started[-1]
+
+    monkeypatch.setattr(run_process, "start", noted)
     await make_video(tmp_path / "long.mp4", 30, size="320x240")
     work = Work("w", "transcode", {"video": tmp_path / "long.mp4"},
                 {"codec": "vp9", "crf": 20, "size": "source", "sound": True}, ("video",), tmp_path)  # fmt: skip
@@ -279,6 +290,7 @@ async def test_a_work_that_is_no_longer_wanted_stops_ffmpeg(tmp_path: Path, medi
         first = await anext(items)
     assert isinstance(first, Frame)
     assert first.frames == 750
+    assert [process.pid for process in started if process.returncode is None] == []
 
 
 async def test_jobs_of_several_kinds_go_through_hub_and_worker(tmp_path: Path, media: Path) -> None:
