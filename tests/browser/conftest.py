@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.support.browser.console_scene import House, Media, house, samples
+from tests.support.browser.console_scene import Disk, House, Media, house, samples
 
 if TYPE_CHECKING:
     from playwright.async_api import Browser, ConsoleMessage, Page
@@ -66,6 +66,14 @@ async def home(tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[
     """Hub and daemon, the GPU off. The parameter of the fixture, if there is one, are limits of the hub."""
     async with house(tmp_path, **getattr(request, "param", {})) as running:
         yield running
+
+
+@pytest.fixture
+async def disk(home: House, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Disk]:
+    """See `Disk`. What waits is written before the daemon ends."""
+    disk = Disk(monkeypatch)
+    yield disk
+    disk.go_on()
 
 
 @pytest.fixture

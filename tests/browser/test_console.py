@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import re
-import threading
 import time
 from itertools import pairwise
 from pathlib import Path
@@ -12,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.support.browser.console_scene import House, Media
+from tests.support.browser.console_scene import Disk, House, Media
 from tests.support.programs.our_peers import until
 from wakestream.adapters.daemon.console import gpu_status as gpu
-from wakestream.adapters.daemon.console import routes, uploads
+from wakestream.adapters.daemon.console import routes
 from wakestream.adapters.daemon.console.uploads import Uploads
 from wakestream.adapters.testing.replay_runner import run_log
 from wakestream.operators.model.engine import Frame
@@ -437,32 +436,26 @@ async def test_names_are_shown_as_text(home: House, visitor: Visitor, files: Med
 
 
 async def test_a_browser_closed_during_an_upload_leaves_no_file(
-    home: House, visitor: Visitor, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    home: House, visitor: Visitor, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, disk: Disk
 ) -> None:
-    folder, disk, write = home.state / "console" / "uploads", threading.Event(), uploads.write_all
-    loop, begun, gone, discard = asyncio.get_running_loop(), asyncio.Event(), asyncio.Event(), Uploads.discard
-
-    def slow(file: Any, block: bytearray) -> None:
-        loop.call_soon_threadsafe(begun.set)
-        assert disk.wait(30)
-        write(file, block)
+    folder, gone, discard = home.state / "console" / "uploads", asyncio.Event(), Uploads.discard
 
     async def noted(self: Uploads, upload: Any) -> None:
         await discard(self, upload)
         gone.set()
 
-    monkeypatch.setattr(uploads, "write_all", slow)
+    disk.hold()
     monkeypatch.setattr(Uploads, "discard", noted)
     big = tmp_path / "big.mp4"
     big.write_bytes(bytes(30_000_000))
     async with visitor.page() as page:
         await page.get_by_label("Choose a video").set_input_files(big)
         await expect(page.locator("#slot-video").get_by_role("progressbar")).not_to_have_attribute("aria-valuenow", "0")
-        await begun.wait()
+        await disk.begun.wait()
         assert list(folder.glob("*/*")) != []
         assert page.context.browser is not None
         await page.context.browser.close()  # a page alone is closed before its connections are
-        disk.set()
+        disk.go_on()
         await gone.wait()
         assert list(folder.iterdir()) == []
 

@@ -7,7 +7,6 @@ import datetime
 import errno
 import math
 import re
-import threading
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import aiohttp
 import pytest
 
-from tests.support.browser.console_scene import House, Media
+from tests.support.browser.console_scene import Disk, House, Media
 from wakestream.adapters.daemon.console import job_view as cards
 from wakestream.adapters.daemon.console import timeline as timelines
 from wakestream.adapters.daemon.console import uploads
@@ -47,24 +46,17 @@ async def cancelled(home: House, files: Media, job: str) -> str:
 
 
 async def test_a_file_on_its_way_is_sent_again_when_the_daemon_is_back(
-    home: House, visitor: Visitor, files: Media, monkeypatch: pytest.MonkeyPatch
+    home: House, visitor: Visitor, files: Media, disk: Disk
 ) -> None:
-    disk, begun, loop, write = threading.Event(), asyncio.Event(), asyncio.get_running_loop(), uploads.write_all
-
-    def slow(file: Any, block: bytearray) -> None:
-        loop.call_soon_threadsafe(begun.set)
-        assert disk.wait(30)
-        write(file, block)
-
-    monkeypatch.setattr(uploads, "write_all", slow)
+    disk.hold()
     async with visitor.page() as page:
         video = page.locator("#slot-video")
         await page.get_by_label("Choose a video").set_input_files(files[0])
-        await begun.wait()
+        await disk.begun.wait()
         visitor.daemon_away = True
         stopping = asyncio.create_task(home.stop_daemon())
         await expect(video).to_contain_text("The upload restarts when the connection is back")
-        disk.set()
+        disk.go_on()
         await stopping
         await home.start_daemon()
         await visitor.enter_again(page)
@@ -106,16 +98,8 @@ async def test_a_full_disk_is_shown_at_the_file(
         visitor.complaints[:] = [said for said in visitor.complaints if "status of 507" not in said]
 
 
-async def test_leaving_during_an_upload_asks_first(
-    visitor: Visitor, files: Media, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    disk, write = threading.Event(), uploads.write_all
-
-    def slow(file: Any, block: bytearray) -> None:
-        assert disk.wait(30)
-        write(file, block)
-
-    monkeypatch.setattr(uploads, "write_all", slow)
+async def test_leaving_during_an_upload_asks_first(visitor: Visitor, files: Media, disk: Disk) -> None:
+    disk.hold()
     async with visitor.page() as page:
         asked: asyncio.Queue[str] = asyncio.Queue()
 
@@ -129,7 +113,7 @@ async def test_leaving_during_an_upload_asks_first(
         await page.close(run_before_unload=True)
         async with asyncio.timeout(100):
             assert await asked.get() == "beforeunload"
-        disk.set()
+        disk.go_on()
         await expect(page.locator("#slot-video")).to_have_attribute("data-slot", "ready")
 
 
@@ -382,27 +366,21 @@ async def test_late_news_do_not_change_the_form(
 
 
 async def test_a_file_that_was_replaced_or_removed_does_not_come_back(
-    home: House, visitor: Visitor, files: Media, monkeypatch: pytest.MonkeyPatch
+    home: House, visitor: Visitor, files: Media, disk: Disk
 ) -> None:
-    disk, write = threading.Event(), uploads.write_all
-
-    def slow(file: Any, block: bytearray) -> None:
-        assert disk.wait(30)
-        write(file, block)
-
     async with visitor.page() as page:
         video = page.locator("#slot-video")
         await page.get_by_label("Choose a video").set_input_files(files[0])
         await expect(video).to_have_attribute("data-slot", "ready")
         [first] = (home.state / "console" / "uploads").iterdir()
-        monkeypatch.setattr(uploads, "write_all", slow)
+        disk.hold()
         other = files[0].with_name("other.mp4")
         other.write_bytes(files[0].read_bytes())
         await page.get_by_label("Choose a video").set_input_files(other)
         await expect(video).to_have_attribute("data-slot", "sending")
         async with page.expect_response(lambda answer: answer.request.method == "DELETE"):
             await video.get_by_role("button", name="Remove other.mp4").click()
-        disk.set()
+        disk.go_on()
         await page.get_by_label("Choose an audio file").set_input_files(files[1])
         await expect(page.locator("#slot-audio")).to_have_attribute("data-slot", "ready")
         await expect(page.locator("#foot")).to_contain_text(re.compile(r"[\d.]+\skB of"))

@@ -1,6 +1,7 @@
 """A hub, a GPU that sleeps, a daemon and its web console, all within the test's loop, and a browser before them."""
 
 import asyncio
+import threading
 import time
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -8,11 +9,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.support.engines.pair import PairEngine, rendered
 from tests.support.ports import free_port
 from tests.support.programs.our_peers import SECRET, Place, until
 from wakestream.adapters.config.settings import Secret, Settings
 from wakestream.adapters.daemon import discovery as daemon_address
+from wakestream.adapters.daemon.console import uploads
 from wakestream.adapters.daemon.console.sessions import address
 from wakestream.adapters.daemon.program import DaemonConfig, RunningDaemon, running_daemon
 from wakestream.adapters.engines import Ffmpeg
@@ -55,6 +59,29 @@ class Paced(PairEngine):
             going.cancel()
         async for frame in rendered(Ffmpeg(limit=40), video, audio, output):
             yield frame
+
+
+class Disk:
+    """Where uploads are written to: at once, or from `hold` on when the test says `go_on`."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._monkeypatch = monkeypatch
+        self.begun, self._go_on = asyncio.Event(), threading.Event()
+
+    def hold(self) -> None:
+        """Blocks wait from now on; the first of them sets `begun`."""
+        loop, write = asyncio.get_running_loop(), uploads.write_all
+
+        def slow(file: Any, block: bytearray) -> None:
+            loop.call_soon_threadsafe(self.begun.set)
+            self._go_on.wait()
+            write(file, block)
+
+        self._monkeypatch.setattr(uploads, "write_all", slow)
+
+    def go_on(self) -> None:
+        """All of them are written, and later ones at once."""
+        self._go_on.set()
 
 
 class House:
