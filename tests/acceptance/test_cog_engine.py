@@ -429,17 +429,28 @@ async def test_values_are_files_of_their_kind_whatever_they_look_like(
 
 
 @real
-async def test_an_engine_that_comes_back_follows_the_work_that_runs(place: Place) -> None:
+async def test_an_engine_that_comes_back_follows_the_work_that_runs(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, put = asyncio.Event(), cog.Cog._put
+
+    async def noted(*of: Any) -> Any:
+        said = await put(*of)
+        asked.set()
+        return said
+
     server = place.server("Copy", COPY)
     async with ready(place, server) as before:
         task = asyncio.create_task(made(before, place.work(gate=str(place.gate))))
         await place.began()
         await end(task)
         await before.close()
+        monkeypatch.setattr(cog.Cog, "_put", noted)
         again = asyncio.create_task(made(place.engine(server.url), place.work(gate=str(place.gate))))
-        await asyncio.sleep(0)
+        await asked.wait()
         place.gate.touch()
         assert (await again)["output"].read_bytes() == place.image.read_bytes()
+    assert place.runs() == 1
 
 
 @real
