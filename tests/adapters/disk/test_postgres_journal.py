@@ -222,7 +222,7 @@ async def test_the_server_ends_the_session_of_a_paused_program_which_another_one
     postgres: PostgresServer,
 ) -> None:
     address = postgres.database()
-    paused, other = store(address, idle=2.0), store(address)
+    other, paused = store(address), store(address, idle=2.0)  # a busy server opens a session late
     assert paused.lead()
     await taken_over(other)
     with pytest.raises(Fenced, match="idle-session timeout"):
@@ -234,7 +234,7 @@ async def test_the_server_ends_the_session_of_a_paused_program_which_another_one
 
 async def test_a_session_that_stopped_within_a_statement_is_ended_by_those_who_wait(postgres: PostgresServer) -> None:
     address = postgres.database()
-    paused, other = store(address, idle=2.0), store(address)
+    other, paused = store(address), store(address, idle=2.0)  # a busy server opens a session late
     assert paused.lead()
     half = paused._session.pgconn
     half.enter_pipeline_mode()
