@@ -98,9 +98,7 @@ def test_a_secret_never_goes_over_an_open_line(monkeypatch: pytest.MonkeyPatch) 
 
 
 async def looked_at(world: HttpStandIn, machine: str) -> list[CheckResult]:
-    settings = Settings(
-        power=name_of(world), power_machine=machine, power_option={"base_url": world.url}, power_timeout=2.0
-    )
+    settings = Settings(power=name_of(world), power_machine=machine, power_option={"base_url": world.url})
     return [found async for found in power_answers(settings)]
 
 

@@ -152,11 +152,21 @@ async def test_metadata_that_come_in_pieces_after_the_file_outlive_a_restart(sce
         assert file.items() >= stored.items()
 
 
-async def test_large_calls_of_a_program_are_read_a_few_at_a_time(api: Programs) -> None:
+async def test_large_calls_of_a_program_are_read_a_few_at_a_time(
+    api: Programs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read, begun = requests.json_object, list[web.Request]()
+
+    def counted(request: web.Request) -> Any:
+        begun.append(request)
+        return read(request)
+
+    monkeypatch.setattr(requests, "json_object", counted)
     large, call = {"version": "join", "input": {"first": f"data:,{'a' * 100_000}"}}, "POST /v1/predictions"
     async with AsyncExitStack() as stack:
         for _ in range(replicate_api.AT_ONCE):
             await stack.enter_async_context(sending(api, call, b"{", 100_000))
+        await until(lambda: len(begun) == replicate_api.AT_ONCE)
         waiting = asyncio.create_task(api.ask("POST", "/v1/predictions", large))
         for token in (api.token, api.tokens.add("other")):
             body = large if token != api.token else {"version": "join", "input": ABC}

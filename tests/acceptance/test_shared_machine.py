@@ -55,7 +55,7 @@ class Box:
     def held(self, number: int) -> int:
         """How often the hub has told this monitor that jobs hold the machine."""
         logs = (self.folder / f"record-{number}").glob("*.jsonl")
-        rows = [row for log in logs for row in log.read_text().split("\n")]
+        rows = [row for log in logs for row in log.read_text().split("\n")[:-1]]
         return sum("task.query.response" in row and '"active_count":0' not in row for row in rows)
 
 

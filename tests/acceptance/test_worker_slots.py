@@ -95,7 +95,7 @@ async def at_work(folder: Path) -> AsyncIterator[Worker]:
 @pytest.mark.skipif(sys.platform == "win32", reason="words of a command line are split the POSIX way")
 async def test_two_tasks_overlap_and_the_third_waits_for_one_of_them(tmp_path: Path) -> None:
     async with at_work(tmp_path) as worker:
-        assert worker.seen["three"].position == 1
+        await worker.until(lambda: worker.seen["three"].position == 1)
         worker.open("two")
         await worker.until(lambda: worker.ended("two") and worker.percents("one", "three") == [25, 25])
         worker.open("one")
@@ -114,5 +114,5 @@ async def test_a_cancel_of_one_leaves_the_other_and_a_kill_restores_both(tmp_pat
         await worker.until(lambda: worker.percents("two", "three") == [25, 25])
         for name in NAMES:
             worker.open(name)
-        await worker.until(lambda: worker.ended("two", "three"))
+        await worker.until(lambda: "one" in worker.seen and worker.ended("two", "three"))
         assert worker.seen["one"].status == "cancelled"

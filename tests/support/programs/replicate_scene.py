@@ -66,10 +66,10 @@ class Machine(Provider):
 
     async def start(self) -> None:
         self.starts += 1
+        self._off.clear()
         self._on = asyncio.create_task(self._run())
 
     async def _run(self) -> None:
-        self._off.clear()
         async with self._scene.worker():
             await self._off.wait()
 
