@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.ports import free_port
 from tests.support.power.runpod_api import RunpodWorld
 from tests.support.programs import networks
 from tests.support.programs.client_scene import Ran, Running, User
@@ -106,10 +107,10 @@ def monitor_that_starts(gpu: Machine, *there: str) -> list[str]:
 
 
 async def test_three_machines_from_nothing_to_a_video_in_six_commands(
-    machines: tuple[Machine, Machine, Machine], unused_tcp_port_factory: object
+    machines: tuple[Machine, Machine, Machine],
 ) -> None:
     server, gpu, pc = machines
-    hub_port, worker_port = unused_tcp_port_factory(), unused_tcp_port_factory()  # type: ignore[operator]
+    hub_port, worker_port = free_port(), free_port()
     await make_video(pc.video, 1)
     await make_speech(pc.audio, 1)
     commands = 0
@@ -178,10 +179,10 @@ async def test_one_machine_in_one_command_and_a_killed_program_comes_back(machin
 
 
 async def test_a_hub_with_a_depot_in_one_command_is_run_by_up_and_by_a_service(
-    machines: tuple[Machine, Machine, Machine], unused_tcp_port_factory: Callable[[], int]
+    machines: tuple[Machine, Machine, Machine],
 ) -> None:
     server, other, pc = machines
-    port, at = unused_tcp_port_factory(), f"127.0.0.1:{unused_tcp_port_factory()}"
+    port, at = free_port(), f"127.0.0.1:{free_port()}"
     public = f"https://127.0.0.1:{port}"
     beside = ("--depot", "files", "--depot-size", "100MB")
     said = await server.does("init", "hub", "--public", public, "--listen", f"127.0.0.1:{port}", *beside)
@@ -255,8 +256,9 @@ def test_init_again_changes_nothing_and_the_files_of_others_stay(machine: Machin
 
 
 @asynccontextmanager
-async def hub_of(server: Machine, port: int) -> AsyncIterator[str]:
+async def hub_of(server: Machine) -> AsyncIterator[str]:
     """A hub of `init hub`, while it runs; the address for `join`."""
+    port = free_port()
     assert (await server.run("init", "hub", "--public", f"https://127.0.0.1:{port}")).code == 0
     async with server.up(until=" listening on "):
         yield f"127.0.0.1:{port}"
@@ -267,24 +269,24 @@ async def invited(server: Machine, role: str, *flags: str) -> str:
 
 
 async def test_a_monitor_joins_with_a_code_and_looks_at_its_machine(
-    machines: tuple[Machine, Machine, Machine], unused_tcp_port: int
+    machines: tuple[Machine, Machine, Machine],
 ) -> None:
     server, other, _ = machines
     power = ("--power", "command", "--start", "true", "--stop", "true", "--inspect", "echo stopped")
-    async with hub_of(server, unused_tcp_port) as hub:
+    async with hub_of(server) as hub:
         ran = await other.does("join", hub, await invited(server, "monitor", "--gpu", "studio"), *power)
     found = load({}, folder=other.folder / "config" / "monitor")
     assert (found.gpu, found.power, "stopped" in ran.out) == ("studio", "command", True), ran
 
 
 async def test_a_join_that_cannot_be_is_refused_before_its_code_is_used_up(
-    machines: tuple[Machine, Machine, Machine], here: Here, unused_tcp_port: int
+    machines: tuple[Machine, Machine, Machine], here: Here
 ) -> None:
     server, gpu, pc = machines
     mine = pc.folder / "config" / "wakestream.toml"
     mine.parent.mkdir()
     mine.write_text('hub = "wss://mine.example"\n')
-    async with hub_of(server, unused_tcp_port) as hub:
+    async with hub_of(server) as hub:
 
         async def join(machine: Machine, code: str, *flags: str) -> Ran:
             return await asyncio.to_thread(here, machine, "join", hub, code, *flags)
@@ -304,13 +306,13 @@ async def test_a_join_that_cannot_be_is_refused_before_its_code_is_used_up(
 
 
 async def test_an_admin_code_sets_a_pc_up_and_leave_keeps_secrets_that_set_up_did_not_write(
-    machines: tuple[Machine, Machine, Machine], unused_tcp_port: int
+    machines: tuple[Machine, Machine, Machine],
 ) -> None:
     server, gpu, pc = machines
     own = gpu.folder / "config" / "worker" / ".env"
     own.parent.mkdir(parents=True)
     own.write_text("HEYGEM_API_SECRET=my-own-secret-0123456789\n")
-    async with hub_of(server, unused_tcp_port) as hub:
+    async with hub_of(server) as hub:
         assert (await gpu.run("join", hub, await invited(server, "worker"), "--gpu", "studio")).code == 0
         ran = await pc.run("join", hub, await invited(server, "admin"))
         key = (pc.folder / "config" / "wakestream.key").read_text().strip()
@@ -324,10 +326,10 @@ async def test_an_admin_code_sets_a_pc_up_and_leave_keeps_secrets_that_set_up_di
 @pytest.mark.skipif(sys.platform == "win32", reason="there are no pseudo-terminals there")
 @pytest.mark.parametrize(("typed", "wanted"), [("y\n", True), ("\n", False)])
 async def test_join_offers_the_daemon_as_a_service_and_an_entry_of_the_start_menu(
-    machines: tuple[Machine, Machine, Machine], unused_tcp_port: int, typed: str, wanted: bool
+    machines: tuple[Machine, Machine, Machine], typed: str, wanted: bool
 ) -> None:
     server, _, pc = machines
-    async with hub_of(server, unused_tcp_port) as hub:
+    async with hub_of(server) as hub:
         async with terminal(pc, "join", hub, await invited(server, "client")) as screen:
             await screen.shows("start wakestream with this computer")
             screen.type(typed)
@@ -343,12 +345,12 @@ async def test_join_offers_the_daemon_as_a_service_and_an_entry_of_the_start_men
 
 @pytest.mark.parametrize("open_", [True, False])
 async def test_a_worker_gets_the_address_that_the_hub_sees_and_the_hub_tries_to_connect(
-    machines: tuple[Machine, Machine, Machine], unused_tcp_port_factory: Callable[[], int], open_: bool
+    machines: tuple[Machine, Machine, Machine], open_: bool
 ) -> None:
     server, gpu, _ = machines
-    port = unused_tcp_port_factory()
+    port = free_port()
     host = "0.0.0.0" if open_ else "127.0.0.2"  # noqa: S104 - the hub sees 127.0.0.1, where the latter is closed
-    async with hub_of(server, unused_tcp_port_factory()) as hub:
+    async with hub_of(server) as hub:
         ran = await gpu.does("join", hub, await invited(server, "worker"), "--listen", f"{host}:{port}")
     found = load({}, folder=gpu.folder / "config" / "worker")
     assert found.gpu == "gpu"  # as a monitor's without --gpu

@@ -21,6 +21,7 @@ from websockets.exceptions import ConnectionClosed
 from tests.support.field.frames import Frame
 from tests.support.field.hub_room import ACK, Peer, id_of
 from tests.support.field.hub_texts import Texts
+from tests.support.ports import free_port
 from wakestream.adapters.net.acceptor import accept_no_more
 
 BUSY_FOR = 600
@@ -295,12 +296,12 @@ _HANDLERS = {
 
 @asynccontextmanager
 async def field_hub(
-    *, store: Store | None = None, clock: Clock | None = None, port: int = 0, kind: type[FieldHub] = FieldHub
+    *, store: Store | None = None, clock: Clock | None = None, port: int | None = None, kind: type[FieldHub] = FieldHub
 ) -> AsyncIterator[FieldHub]:
     """A deployed hub on loopback; it sends no protocol pings. A later one with the same `store` is the same hub."""
-    hub = kind(store, clock)
+    hub, port = kind(store, clock), port or free_port()
     async with serve(hub.serve, "127.0.0.1", port, ping_interval=None, close_timeout=0.2) as server:
-        hub.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        hub.url = f"http://127.0.0.1:{port}"
         try:
             yield hub
         finally:

@@ -22,6 +22,7 @@ from aiohttp import web
 from tests.support.field.line import Frame, HubLine
 from tests.support.field.worker_http import WorkerHttp
 from tests.support.field.worker_tasks import Pair, Task, Tasks, cache_key, md5, rendered
+from tests.support.ports import free_port
 from tests.support.programs import plain_server
 
 __all__ = ["FieldWorker", "Task", "cache_key", "field_worker", "md5", "rendered"]
@@ -150,7 +151,7 @@ async def field_worker(
     secret: str = "",
     *,
     hub: str | None = None,
-    port: int = 0,
+    port: int | None = None,
     held: bool = False,
     files: dict[str, bytes] | None = None,
     results: dict[str, bytes] | None = None,
@@ -164,7 +165,7 @@ async def field_worker(
     runner = web.AppRunner(worker.http.app(), access_log=None, shutdown_timeout=0.1)
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(worker.working())
-        taken = await stack.enter_async_context(plain_server.serving(runner, port))
+        taken = await stack.enter_async_context(plain_server.serving(runner, port or free_port()))
         worker.url = f"http://127.0.0.1:{taken}"
         if hub is not None:
             await stack.enter_async_context(worker.at_hub(hub, pauses=pauses))

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from tests.support.ports import free_port
 from tests.support.programs.client_scene import Running, User
 from wakestream.adapters.cli.demo.processes import command_line
 from wakestream.adapters.client.hub_query import ask_hub
@@ -43,7 +44,7 @@ class Keeper:
         self.user, self.folder = user, folder
         book = LicenseBook(folder)
         self.keys = {role: book.issue(role, "", time.time())[1] for role in ("client", "worker", "monitor")}
-        self.listen = "127.0.0.1:0"
+        self.listen = f"127.0.0.1:{free_port()}"
         self.took = folder / "took.txt"
 
     @asynccontextmanager
@@ -52,7 +53,6 @@ class Keeper:
         flags = ("--listen", self.listen, "--state", str(self.folder), "--price-per-hour", "3600", *more)
         async with self.user.runs("hub", *flags) as running:
             url = await running.address()
-            self.listen = url.removeprefix("ws://").removesuffix("/dsp")
             self.user.environment |= {"API_SERVER_URL": url, "WAKESTREAM_KEY": self.keys["client"]}
             yield running
 

@@ -12,6 +12,7 @@ from typing import Any
 import orjson
 from aiohttp import web
 
+from tests.support.ports import free_port
 from tests.support.programs import plain_server
 
 
@@ -37,7 +38,7 @@ class Shop:
     body: bytes = b""
     calls: list[Call] = field(default_factory=list)
     elsewhere: int = 0
-    port: int = 0
+    port: int = field(default_factory=free_port)
     tls: ssl.SSLContext | None = None
     heard: asyncio.Event = field(default_factory=asyncio.Event)
     over: asyncio.Event = field(default_factory=asyncio.Event)
@@ -73,7 +74,7 @@ class Shop:
         app.router.add_post("/done", self._hear)
         app.router.add_route("*", "/{other:.*}", self._other)
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
-        async with plain_server.serving(runner, self.port, self.tls) as self.port:
+        async with plain_server.serving(runner, self.port, self.tls):
             try:
                 yield self
             finally:

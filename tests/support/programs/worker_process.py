@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from tests.support.ports import free_port
 from tests.support.programs.client_scene import clean_environment
 
 SECRET = "swordfish-0123456789"
@@ -21,7 +22,7 @@ class WorkerProcess:
         self._arguments = arguments
         self._python = str(python)
         self._process: Process | None = None
-        self._port = 0
+        self._port = free_port()
 
     async def start(self) -> None:
         """Returns when it listens."""
@@ -34,7 +35,6 @@ class WorkerProcess:
         assert self._process.stdout is not None
         async with asyncio.timeout(100):
             self.url = (await self._process.stdout.readline()).decode().split()[-1]
-        self._port = int(self.url.rpartition(":")[2])
 
     async def kill(self) -> None:
         """kill -9."""
