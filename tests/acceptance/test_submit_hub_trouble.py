@@ -122,22 +122,27 @@ async def test_an_unreachable_hub_is_reported_with_its_address(user: User, open_
 
 
 @pytest.mark.parametrize(
-    ("hub_is", "flag", "stream", "words"),
+    ("swallows", "flag", "words"),
     [
-        ({"swallows": {"gpu.job.submit"}}, "--reply-timeout", "out", "the hub did not answer within 0.3 s"),
-        ({"complains": "Task queue is closed"}, "--reply-timeout", "err", "Task queue is closed"),
-        ({}, "--online-timeout", "out", "the GPU did not come online within 0.3 s.*--online-timeout"),
+        ({"gpu.job.submit"}, "--reply-timeout", "the hub did not answer within 0.3 s"),
+        (set(), "--online-timeout", "the GPU did not come online within 0.3 s.*--online-timeout"),
     ],
-    ids=["a hub that never answers", "an old hub that complains", "a GPU that never comes"],
+    ids=["a hub that never answers", "a GPU that never comes"],
 )
-async def test_why_a_job_timed_out_is_said(
-    user: User, hub_is: dict[str, Any], flag: str, stream: str, words: str
-) -> None:
+async def test_why_a_job_timed_out_is_said(user: User, swallows: set[str], flag: str, words: str) -> None:
     async with field(user, online=False) as (hub, _):
-        vars(hub).update(hub_is)
+        hub.swallows = swallows
         ran = await user.run("submit", "clip.mp4", "speech.wav", flag, "0.3")
     assert ran.code == 3
-    assert re.search(words, getattr(ran, stream), re.DOTALL), ran
+    assert re.search(words, ran.out, re.DOTALL), ran
+
+
+async def test_what_an_old_hub_complains_of_without_a_jobs_name_is_said(user: User) -> None:
+    async with field(user) as (hub, _):
+        hub.complains = "Task queue is closed"
+        ran = await user.submit()
+    assert (ran.code, ran.last["event"]) == (0, "done"), ran
+    assert "Task queue is closed" in ran.err
 
 
 async def test_an_approaching_maximum_uptime_is_reported(user: User) -> None:

@@ -69,7 +69,7 @@ class Store:
 class FieldHub(Texts):
     """`heard` has what came, as (fd, frame), oldest first. `swallows` names further types that it ignores.
 
-    It answers each submit with what it `complains` of.
+    What it `complains` of it says to each submit, before its answer and without the job's name.
 
     `before_result` is awaited before a worker's result counts. `time.move(600)` makes its records old; `records`
     outlive it in a `Store`.
@@ -206,7 +206,6 @@ class FieldHub(Texts):
             return
         if self.complains:
             await peer.say({"type": "error", "message": self.complains})
-            return
         if not set(frame) <= _SUBMIT:
             self.faults.append(f"a submit with {sorted(set(frame) - _SUBMIT)}")
         payload = frame.get("payload")
