@@ -67,8 +67,8 @@ class Limiter:
                 None, is emitted.
             key: Replaces `priority`: the source with the least key starts first. It is asked for when the wait begins,
                 and again by `reorder`.
-            gives_way: Is asked by `reorder` when a source that waits now comes before this one, which runs. If it
-                returns True, this one is disposed, and subscribed again when it is its turn.
+            gives_way: Is asked by `reorder` and `make_way` when a source that waits now comes before this one, which
+                runs. If it returns True, this one is disposed, and subscribed again when it is its turn.
 
         Returns:
             An operator function: the result has the source's items.
@@ -102,6 +102,10 @@ class Limiter:
             waiting.append((key, number, limited))
         waiting.sort()
         self._waiting = waiting
+        self.make_way()
+
+    def make_way(self) -> None:
+        """Ask the running sources again whether they give way: one that could not before may do so now."""
         for running in sorted(self._yielding, key=lambda limited: limited.key(), reverse=True):
             if self._waiting and self._waiting[0][0] < running.key() and running.may_give_way:
                 running.give_way()

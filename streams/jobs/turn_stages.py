@@ -20,6 +20,7 @@ from wakestream.operators.rx.core.observable import (
     ignore,
     subscribe_through,
 )
+from wakestream.operators.rx.core.scheduler import clock
 from wakestream.operators.rx.each import Stage
 from wakestream.operators.rx.limiter import Limiter
 from wakestream.operators.rx.then import then
@@ -91,16 +92,18 @@ class TurnStages(Stages):
     slot: _Slot
 
     def submit(self, depot: Callable[[Any], Events] | None = None) -> Events:
-        """Until the GPU is granted, the job gives its place to one that the user moves before it."""
-        asking, job = self.shared.asking, self.job.id
-
-        def note(event: JobEvent) -> None:
-            if isinstance(event, Queued):  # before, the hub may know that the worker has its task
-                asking[job] = None
-                if self.shared.waiting[-1] != job:  # the hub has it at the end
-                    self.world.hub.order(self.shared.waiting)
+        """Until the GPU is granted, the job gives its place to one that the user moves, or has moved, before it."""
+        asking, job, shared = self.shared.asking, self.job.id, self.shared
 
         def subscribe(observer: ObserverBase[JobEvent], scheduler: SchedulerBase | None = None) -> DisposableBase:
+            def note(event: JobEvent) -> None:
+                if isinstance(event, Queued):  # before, the hub may know that the worker has its task
+                    if job not in asking and shared.order.by_hand:
+                        clock(scheduler).schedule(lambda *_: shared.running.make_way())  # after this event
+                    asking[job] = None
+                    if shared.waiting[-1] != job:  # the hub has it at the end
+                        self.world.hub.order(shared.waiting)
+
             asked = subscribe_through(Stages.submit(self, depot).do_action(note), observer, scheduler)
             return CompositeDisposable(asked, Disposable(lambda: asking.pop(job, None)))
 

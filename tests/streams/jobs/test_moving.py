@@ -10,7 +10,7 @@ import pytest
 from tests.support.streams.daemon_scene import unreachable
 from tests.support.streams.line_scene import Line
 from wakestream.adapters.testing.fakes import FakeWorker
-from wakestream.adapters.testing.harness import GPU, awake
+from wakestream.adapters.testing.harness import GPU, asleep, awake
 from wakestream.operators.model import events as e
 from wakestream.streams.jobs.job_order import LATE, JobOrder, Move, Order
 from wakestream.streams.jobs.job_runner import MOVE, ORDER
@@ -212,8 +212,8 @@ async def test_one_late_job_does_not_change_the_order_of_the_others() -> None:
     assert line.order == [3, 1, 2]
 
 
-async def test_a_job_gives_its_place_only_when_the_hub_has_said_that_it_waits() -> None:
-    line = Line(LaneLimits(running=1))
+async def test_a_job_gives_its_place_as_soon_as_the_hub_has_said_that_it_waits() -> None:
+    line = Line(LaneLimits(running=1), lambda _: None)
     line.link.disconnect()
     line.start(1, 2)  # perhaps from before a restart, with its task at the worker
     await line.passes(5)
@@ -221,7 +221,8 @@ async def test_a_job_gives_its_place_only_when_the_hub_has_said_that_it_waits() 
     line.link.connect(*line._features)
     await line.passes(2)
     assert [said.request_id for said in line.link.said(m.Submit)] == ["job-1"]
-    line.move(2, before=1)
+    line._answer = asleep
+    line.say(asleep(line.link.said(m.Submit)[0]))
     await line.passes(2)
     assert [said.request_id for said in line.link.said(m.Submit)] == ["job-1", "job-2"]
     assert [said.request_id for said in line.link.said(m.JobDone)] == ["job-1"]
@@ -229,6 +230,7 @@ async def test_a_job_gives_its_place_only_when_the_hub_has_said_that_it_waits() 
     line.wake()
     await line.all()
     assert line.order == [2, 1]
+    assert (await replay(line.log)).divergences == ()
 
 
 async def test_moves_are_recorded_and_a_replay_has_the_same_order() -> None:
