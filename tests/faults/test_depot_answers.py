@@ -84,13 +84,11 @@ def kept(home: Home, path: Path | None = None) -> list[Path]:
 
 @pytest.mark.parametrize("moment", ["upload", "fetch", "deliver", "result"])
 async def test_a_depot_that_is_overloaded_for_a_while_is_asked_again(home: Home, door: Door, moment: str) -> None:
-    async with home.pc() as pc:
-        door.when, door.left = (PUT, 3) if moment == "upload" else (GET, 3 * (moment == "fetch"))
-        await home.submit(pc)
-        await pc.until("stored", home.job.id)
+    door.when, door.left = (PUT, 3) if moment == "upload" else (GET, 3 * (moment == "fetch"))
+    with home.held():
+        await home.stores()
         if moment == "deliver":
             door.when, door.left = PUT, 3
-        await pc.kill()
     await home.delivered()
     door.left += 3 * (moment == "result")
     await home.finishes()
@@ -122,7 +120,8 @@ async def test_an_input_that_the_depot_has_lost_or_spoiled_is_sent_again_by_its_
 async def test_a_result_that_the_depot_has_spoiled_never_becomes_a_file_and_the_job_says_so(
     home: Home, door: Door
 ) -> None:
-    await home.stores()
+    with home.held():
+        await home.stores()
     await home.delivered()
     [path] = kept(home)
     path.write_bytes(bytes(path.stat().st_size))

@@ -39,7 +39,8 @@ async def test_a_pc_that_is_killed_while_it_uploads_goes_on_with_the_upload_and_
 
 
 async def test_a_pc_that_is_off_from_stored_on_finds_its_result_when_it_is_back(home: Home) -> None:
-    await home.stores()
+    with home.held():
+        await home.stores()
     await home.delivered()
     await home.off()
     assert not home.job.output.exists()
@@ -51,11 +52,11 @@ async def test_a_pc_that_is_off_from_stored_on_finds_its_result_when_it_is_back(
 async def test_a_pc_that_is_killed_while_it_fetches_the_result_goes_on_with_it(home: Home) -> None:
     line = home.house.lines["depot"]
     async with home.pc() as pc:
-        await home.submit(pc)
-        await pc.until("stored", home.job.id)
-        await home.notes("end")
-        before = line.passed["down"]
-        line.set(down=SLOWLY)
+        with home.held():
+            await home.submit(pc)
+            await home.notes("start")
+            before = line.passed["down"]
+            line.set(down=SLOWLY)
         await pc.until("downloading", home.job.id)
         await line.until(lambda line: line.passed["down"] > before + 20_000)
         await pc.kill()
@@ -104,12 +105,10 @@ async def test_a_depot_that_takes_no_connections_is_left_out(home: Home) -> None
 
 async def test_a_depot_that_is_unreachable_once_all_is_stored_is_waited_for(home: Home) -> None:
     line = home.house.lines["depot"]
-    async with home.pc() as pc:
-        await home.submit(pc)
-        await pc.until("stored", home.job.id)
+    with home.held():
+        await home.stores()
         line.refuse()
         line.break_all()
-        await pc.kill()
     tried = line.accepted
     await line.until(lambda line: line.accepted >= tried + 3)
     line.heal()
@@ -135,14 +134,14 @@ async def test_a_worker_that_is_killed_does_the_job_again_only_without_a_result(
 
 async def test_a_license_that_is_revoked_when_its_files_are_stored_has_nothing_done(home: Home) -> None:
     line = home.house.lines["depot"]
-    async with home.pc() as pc:
-        await home.submit(pc)
-        await pc.until("stored", home.job.id)
+    with home.held():
+        await home.stores()
         line.set(down=Fault(stall=True))
         book = LicenseBook(home.house.folder / "hub")
         book.revoke(next(one.id for one in book.all() if one.role == "client"), 1.0)
-        await pc.kill()
-    line.set(down=Fault())
+        await home.refused()
+        line.set(down=Fault())
+        await home.engine_gone()
     await home.off()
     assert home.noted("end") == []
 
@@ -150,34 +149,35 @@ async def test_a_license_that_is_revoked_when_its_files_are_stored_has_nothing_d
 async def at(home: Home, name: str, moment: str) -> None:
     """One job through the depot, and a kill at a moment of it; the PC is off from `stored` until `delivered`."""
     line = home.house.lines["depot"]
-    async with home.pc() as pc:
-        if moment == "upload":
-            line.set(up=SLOWLY)
-        await home.submit(pc)
-        if moment == "upload":
-            await line.until(lambda line: line.passed["up"] > 100_000)
-            assert home.house.kill(name)
-            line.set(up=Fault())
-        if moment == "fetch":
-            line.set(down=SLOWLY)
-        before = line.passed["down"]
-        await pc.until("stored", home.job.id)
-        if moment == "stored":
-            assert home.house.kill(name)
-        await pc.kill()
-    if moment == "fetch":
-        await line.until(lambda line: line.passed["down"] > before + 50_000)
-        assert home.house.kill(name)
-        line.set(down=Fault())
-    elif moment == "render":
-        await home.notes("start")
-        assert home.house.kill(name)
-    elif moment == "deliver":
+    if moment == "upload":
         line.set(up=SLOWLY)
-        await home.notes("end")
-        before = line.passed["up"]
+    elif moment == "fetch":
+        line.set(down=SLOWLY)
+    before = line.passed["down"]
+    with home.held():
+        async with home.pc() as pc:
+            await home.submit(pc)
+            if moment == "upload":
+                await line.until(lambda line: line.passed["up"] > 100_000)
+                await home.kill(name)
+                line.set(up=Fault())
+            await pc.until("stored", home.job.id)
+            if moment == "stored":
+                await home.kill(name)
+        if moment == "fetch":
+            await line.until(lambda line: line.passed["down"] > before + 50_000)
+            await home.kill(name)
+            line.set(down=Fault())
+        elif moment == "render":
+            await home.notes("start")
+            await home.kill(name)
+        elif moment == "deliver":
+            await home.notes("start")
+            line.set(up=SLOWLY)
+            before = line.passed["up"]
+    if moment == "deliver":
         await line.until(lambda line: line.passed["up"] > before + 20_000)
-        assert home.house.kill(name)
+        await home.kill(name)
         line.set(up=Fault())
     await home.delivered()
     await home.finishes()

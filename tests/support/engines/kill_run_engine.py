@@ -2,7 +2,7 @@
 
 A line in COUNTS for each start (with whether the result of this work stood already at the worker) and each end. A work
 is named by the digest of its two inputs, from which the output is derived too: so a client can check that it is its
-own. Uses only the standard library.
+own. It stays at work while COUNTS.hold exists. Uses only the standard library.
 """
 
 import hashlib
@@ -34,6 +34,8 @@ def main(counts, video, audio, output):
         sys.stdout.write(f"{percent}%\n")
         sys.stdout.flush()
         time.sleep((digest.digest()[0] % 8 + 1) * 0.02 * float(os.environ.get("KILL_RUN_SLOWER", "1")))
+    while Path(f"{counts}.hold").exists():
+        time.sleep(0.01)
     Path(output).write_bytes(b"rendered " + work.encode() + b" " + picture)
     note(counts, "end", work, os.getpid())
 

@@ -1,8 +1,8 @@
 """The real programs with a depot, a PC that is on or off, and one job whose account is what the engine noted."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from random import Random
 
@@ -11,9 +11,10 @@ from tests.support.faults.kill_jobs import KillJob
 from tests.support.faults.kill_programs import KillHouse, kill_house
 from tests.support.programs.client_scene import User
 from tests.support.programs.daemon_scene import RunningDaemon, daemon
+from tests.support.programs.machine_scene import died
 from wakestream.adapters.client.hub_query import ask_hub
 from wakestream.adapters.config.settings import Secret, Settings
-from wakestream.operators.model.errors import WakestreamError
+from wakestream.operators.model.errors import HubRefused, WakestreamError
 
 WITHIN = 45.0
 SLOWLY = Fault(rate=150_000)
@@ -50,8 +51,16 @@ class Home:
         status, answer = await pc.ask("POST", "/api/jobs", {"id": self.job.id, **files})
         assert status == 201, answer
 
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """The engine ends no work within the block: however late the PC says `stored`, there is no result yet."""
+        hold = Path(f"{self.house.counts}.hold")
+        hold.touch()
+        yield
+        hold.unlink()
+
     async def stores(self) -> None:
-        """The PC takes the job, and is killed when the depot has its files."""
+        """The PC takes the job, and is killed when the depot has its files: within `held`, before it has the result."""
         async with self.pc() as pc:
             await self.submit(pc)
             await pc.until("stored", self.job.id)
@@ -65,6 +74,17 @@ class Home:
         """Returns when the engine has begun (`start`) or ended (`end`) a work so often."""
         await seen(lambda: len(self.noted(word)) >= times)
 
+    async def kill(self, name: str) -> None:
+        """Kill a program. Returns when what it takes along is gone, too."""
+        assert self.house.kill(name)
+        if name == "worker":
+            await self.engine_gone()
+
+    async def engine_gone(self) -> None:
+        """Returns when no engine that has begun is still at work."""
+        for _, _, pid, _ in self.noted("start"):
+            await died(int(pid))
+
     def noted(self, word: str) -> list[list[str]]:
         """What the engine noted of its works."""
         return [words for words in map(str.split, self.house.counts.read_text().splitlines()) if words[0] == word]
@@ -74,6 +94,14 @@ class Home:
         async with asyncio.timeout(WITHIN):
             while not (await self._depot()).get("delivered"):  # noqa: ASYNC110 - it is another program
                 await asyncio.sleep(0.1)
+
+    async def refused(self) -> None:
+        """Returns when the hub takes the PC's key no more."""
+        async with asyncio.timeout(WITHIN):
+            with suppress(HubRefused):
+                while True:
+                    await ask_hub(self.settings)
+                    await asyncio.sleep(0.1)
 
     async def _depot(self) -> dict[str, int]:
         try:
