@@ -2,7 +2,8 @@
 
 import asyncio
 import itertools
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -66,7 +67,7 @@ class Attacked:
 
 
 @asynccontextmanager
-async def attacked(folder: Path, **limits: Any) -> AsyncIterator[Attacked]:
+async def attacked(folder: Path, *, clock: Callable[[], float] = time.time, **limits: Any) -> AsyncIterator[Attacked]:
     """A hub whose state is in `folder`/state. At the end: no fault logged, no file elsewhere, and it starts again."""
     state = folder / "state"
     book = LicenseBook(state)
@@ -77,7 +78,7 @@ async def attacked(folder: Path, **limits: Any) -> AsyncIterator[Attacked]:
             journal = await stack.enter_async_context(open_journal(state / "hub.sqlite", Fact, program="hub"))
             limits = {"per_address": 10_000, **limits}
             server = await stack.enter_async_context(
-                open_hub(HubConfig(LicenseBook(state), limits=hub.Limits(**limits)), journal)
+                open_hub(HubConfig(LicenseBook(state), clock=clock, limits=hub.Limits(**limits)), journal)
             )
             scene = Attacked(server, keys, stack)
             yield scene
