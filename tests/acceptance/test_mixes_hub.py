@@ -13,7 +13,7 @@ from tests.support.field.monitor import FieldCloud, MonitorTimes, field_monitor
 from tests.support.field.phone import field_phone
 from tests.support.field.text_worker import field_text_worker
 from tests.support.field.worker import field_worker, rendered
-from tests.support.mixes import OldMachine, address, our_monitor
+from tests.support.mixes import OldMachine, address, idles, our_monitor
 from tests.support.programs import our_peers
 from tests.support.programs.client_scene import User
 from tests.support.programs.hub_scene import Place
@@ -81,12 +81,13 @@ async def test_our_monitor_and_hub_start_and_stop_a_deployed_machine(place: Plac
     hub = await place.hub(limits=replace(OPEN, recent=0.5))
     async with (
         OldMachine(address(hub), texts=False) as machine,
-        our_monitor(hub.url, machine.cloud, machine.url, key=place.keys["monitor"], idle_after=1.0),
+        our_monitor(hub.url, machine.cloud, machine.url, key=place.keys["monitor"]) as monitor,
     ):
         old = replace(DesktopLimits(), health_every=60.0)
         who = FieldDesktop(address(hub), machine.url, secret=place.keys["client"], limits=old)
         film = await who.render(user.video, user.audio)
         assert film == rendered(user.audio.read_bytes(), user.video.read_bytes())
+        idles(monitor, 1.0)
         await machine.cloud.stopped.wait()
         assert (machine.cloud.starts, machine.cloud.stops) == (1, 1)
 

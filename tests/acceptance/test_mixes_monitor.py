@@ -13,7 +13,7 @@ from tests.support.field.hub import field_hub
 from tests.support.field.phone import field_phone
 from tests.support.field.text_worker import field_text_worker
 from tests.support.field.worker import FieldWorker, rendered
-from tests.support.mixes import OldMachine, address, comes_into, our_monitor
+from tests.support.mixes import OldMachine, address, comes_into, idles, our_monitor
 from tests.support.programs.client_scene import User
 from tests.support.programs.hub_scene import Place
 from tests.support.programs.our_peers import until
@@ -51,6 +51,7 @@ async def rendering(machine: OldMachine, monitor: MonitorProgram) -> FieldWorker
     await comes_into(monitor, "online")
     assert machine.worker is not None
     await machine.worker.until_rendering()
+    idles(monitor, IDLE)
     return machine.worker
 
 
@@ -58,7 +59,7 @@ async def test_an_early_result_of_an_old_worker_does_not_stop_its_machine(place:
     hub = await place.hub(limits=OPEN)
     async with (
         OldMachine(address(hub), secret=SECRET, held=True, texts=False) as machine,
-        our_monitor(hub.url, machine.cloud, machine.url, key=place.keys["monitor"], idle_after=IDLE) as monitor,
+        our_monitor(hub.url, machine.cloud, machine.url, key=place.keys["monitor"]) as monitor,
     ):
         await comes_into(monitor, "off")
         payload = stocked(machine)
@@ -79,7 +80,7 @@ async def test_at_a_deployed_hub_a_bare_copy_wakes_the_machine_work_keeps_it_on_
         async with (
             OldMachine(hub.url, secret=SECRET, held=True, texts=False) as machine,
             our_monitor(
-                f"{hub.url.replace('http', 'ws')}/dsp", machine.cloud, machine.url, idle_after=IDLE, query_timeout=IDLE
+                f"{hub.url.replace('http', 'ws')}/dsp", machine.cloud, machine.url, query_timeout=IDLE
             ) as monitor,
             field_phone(hub.url, "key-1") as phone,
         ):
@@ -113,7 +114,7 @@ async def test_at_a_deployed_hub_a_text_request_wakes_the_machine_too() -> None:
 async def test_at_a_deployed_hub_a_desktop_is_answered_in_time_and_its_machine_stops_when_idle(user: User) -> None:
     async with field_hub() as hub, OldMachine(hub.url, texts=False) as machine:
         url = f"{hub.url.replace('http', 'ws')}/dsp"
-        async with our_monitor(url, machine.cloud, machine.url, idle_after=IDLE, query_timeout=IDLE) as monitor:
+        async with our_monitor(url, machine.cloud, machine.url, query_timeout=IDLE) as monitor:
             await comes_into(monitor, "off")
             # It goes by what the hub says, and leaves it at the first silence, which no look of the monitor ends.
             desktop = FieldDesktop(hub.url, machine.url, limits=replace(DesktopLimits(), health_every=60.0))
@@ -127,6 +128,7 @@ async def test_at_a_deployed_hub_a_desktop_is_answered_in_time_and_its_machine_s
             film = await desktop.render(user.video, user.audio)
             assert film == rendered(user.audio.read_bytes(), user.video.read_bytes())
             assert (desktop.went_on_by, desktop.boots) == ("hub", 1)
+            idles(monitor, IDLE)
             await machine.cloud.stopped.wait()
         assert hub.faults == []
 
@@ -137,13 +139,14 @@ async def test_a_text_worker_that_was_there_first_takes_no_gpu_and_leaves_none_b
     async with (
         field_text_worker(address(hub)),
         OldMachine(address(hub), secret=SECRET, texts=False) as machine,
-        our_monitor(hub.url, machine.cloud, machine.url, key=place.keys["monitor"], idle_after=IDLE) as monitor,
+        our_monitor(hub.url, machine.cloud, machine.url, key=place.keys["monitor"]) as monitor,
     ):
         await comes_into(monitor, "off")
         client = await place.client()
         await client.send(type="gpu.job.submit", request_id="j1", task_type="delete_asset", payload={"id": "7"})
         assert (await client.first("gpu.job.result"))["request_id"] == "j1"
         assert {name: gpu.phase for name, gpu in gpus.items()} == {"studio": "online"}
+        idles(monitor, IDLE)
         await machine.cloud.stopped.wait()
         await comes_into(monitor, "off")
         await client.send(type="gpu.status.query", request_id="s1")

@@ -17,7 +17,7 @@ from tests.support.field.hub import FieldHub, field_hub
 from tests.support.field.monitor import FieldCloud, MonitorTimes, field_monitor
 from tests.support.field.phone import field_phone
 from tests.support.field.text_worker import field_text_worker
-from tests.support.mixes import comes_into, our_monitor
+from tests.support.mixes import comes_into, idles, our_monitor
 from tests.support.ports import free_port
 from tests.support.programs.client_scene import User
 from tests.support.programs.daemon_scene import daemon
@@ -166,11 +166,12 @@ async def test_our_monitor_runs_our_worker_at_the_deployed_hub(tmp_path: Path, m
             await machine.enter_async_context(at_hub(tmp_path, hub, engine, port=port))
 
         cloud, url = FieldCloud(on_start=start, on_stop=machine.aclose), f"http://127.0.0.1:{port}"
-        async with our_monitor(dsp(hub.url), cloud, url, idle_after=1.0, query_timeout=0.5) as monitor:
+        async with our_monitor(dsp(hub.url), cloud, url, query_timeout=0.5) as monitor:
             await comes_into(monitor, "off")
             job = {"task_type": "heygem_submit", "payload": {"video_hash": "a" * 32, "audio_hash": "b" * 32}}
             await one.send(type="gpu.job.submit", request_id="r1", **job)
             assert (await one.first("gpu.job.result"))["result"]["queue"]["total_tasks"] == 1
+            idles(monitor, 1.0)
             end = loop.time() + 2.0
             while loop.time() < end:
                 await looks.acquire()

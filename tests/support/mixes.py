@@ -6,6 +6,7 @@ import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 from random import Random
 from typing import cast
 
@@ -128,3 +129,12 @@ async def our_monitor(
         await running
         await workers.close()
         await link.close()
+
+
+def idles(monitor: MonitorProgram, after: float) -> None:
+    """The monitor stops its machine after so many seconds without work, but not before this call.
+
+    With a short time from the start on, a machine may stop before its first work comes.
+    """
+    decider = cast("Monitor", monitor.runner._decider)
+    decider.policy = replace(decider.policy, idle_after=after)
