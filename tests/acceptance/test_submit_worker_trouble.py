@@ -14,9 +14,17 @@ from aiohttp import web
 from tests.support.field.house import SECRET, field
 from tests.support.field.worker import field_worker, rendered
 from tests.support.programs.client_scene import User
+from tests.support.programs.machine_scene import died
 from tests.support.programs.our_peers import Joining, Place, held, until
 from wakestream.adapters.cli.demo.processes import house
 from wakestream.adapters.engines.samples import make_speech, make_video
+from wakestream.adapters.runtime.ffmpeg_program import found_ffmpeg
+
+HELD = """#!/bin/sh
+case "$*" in *-progress*) echo $$ >> {renders}; while [ -e {hold} ]; do sleep 0.05; done;; esac
+exec {ffmpeg} "$@"
+"""
+"""An ffmpeg that does not begin to render while a file is there."""
 
 BODY = rendered(b"audio" * 500, b"video" * 1000)
 
@@ -128,22 +136,30 @@ async def test_an_old_worker_that_restarts_empty_gets_all_files_again(user: User
             assert second.http.calls["upload_file"] == 2
 
 
-async def test_our_worker_killed_in_the_render_restarts_and_finishes_the_job(user: User, tmp_path: Path) -> None:
+async def test_our_worker_killed_in_the_render_restarts_and_finishes_the_job(
+    user: User, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     pids: list[int] = []
 
     def hear(_: str, line: str) -> None:
         pids.extend(int(found[1]) for found in [re.search(r"\[(\d+)\] wakestream worker listening", line)] if found)
 
+    await make_video(user.video, 2)
+    await make_speech(user.audio, 2)
+    program, hold, renders = tmp_path / "ffmpeg", tmp_path / "hold", tmp_path / "renders"
+    program.write_text(HELD.format(hold=hold, renders=renders, ffmpeg=found_ffmpeg()))
+    program.chmod(0o755)
+    monkeypatch.setenv("IMAGEIO_FFMPEG_EXE", str(program))
     (tmp_path / "house").mkdir()
-    async with (
-        house(tmp_path / "house", hear, boot_seconds=0.1, idle_after=60) as running,
-    ):
+    hold.touch()
+    async with house(tmp_path / "house", hear, boot_seconds=0.1, idle_after=60) as running:
         user.at_home(running.settings)
-        await make_video(user.video, 2, size="640x360")
-        await make_speech(user.audio, 20)
         async with user.submits() as job:
             await job.event("running")
+            await until(renders.exists)
             os.kill(pids[-1], signal.SIGKILL)
+            await died(int(renders.read_text().split()[0]))  # it takes its engine along
+            hold.unlink()
             await job.event("retrying")
             ran = await job.ended()
     assert ran.code == 0, ran
