@@ -600,9 +600,25 @@ async def test_jobs_go_through_the_real_worker_also_when_the_server_is_killed(pl
 
 
 @real
-async def test_a_job_whose_model_hangs_is_done_after_the_restart_command(place: Place) -> None:
+async def test_a_job_whose_model_hangs_is_done_after_the_restart_command(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
     server = place.server("Copy", COPY)
     async with ready(place, server) as engine:
+        render = engine.render
+
+        async def hanging(work: Work) -> AsyncIterator[Any]:
+            yield Waits("the watchdog has no limit until the next item")
+            async with aclosing(render(work)) as items:
+                if not place.gate.exists():
+                    following = asyncio.ensure_future(anext(items))
+                    await place.began()
+                    yield Line("the model runs, and hangs")
+                    yield await following
+                async for item in items:
+                    yield item
+
+        monkeypatch.setattr(engine, "render", hanging)
         assert server.process is not None
         restart = ("kill", "-9", "--", f"-{server.process.pid}")
         async with worker_of(engine, place.folder / "desk", Watchdog(1.0, restart)) as desk:

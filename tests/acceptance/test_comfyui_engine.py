@@ -147,8 +147,20 @@ class Case(Place):
         await self.until_queue(lambda running, _: running == [prompt_id(work)])
         return rendering
 
-    def slow(self, wait: float = 0.0, **params: object) -> Work:
-        note = os.urandom(8).hex()  # without it the nodes of the case before would not run again
+    async def cancelled(self, engine: comfyui.ComfyUi, work: Work, hold: Path) -> None:
+        """Cancel the work, whose present node ends as soon as ComfyUI was asked for that."""
+        asks = engine._ask_to_cancel
+
+        async def ask(prompt: str, place: int) -> bool:
+            if asked := await asks(prompt, place):
+                hold.unlink()
+            return asked
+
+        engine._ask_to_cancel = ask  # type: ignore[method-assign]
+        await engine.cancel(work)
+
+    def slow(self, wait: float = 0.0, hold: Path | None = None, **params: object) -> Work:
+        note = str(hold or os.urandom(8).hex())  # without it the nodes of the case before would not run again
         return self.work("slow", {"image": self.image}, ("image",), wait=wait, note=note, **params)
 
 
@@ -376,13 +388,14 @@ async def test_a_file_over_the_upload_limit_is_named_with_the_remedy(place: Case
 @each_release
 async def test_a_cancel_ends_the_running_work_and_nothing_else(place: Case) -> None:
     """ComfyUI ends it only after its present node, and then runs the next prompt of the queue."""
-    engine, work = place.start(), place.slow(2.0, steps=1)
+    engine, hold = place.start(), place.hold()
+    work = place.slow(hold=hold, steps=1)
     async with aclosing(engine.render(work)) as items:
         rendering = asyncio.create_task(anext(items))
         await place.until_queue(lambda running, _: running == [prompt_id(work)])
         other = await place.others(await place.upload(place.image))
         await rendering
-    await engine.cancel(work)
+    await place.cancelled(engine, work, hold)
     entry = await place.ended(prompt_id(work))
     assert entry["status"]["status_str"] == "error"
     assert "execution_interrupted" in str(entry["status"]["messages"])
@@ -421,14 +434,15 @@ async def test_a_cancel_while_files_are_sent_starts_nothing(place: Case) -> None
 
 @each_release
 async def test_a_cancel_while_the_answer_to_the_prompt_is_on_its_way_stops_it(place: Case) -> None:
-    engine, work = place.start(), place.slow(2.0, steps=1)
+    engine, hold = place.start(), place.hold()
+    work = place.slow(hold=hold, steps=1)
     rendering = asyncio.create_task(done(engine, work))
     async with asyncio.timeout(100):
         while prompt_id(work) not in engine._sent:  # noqa: ASYNC110 - nothing announces it
             await asyncio.sleep(0)
     place.proxy.set(down=Fault(stall=True))
     await end(rendering)
-    cancelling = asyncio.create_task(engine.cancel(work))
+    cancelling = asyncio.create_task(place.cancelled(engine, work, hold))
     await place.until_queue(lambda running, _: running == [prompt_id(work)])
     place.proxy.heal()
     await cancelling
@@ -437,13 +451,14 @@ async def test_a_cancel_while_the_answer_to_the_prompt_is_on_its_way_stops_it(pl
 
 @each_release
 async def test_a_cancel_comes_through_a_server_that_does_not_answer_for_a_moment(place: Case) -> None:
-    engine, work = place.start(), place.slow(2.0, steps=1)
+    engine, hold = place.start(), place.hold()
+    work = place.slow(hold=hold, steps=1)
     async with aclosing(engine.render(work)) as items:
         await anext(items)
         await place.until_queue(lambda running, _: running == [prompt_id(work)])
     place.proxy.break_all()
     place.proxy.refuse()
-    cancelling = asyncio.create_task(engine.cancel(work))
+    cancelling = asyncio.create_task(place.cancelled(engine, work, hold))
     before = place.proxy.accepted
     await place.proxy.until(lambda proxy: proxy.accepted > before)
     place.proxy.heal()
@@ -482,23 +497,39 @@ async def test_a_restart_in_mid_work_is_reported_and_the_work_can_be_done_again(
 async def test_a_server_that_says_nothing_at_all_is_restarted_too(place: Case, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its connections stay, as those of a machine without memory do."""
     monkeypatch.setattr(comfyui, "CANCEL_WITHIN", 0.3)
-    engine, work = place.start(), place.slow(1.0)
-    working = await place.begun(engine, work, Watchdog(3.0, restart_command(place)))
+    engine, hold, stalled = place.start(), place.hold(), asyncio.Event()
+    render = engine.render
+
+    async def before_the_stall(work: Work) -> AsyncIterator[Any]:
+        yield Waits("the watchdog has no limit until the next item")
+        async with aclosing(render(work)) as items:
+            async for item in items:
+                await stalled.wait()
+                yield item
+
+    monkeypatch.setattr(engine, "render", before_the_stall)
+    working = await place.begun(engine, place.slow(hold=hold), Watchdog(0.5, restart_command(place)))
     place.proxy.set(Fault(stall=True), Fault(stall=True))
+    stalled.set()
     with pytest.raises(EngineUnreachable, match="it was restarted"):
         await working
     place.proxy.heal()
+    hold.unlink()
 
 
 @each_release
 async def test_a_worker_that_was_restarted_follows_the_prompt_that_runs(place: Case) -> None:
-    first, work = place.start(keep=place.folder / "engine"), place.slow(2.5, steps=4, pause=0.2)
+    first, hold = place.start(keep=place.folder / "engine"), place.hold()
+    work = place.slow(hold=hold, steps=4, pause=0.2)
     async with aclosing(first.render(work)) as items:
         await anext(items)
         await place.until_queue(lambda running, _: running == [prompt_id(work)])
     await first.close()
     second = place.start(keep=place.folder / "engine")
-    items = await done(second, work)
+    async with aclosing(second.render(work)) as following:
+        items = [await anext(following)]
+        hold.unlink()
+        items += [item async for item in following]
     assert isinstance(items[-1], Made)
     assert {item.frames for item in items if isinstance(item, Frame)} == {0, 4}, "its progress goes on"
     assert await place.queue() == ([], []), "it ran once"
@@ -510,34 +541,36 @@ async def test_a_worker_that_was_restarted_follows_the_prompt_that_runs(place: C
 
 async def test_a_websocket_that_stays_silent_does_not_lose_the_work(place: Case) -> None:
     """Another program with the same client id takes over the messages."""
-    engine = place.start(client="same")
-    work = place.slow(1.0)
-    rendering = await place.begun(engine, work)
+    engine, hold = place.start(client="same"), place.hold()
+    rendering = await place.begun(engine, place.slow(hold=hold))
     async with place.session.ws_connect(f"{place.server.url}/ws", params={"clientId": "same"}):
+        hold.unlink()
         assert isinstance((await rendering)[-1], Made)
 
 
 async def test_a_server_that_does_not_answer_for_a_moment_does_not_lose_the_work(place: Case) -> None:
     """A new connection may get no messages at all: the old one's end removes it from the list."""
-    engine, work = place.start(), place.slow(1.0)
-    rendering = await place.begun(engine, work)
+    engine, hold = place.start(), place.hold()
+    rendering = await place.begun(engine, place.slow(hold=hold))
     place.proxy.break_all()
     place.proxy.refuse()
     before = place.proxy.accepted
     await place.proxy.until(lambda proxy: proxy.accepted > before + 2)
     place.proxy.heal()
+    hold.unlink()
     assert isinstance((await rendering)[-1], Made)
 
 
 async def test_a_server_that_answers_no_more_is_reported(place: Case, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(comfyui, "PATIENCE", 0.5)
-    engine, work = place.start(), place.slow(1.0)
-    rendering = await place.begun(engine, work)
+    engine, hold = place.start(), place.hold()
+    rendering = await place.begun(engine, place.slow(hold=hold))
     place.proxy.break_all()
     place.proxy.refuse()
     with pytest.raises(EngineUnreachable, match="does not answer"):
         await rendering
     place.proxy.heal()
+    hold.unlink()
 
 
 async def test_work_that_somebody_deletes_in_the_queue_fails_and_is_not_started_again(place: Case) -> None:
@@ -552,9 +585,10 @@ async def test_work_that_somebody_deletes_in_the_queue_fails_and_is_not_started_
 
 
 async def test_work_that_somebody_interrupts_fails(place: Case) -> None:
-    engine, work = place.start(), place.slow(1.5, steps=1)
-    rendering = await place.begun(engine, work)
+    engine, hold = place.start(), place.hold()
+    rendering = await place.begun(engine, place.slow(hold=hold, steps=1))
     await place.post("/interrupt", {})
+    hold.unlink()
     with pytest.raises(TaskFailed, match="the work was interrupted in ComfyUI"):
         await rendering
 
