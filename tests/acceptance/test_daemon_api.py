@@ -218,7 +218,8 @@ async def test_watch_calls_jobs_by_the_names_of_their_files_and_two_of_one_name_
     async with in_this_process(alone) as (api, outbox), AsyncExitStack() as stack:
         before = outbox.feed.followers()
         watching = await stack.enter_async_context(alone.runs("watch"))
-        await until(lambda: outbox.feed.followers() > before)
+        as_json = await stack.enter_async_context(alone.runs("watch", "--json"))
+        await until(lambda: outbox.feed.followers() == before + 2)
         await api.submit(alone)
         assert watching.process.stdout is not None
         line = (await watching.process.stdout.readline()).decode()
@@ -227,7 +228,12 @@ async def test_watch_calls_jobs_by_the_names_of_their_files_and_two_of_one_name_
         while line != "clip.mp4 + speech.wav (job-2)  accepted\n":
             line = (await watching.process.stdout.readline()).decode()
             assert line.startswith("clip.mp4 + speech.wav ")
-        watching.process.kill()
+        await as_json.event("accepted", job="job-2")
+        if sys.platform == "win32":  # where there is no SIGINT for one process
+            return
+        for each in (watching, as_json):
+            each.interrupt()
+            assert (await each.ended()).code == 130
 
 
 async def test_the_number_of_followers_is_limited(alone: User) -> None:
