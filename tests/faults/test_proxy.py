@@ -126,6 +126,7 @@ async def test_a_half_open_connection_stands_and_says_nothing_until_it_is_healed
         await writer.drain()
         writer.write(b"too")
         proxy.set(down=Fault(latency=0.01))
+        await proxy.until(lambda proxy: proxy.swallowed == len(b"losttoo"))
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.1):
                 await reader.read(1)

@@ -93,13 +93,13 @@ class _Pair:
 class FaultProxy:
     """A running proxy on a `port` of its own, with the port `target` behind it.
 
-    `passed` counts the bytes of each direction, `accepted` the connections.
+    `passed` counts the bytes of each direction, `swallowed` those that were not passed on, `accepted` the connections.
     """
 
     def __init__(self, port: int, seed: int) -> None:
         self.port = 0
         self.passed: dict[Direction, int] = {"up": 0, "down": 0}
-        self.accepted = 0
+        self.swallowed = self.accepted = 0
         self.target = port
         self._random = Random(seed)
         self._sides: dict[Direction, _Side] = {"up": _Side(), "down": _Side()}
@@ -213,6 +213,8 @@ class FaultProxy:
             fault = side.fault
             await self._not_stalled(side)
             if fault.swallow:
+                self.swallowed += len(view)
+                self._look()
                 return
             count = min(len(view), fault.slice or _slice_for(fault.rate))
             if fault.cut_after is not None:
