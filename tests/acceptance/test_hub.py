@@ -265,15 +265,14 @@ async def test_connections_per_address_are_limited_and_freed_on_close(place: Pla
     assert (await (await place.connect()).ask(type="ping")) == {"type": "pong"}
 
 
-async def test_a_stop_does_not_wait_for_half_open_handshakes(place: Place) -> None:
+async def test_a_stop_does_not_wait_for_half_open_handshakes(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(guard, "_OPEN_WITHIN", 1000.0)
     outlasts = place.stack
     async with contextlib.AsyncExitStack() as place.stack:
         running = await place.hub()
         reader, writer = await asyncio.open_connection("127.0.0.1", running.port)
         place.stack = outlasts
         peer = await place.connect()
-        begun = time.monotonic()
-    assert time.monotonic() - begun < 5
     assert await peer.closed() == 1001
     with contextlib.suppress(ConnectionResetError):
         assert await reader.read() == b""
