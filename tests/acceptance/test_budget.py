@@ -7,12 +7,13 @@ import pytest
 
 from tests.support.programs.client_scene import Running, User
 from tests.support.programs.here import Here
-from tests.support.programs.hub_keeper import Keeper
+from tests.support.programs.hub_keeper import Keeper, zone_of_day
 
 
 @pytest.mark.timeout(150)
 async def test_a_job_waits_for_money_and_goes_on_when_the_budget_is_raised(user: User, keeper: Keeper) -> None:
-    zone = ("--time-zone", "Pacific/Kiritimati", "--currency", "EUR")
+    name, midnight = zone_of_day()
+    zone = ("--time-zone", name, "--currency", "EUR")
     small, large = (("--budget-per-day", amount, *zone) for amount in ("1", "10000"))
     async with AsyncExitStack() as stack:
         hub = await stack.enter_async_context(keeper.hub(*large))
@@ -23,7 +24,7 @@ async def test_a_job_waits_for_money_and_goes_on_when_the_budget_is_raised(user:
         async with user.submits("-o", "second.mp4", "--line-every", "1") as waits:
             queued = await waits.event("queued", phase="budget")
             until = datetime.datetime.fromtimestamp(queued["until"], datetime.UTC)
-            assert (until.hour, until.minute) == (10, 0), "midnight at UTC+14"
+            assert (until.hour, until.minute) == (midnight, 0), f"midnight in {name}"
             (left,) = (await keeper.asks()).budgets or ()
             assert (left["period"], left["limit"], left["left"]) == ("day", 1, 0)
             line = await waits.event("waking", phase="budget")

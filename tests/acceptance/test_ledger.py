@@ -12,14 +12,13 @@ from pathlib import Path
 import pytest
 
 from tests.support.programs.client_scene import User
-from tests.support.programs.hub_keeper import Keeper
+from tests.support.programs.hub_keeper import Keeper, zone_of_day
 from wakestream.adapters.client.client import open_client
 from wakestream.adapters.client.hub_query import ask_hub
 from wakestream.adapters.config.settings import Secret, Settings
 from wakestream.operators.model.events import Done, Job, Outcome
 
 CYCLES = 3
-DAY = ("--time-zone", "Pacific/Kiritimati")
 
 
 @pytest.mark.timeout(240)
@@ -95,7 +94,11 @@ async def jobs(keeper: Keeper, folder: Path, count: int) -> AsyncIterator[list[a
 
 @pytest.mark.timeout(240)
 async def test_equal_jobs_cost_the_same_whatever_their_place_in_the_queue_was(keeper: Keeper, tmp_path: Path) -> None:
-    async with keeper.hub(*DAY), keeper.powers("--idle-after", "2", works=1.0), jobs(keeper, tmp_path, 12) as running:
+    async with (
+        keeper.hub("--time-zone", zone_of_day()[0]),
+        keeper.powers("--idle-after", "2", works=1.0),
+        jobs(keeper, tmp_path, 12) as running,
+    ):
         assert all(isinstance(ended, Done) for ended in await asyncio.gather(*running))
         await keeper.sees("off")
         settings = Settings(hub_url=keeper.user.environment["API_SERVER_URL"], key=Secret(keeper.keys["client"]))
@@ -114,7 +117,7 @@ async def test_equal_jobs_cost_the_same_whatever_their_place_in_the_queue_was(ke
 async def test_a_budget_that_is_spent_stops_the_queue(keeper: Keeper, tmp_path: Path) -> None:
     budget, work, count = 15.0, 4.0, 12
     async with (
-        keeper.hub("--budget-per-day", f"{budget:g}", *DAY),
+        keeper.hub("--budget-per-day", f"{budget:g}", "--time-zone", zone_of_day()[0]),
         keeper.powers("--idle-after", "2", works=work),
         jobs(keeper, tmp_path, count) as running,
     ):

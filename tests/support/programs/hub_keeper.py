@@ -1,6 +1,7 @@
 """A user who runs a hub that can be started again at the same address."""
 
 import asyncio
+import datetime
 import sys
 import time
 from collections.abc import AsyncIterator
@@ -35,6 +36,12 @@ signal.signal(signal.SIGTERM, lambda *_: program.terminate())
 program.wait()
 log("off")"""
 """A machine that writes down when it is on and off."""
+
+
+def zone_of_day() -> tuple[str, int]:
+    """A time zone whose midnight is hours away, and the hour of its midnight in UTC."""
+    far_from_ten = abs(datetime.datetime.now(datetime.UTC).hour - 10) > 3
+    return ("Pacific/Kiritimati", 10) if far_from_ten else ("Asia/Dubai", 20)
 
 
 class Keeper:
