@@ -147,11 +147,7 @@ class Term:
 
     async def pause(self) -> None:
         """Pause the leader until it is replaced. What it is asked meanwhile it must never answer."""
-        url = await self.leader()
-        late = await self.cluster.place.connect(url)
-        await late.ask(**REGISTER, key=self.cluster.place.keys["late"])
-        await late.send(**LATE)
-        await late.first("hub.status.response")
+        url, late = await self.answering()
         began = time.monotonic()
         self.hubs[url].process.send_signal(signal.SIGSTOP)
         try:
@@ -167,6 +163,18 @@ class Term:
                 raise AssertionError(f"a former leader answered: {answer}")
             await self.stands_by(url)
 
+    async def answering(self) -> tuple[str, Peer]:
+        """The leader and a client that it has answered: one that lets a client in may lead no more a moment later."""
+        async with asyncio.timeout(120):
+            while True:
+                url = await self.leader()
+                with contextlib.suppress(OSError, EOFError, WebSocketException):
+                    late = await self.cluster.place.connect(url)
+                    await late.ask(**REGISTER, key=self.cluster.place.keys["late"])
+                    await late.send(**LATE)
+                    await late.first("hub.status.response")
+                    return url, late
+
     async def stands_by(self, url: str) -> None:
         """Return when the hub says that another one leads, or leads again."""
         while True:
@@ -180,8 +188,12 @@ class Term:
                 return
 
     async def given(self) -> Counter[str]:
-        """The jobs that a worker is given now; what is lost does not come."""
-        worker = await self.cluster.peer(await self.leader(), "worker")
+        """The jobs that a worker is given now, by a hub that leads until then; what is lost does not come."""
+        while True:
+            with contextlib.suppress(ConnectionError, EOFError, WebSocketException):
+                return await self._given(await self.cluster.peer(await self.leader(), "worker"))
+
+    async def _given(self, worker: Peer) -> Counter[str]:
         await worker.send(**ONLINE)
         found = Counter[str]()
         with contextlib.suppress(TimeoutError):
