@@ -266,7 +266,7 @@ real = journal.StoredJournal.append
 async def late(self, facts):
     self.later = [*getattr(self, "later", ()), asyncio.ensure_future(after(self, facts))]
 async def after(self, facts):
-    await asyncio.sleep(1)
+    await asyncio.sleep(60)
     await real(self, facts)
 journal.StoredJournal.append = late
 """,
