@@ -9,7 +9,6 @@ import shutil
 import subprocess
 import sys
 from asyncio.subprocess import DEVNULL, PIPE, STDOUT, Process
-from codecs import getincrementaldecoder
 from collections.abc import AsyncGenerator, Awaitable, Coroutine, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -18,7 +17,7 @@ from typing import TypeVar
 
 from loguru import logger
 
-from wakestream.adapters.runtime.child_processes import KILL_WITHIN, LastWords, kill, start
+from wakestream.adapters.runtime.child_processes import KILL_WITHIN, LastWords, LineSplitter, kill, start
 from wakestream.adapters.runtime.tasks import background, finish_despite_cancel, tasks_of_block
 from wakestream.operators.model.errors import TaskFailed
 
@@ -178,7 +177,7 @@ async def run_program(
 
 async def _start(argv: Sequence[str], stderr: int, box: Box | None, cwd: Path | None) -> Process:
     if shutil.which(argv[0]) is None:  # the programs around it would report this less clearly
-        raise TaskFailed(f"cannot start {argv[0]!r}: install it, or give its full path")
+        raise TaskFailed(f"cannot start {argv[0]!r}: install it, make it executable, or give its full path")
     try:
         # A process group of its own: on POSIX, killing it also kills the children, and a Ctrl-C for this worker does
         # not reach it, which would make the task fail.
@@ -198,22 +197,19 @@ async def _before(deadline: Deadline, what: Awaitable[T]) -> T:
 
 
 class _Lines:
-    """Lines that end with CR or LF (progress bars use CR alone). Unlike readline, a long line is not an error."""
+    """The lines of a stream. Unlike readline, a long line is not an error."""
 
     def __init__(self, stream: asyncio.StreamReader | None) -> None:
         self._stream = stream
-        self._decoder = getincrementaldecoder("utf-8")("replace")  # a read may end within a character
-        self._rest = ""
+        self._splitter = LineSplitter(MAX_LINE)
 
     async def more(self) -> list[str] | None:
         """The next lines; None at the end."""
         # Reading a stream that always has more never waits: without this pause, it would block the event loop.
         await asyncio.sleep(0)
         data = await self._stream.read(_READ) if self._stream else b""
-        *whole, rest = re.split(r"[\r\n]+", self._rest + self._decoder.decode(data, final=not data))
-        self._rest = rest[:MAX_LINE] if data else ""
-        lines = [line[:MAX_LINE] for line in whole]
-        return lines if data else [rest] if rest else None
+        lines = self._splitter.take(data)
+        return lines if data or lines != [""] else None
 
 
 async def _collect(stream: asyncio.StreamReader | None, said: LastWords) -> None:
@@ -249,15 +245,15 @@ async def _start_killer(process: Process) -> Process | None:
 
     The program waits for it at the gate, and ends there if this worker is killed before.
     """
+    killer = None
     try:
-        return await start(_watching(process.pid), stdin=PIPE, stdout=DEVNULL, stderr=DEVNULL)
+        killer = await start(_watching(process.pid), stdin=PIPE, stdout=DEVNULL, stderr=DEVNULL)
     except OSError as error:
         logger.warning("if this worker is killed, its program may keep running: {}", error)
-        return None
-    finally:
-        if process.stdin is not None:
-            process.stdin.write(b"\n")
-            process.stdin.close()
+    if process.stdin is not None:
+        process.stdin.write(b"\n")
+        process.stdin.close()
+    return killer
 
 
 def _watching(pid: int) -> tuple[str, ...]:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import re
 import time
 from asyncio.subprocess import PIPE, STDOUT, Process
-from codecs import getincrementaldecoder
 from collections import deque
 from collections.abc import Mapping, Sequence
 
@@ -17,6 +15,7 @@ from wakestream.adapters.power.config import CannotList, Machine, PowerConfig
 from wakestream.adapters.runtime.child_processes import (
     KILL_WITHIN,
     LAST_LINES,
+    LineSplitter,
     environment,
     kill,
     kill_and_wait,
@@ -185,14 +184,12 @@ class ProcessPower:
     async def _read(self, process: Process) -> None:
         assert process.stdout is not None  # noqa: S101 - it was asked for
         output = _OutputLog(process.pid)
-        decoder, rest = getincrementaldecoder("utf-8")("replace"), ""  # a read may end within a character
+        splitter = LineSplitter(LONGEST_LINE)
         while data := await process.stdout.read(65536):
-            *lines, rest = re.split(r"[\r\n]+", rest + decoder.decode(data))
-            self._log_lines(lines, output)
-            rest = rest[:LONGEST_LINE]
+            self._log_lines(splitter.take(data), output)
             # Reading a stream that always has more never waits.
             await asyncio.sleep(_PAUSE if output.flooded else 0)
-        self._log_lines([rest + decoder.decode(b"", final=True)], output)
+        self._log_lines(splitter.take(b""), output)
 
     def _log_lines(self, lines: Sequence[str], output: _OutputLog) -> None:
         texts = [text for line in lines if (text := line.strip()[:LONGEST_LINE])]

@@ -10,6 +10,7 @@ import shutil
 import signal
 import sys
 from asyncio.subprocess import DEVNULL, PIPE, Process
+from codecs import getincrementaldecoder
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -142,6 +143,25 @@ def last_lines(output: bytes) -> str:
     for line in output.decode(errors="replace").splitlines():
         said.add(line)
     return said.text()
+
+
+class LineSplitter:
+    """Cuts output into lines. They end with CR or LF (progress bars use CR alone).
+
+    Args:
+        longest: The most characters of a line; the rest is dropped.
+    """
+
+    def __init__(self, longest: int) -> None:
+        self._longest = longest
+        self._decoder = getincrementaldecoder("utf-8")("replace")  # a read may end within a character
+        self._rest = ""
+
+    def take(self, data: bytes) -> list[str]:
+        """The lines that end in `data`; with none, at the end, what is left of the output."""
+        *lines, rest = re.split(r"[\r\n]+", self._rest + self._decoder.decode(data, final=not data))
+        self._rest = rest[: self._longest] if data else ""
+        return [line[: self._longest] for line in (lines if data else [rest])]
 
 
 # The last lines of a program's output, without progress lines: what an error shows.

@@ -93,6 +93,7 @@ export const by = (id) => document.getElementById(id);
 let pressed = null;
 addEventListener("mousedown", ({ button, target, x, y }) => { pressed = button ? null : { on: target.closest("button"), x, y }; });
 addEventListener("mouseup", ({ target, x, y }) => {
-  const { on } = pressed ?? {};
-  if (on && !on.contains(target) && Math.hypot(x - pressed.x, y - pressed.y) < 8) on.click();
+  const { on, ...at } = pressed ?? {};
+  pressed = null;
+  if (on?.isConnected && !on.contains(target) && Math.hypot(x - at.x, y - at.y) < 8) on.click();
 });

@@ -145,7 +145,7 @@ export function jobLists(known, acts) {
     started = "";
     root?.scrollIntoView({ block: "nearest" });
     const at = document.activeElement;
-    if (at === document.body || at.disabled) root?.querySelector("h3").focus({ preventScroll: true });
+    if (at === document.body || at?.disabled) root?.querySelector("h3").focus({ preventScroll: true });
   }
 
   /** Draws after a short delay: thousands of jobs may arrive at once. */
