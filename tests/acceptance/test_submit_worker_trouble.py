@@ -21,10 +21,13 @@ from wakestream.adapters.engines.samples import make_speech, make_video
 from wakestream.adapters.runtime.ffmpeg_program import found_ffmpeg
 
 HELD = """#!/bin/sh
-case "$*" in *-progress*) echo $$ >> {renders}; while [ -e {hold} ]; do sleep 0.05; done;; esac
+case "$*" in *-progress*)
+  echo $$ > {render}.new; mv {render}.new {render}
+  while [ -e {hold} ]; do sleep 0.05; done;;
+esac
 exec {ffmpeg} "$@"
 """
-"""An ffmpeg that does not begin to render while a file is there."""
+"""An ffmpeg that does not begin to render while a file is there. Its process id is in `render` before that."""
 
 BODY = rendered(b"audio" * 500, b"video" * 1000)
 
@@ -146,8 +149,8 @@ async def test_our_worker_killed_in_the_render_restarts_and_finishes_the_job(
 
     await make_video(user.video, 2)
     await make_speech(user.audio, 2)
-    program, hold, renders = tmp_path / "ffmpeg", tmp_path / "hold", tmp_path / "renders"
-    program.write_text(HELD.format(hold=hold, renders=renders, ffmpeg=found_ffmpeg()))
+    program, hold, render = tmp_path / "ffmpeg", tmp_path / "hold", tmp_path / "render"
+    program.write_text(HELD.format(hold=hold, render=render, ffmpeg=found_ffmpeg()))
     program.chmod(0o755)
     monkeypatch.setenv("IMAGEIO_FFMPEG_EXE", str(program))
     (tmp_path / "house").mkdir()
@@ -156,9 +159,9 @@ async def test_our_worker_killed_in_the_render_restarts_and_finishes_the_job(
         user.at_home(running.settings)
         async with user.submits() as job:
             await job.event("running")
-            await until(renders.exists)
+            await until(render.exists)
             os.kill(pids[-1], signal.SIGKILL)
-            await died(int(renders.read_text().split()[0]))  # it takes its engine along
+            await died(int(render.read_text()))  # it takes its engine along
             hold.unlink()
             await job.event("retrying")
             ran = await job.ended()
