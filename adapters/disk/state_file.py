@@ -15,6 +15,7 @@ from loguru import logger
 
 from wakestream.adapters.config.setting_files import SettingsError
 from wakestream.adapters.disk.atomic import retry_in_use, write_atomic
+from wakestream.adapters.runtime.tasks import finish_despite_cancel
 
 T = TypeVar("T")
 
@@ -80,9 +81,9 @@ def read_state(path: Path, parse: Callable[[bytes], T], default: T, *, cache: bo
 
 
 async def keep_state(path: Path, content: bytes) -> None:
-    """Write a file that the program can do without; a warning when that is not possible."""
+    """Write a file that the program can do without, also when cancelled; a warning when that is not possible."""
     try:
-        await asyncio.to_thread(write_atomic, path, content, sync=False)
+        await finish_despite_cancel(asyncio.to_thread(write_atomic, path, content, sync=False))
     except OSError as error:
         logger.warning("{} cannot be written: {}", path, error.strerror or error)
 

@@ -10,6 +10,7 @@ from loguru import logger
 
 from wakestream.adapters.hub.config import HubConfig
 from wakestream.adapters.hub.licenses import LicenseError, key_mark
+from wakestream.adapters.runtime.tasks import finish_despite_cancel
 from wakestream.streams.hub import events as f
 from wakestream.streams.hub import hub
 from wakestream.streams.protocol import messages as m
@@ -119,7 +120,7 @@ class LicenseWatch:
         if self._uses is not None:
             text = self._uses.due(self._state.by_owner.keys(), self._state.holders, self._clock(), last=last)
             if text is not None:
-                await asyncio.to_thread(self._uses.write, text)
+                await finish_despite_cancel(asyncio.to_thread(self._uses.write, text))
 
 
 def bearer(request: Request | None) -> str | None:

@@ -23,6 +23,7 @@ from loguru import logger
 from wakestream.adapters.disk.atomic import write_atomic
 from wakestream.adapters.disk.state_file import move_aside
 from wakestream.adapters.runtime.known_secrets import redacted
+from wakestream.adapters.runtime.tasks import finish_despite_cancel
 from wakestream.streams.recording.event_json import OUTCOME_KINDS
 from wakestream.streams.recording.recording import Direction, Header, Row, RowMaker, Tap, header_line, row_line
 
@@ -194,7 +195,7 @@ class TimelineFile:
         """Write new rows until cancelled."""
         while True:
             await asyncio.sleep(EVERY)
-            await self.write()
+            await finish_despite_cancel(self.write())
 
     async def write(self) -> None:
         """Write the new rows."""

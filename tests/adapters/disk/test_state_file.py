@@ -8,10 +8,11 @@ import msgspec
 import orjson
 import pytest
 
+from tests.support.late_thread import cancelled_before_its_thread
 from wakestream.adapters.cli.setup import files as setup
 from wakestream.adapters.daemon import kinds
 from wakestream.adapters.daemon.console import costs, preferences, records, timeline
-from wakestream.adapters.disk.state_file import read_state
+from wakestream.adapters.disk.state_file import keep_state, read_state
 from wakestream.adapters.hub.invites import Invites
 from wakestream.adapters.hub.license_uses import LicenseUses
 from wakestream.adapters.hub.licenses import LicenseBook
@@ -28,6 +29,13 @@ def test_a_damaged_file_is_moved_aside_and_none_is_replaced(tmp_path: Path, cont
         assert read_state(path, NAMES, ["default"]) == ["default"]
         assert not path.exists()
         assert (tmp_path / name).read_bytes() == content
+
+
+async def test_a_file_is_written_though_its_writer_is_cancelled(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await cancelled_before_its_thread(keep_state(tmp_path / "names.json", b'["a"]'), monkeypatch)
+    assert read_state(tmp_path / "names.json", NAMES, []) == ["a"]
 
 
 def test_a_file_without_a_number_is_read_and_a_missing_one_is_the_default(tmp_path: Path) -> None:

@@ -5,9 +5,13 @@ from unittest.mock import Mock
 
 import pytest
 
+from tests.support.late_thread import cancelled_before_its_thread
+from wakestream.adapters.hub.config import HubConfig
 from wakestream.adapters.hub.invites import Invites
 from wakestream.adapters.hub.license_uses import LEAST_PAUSE, LicenseUses
+from wakestream.adapters.hub.license_watch import LicenseWatch
 from wakestream.adapters.hub.licenses import LicenseBook, LicenseError
+from wakestream.streams.hub.state import HubState
 
 
 def test_uses_that_could_not_be_written_are_written_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -24,6 +28,15 @@ def test_uses_that_could_not_be_written_are_written_later(tmp_path: Path, monkey
     uses.write(text)
     assert LicenseUses.of_folder(tmp_path).uses["license-1"].last == 1000.0
     assert uses.due((), {}, 1000.0 + 3 * LEAST_PAUSE) is None
+
+
+async def test_uses_are_written_though_the_hub_stops_meanwhile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    uses = LicenseUses.of_folder(tmp_path)
+    watch = LicenseWatch(HubConfig(LicenseBook(tmp_path), uses=uses), HubState(), Mock())
+    uses.note("license-1", "192.0.2.1", 1000.0)
+    await cancelled_before_its_thread(watch.keep_uses(), monkeypatch)
+    await watch.keep_uses(last=True)
+    assert LicenseUses.of_folder(tmp_path).uses["license-1"].last == 1000.0
 
 
 def test_a_code_is_valid_until_its_license_exists(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import orjson
 import pytest
 
+from tests.support.late_thread import cancelled_before_its_thread
 from wakestream.adapters.daemon.console import (
     gpu_status as gpu,
 )
@@ -326,6 +327,18 @@ async def test_the_timeline_of_earlier_runs_is_there_after_restarts(tmp_path: Pa
     assert labels(third, seen="two") == [("two", ["failed"])]
     assert labels(third, seen="long ago") == labels(third)
     assert third.earlier("")[0]["epoch"] == 1000.0
+
+
+async def test_rows_whose_write_waits_for_a_thread_when_the_daemon_stops_are_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, timeline = tmp_path / "timeline.jsonl", begun(1000.0)
+    kept = TimelineFile(path, "one", timeline)
+    timeline.row("out", "done", {"event": "done"}, "job-1")
+    monkeypatch.setattr(timelines, "EVERY", 0.0)
+    await cancelled_before_its_thread(kept.keep(), monkeypatch)
+    await kept.write()
+    assert labels(await run_of(path, "two")) == [("one", ["done"])]
 
 
 async def test_a_timeline_that_was_cut_or_is_rubbish_is_read_as_far_as_it_goes(tmp_path: Path) -> None:
