@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import pytest_asyncio
 
 from tests.support.browser.console_scene import Disk, House, Media, house, samples
 
 if TYPE_CHECKING:
     from playwright.async_api import Browser, ConsoleMessage, Page
 
-NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
+NAMES = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome", "chrome")
 ARGUMENTS = ("--disable-dev-shm-usage", "--autoplay-policy=no-user-gesture-required")
 
 EXPECTED = (
@@ -25,6 +26,12 @@ EXPECTED = (
 )  # fmt: skip
 EXPECTED += ("status of 401",)
 """What a browser logs about a daemon that is away, and at the first call to the one that comes after it."""
+
+
+def pytest_collectstart(collector: pytest.Collector) -> None:
+    """The tests of a file share the loop in which their browser runs."""
+    if isinstance(collector, pytest.Module) and collector.path.is_relative_to(Path(__file__).parent):
+        collector.add_marker(pytest.mark.asyncio(loop_scope="module"))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -44,31 +51,47 @@ def chromium() -> str:
     return found
 
 
-@pytest.fixture
-async def browser() -> AsyncIterator[Browser]:
-    """Chromium."""
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def launch() -> AsyncIterator[Callable[[], Awaitable[Browser]]]:
+    """Gives the Chromium of a file's tests; it is started again where one of them has closed it."""
     program = chromium()
     from playwright.async_api import async_playwright, expect
 
     expect.set_options(timeout=40_000)
     root = hasattr(os, "geteuid") and os.geteuid() == 0
+    running: list[Browser] = []
     async with async_playwright() as driver:
-        running = await driver.chromium.launch(
-            executable_path=program, args=[*ARGUMENTS, *(["--no-sandbox"] if root else [])],
-            env={**os.environ, "LC_ALL": "C.UTF-8"},  # where the locale is not there, it saves no name but ASCII ones
-        )  # fmt: skip
-        yield running
-        await running.close()
+
+        async def launch() -> Browser:
+            if not running or not running[-1].is_connected():
+                started = await driver.chromium.launch(
+                    executable_path=program, args=[*ARGUMENTS, *(["--no-sandbox"] if root else [])],
+                    env={**os.environ, "LC_ALL": "C.UTF-8"},  # else it saves no name but ASCII ones in some places
+                )  # fmt: skip
+                running.append(started)
+            return running[-1]
+
+        yield launch
+        await running[-1].close()
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="module")
+async def browser(launch: Callable[[], Awaitable[Browser]]) -> AsyncIterator[Browser]:
+    """Chromium, without a page."""
+    running = await launch()
+    yield running
+    for context in running.contexts:
+        await context.close()
+
+
+@pytest_asyncio.fixture(loop_scope="module")
 async def home(tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[House]:
     """Hub and daemon, the GPU off. The parameter of the fixture, if there is one, are limits of the hub."""
     async with house(tmp_path, **getattr(request, "param", {})) as running:
         yield running
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="module")
 async def disk(home: House, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Disk]:
     """See `Disk`. What waits is written before the daemon ends."""
     disk = Disk(monkeypatch)
@@ -76,7 +99,7 @@ async def disk(home: House, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Di
     disk.go_on()
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="module")
 async def files(tmp_path: Path) -> Media:
     """A video and a voice of a second and a half."""
     return await samples(tmp_path, 1.5)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import pytest_asyncio
 from loguru import logger
 
 from tests.support.programs.operator_scene import DAY, Scene, proxied
@@ -78,7 +79,7 @@ def scene(tmp_path: Path) -> Scene:
     return Scene(tmp_path / "hub", time.time())
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="module")
 async def hub(scene: Scene) -> AsyncIterator[HubServer]:
     async with scene.hub(days=30) as running:
         yield running

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -34,8 +35,9 @@ async def waiting(home: House, page: Page, count: int) -> None:
     await page.get_by_role("button", name=f"Start {count} jobs").click()
     waits = page.locator(".fold", has_text="waiting for the GPU")  # another one is of jobs whose files are being copied
     await expect(waits).to_have_text(f"{count - 2} more waiting for the GPU")
-    for _, job in sorted(zip(turns(home), home.daemon.outbox.state.in_turn(), strict=True)):
-        await home.daemon.outbox.move(job)  # copies end in any order, and a job's turn comes with its last copy
+    if turns(home) != [*range(count)]:  # copies end in any order, and a job's turn comes with its last copy
+        for _, job in sorted(zip(turns(home), home.daemon.outbox.state.in_turn(), strict=True)):
+            await home.daemon.outbox.move(job)  # to the end: the page shows the right order when the last one is there
     await waits.click()
     await shows(page, *range(count))
 
@@ -67,15 +69,22 @@ async def middle(place: Locator) -> tuple[float, float]:
     return box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
 
 
+async def carried(page: Page, number: int, over: int) -> Locator:
+    """Carry a job over another one, wherever that is by then, and hold it there; returns the other one's card."""
+    card = page.locator(".card", has_text=f"clip{over}.mp4")
+    await grip(page, number).hover()  # it waits until the handle stands still
+    x, _ = await middle(grip(page, number))
+    await page.mouse.down()
+    async with asyncio.timeout(60):
+        while await card.get_attribute("data-drop") is None:
+            _, y = await middle(card)
+            await page.mouse.move(x, y, steps=5)
+    return card
+
+
 async def drag_to(page: Page, number: int, over: int) -> None:
     """Drag a job over another one, and let go there."""
-    x, y = await middle(grip(page, number))
-    await page.mouse.move(x, y)
-    await page.mouse.down()
-    box = await page.locator(".card", has_text=f"clip{over}.mp4").bounding_box()
-    assert box is not None
-    await page.mouse.move(x, box["y"] + box["height"] / 2, steps=5)
-    await expect(page.locator("[data-drop]")).to_have_count(1)
+    await carried(page, number, over)
     await page.mouse.up()
 
 
@@ -97,10 +106,7 @@ async def test_jobs_are_dragged_and_two_pages_agree(home: House, visitor: Visito
         await shows(page, 3, 1, 2, 0)
         await shows(other, 3, 1, 2, 0)
         assert turns(home) == [3, 1, 2, 0]
-        x, y = await middle(grip(page, 2))
-        await page.mouse.move(x, y)
-        await page.mouse.down()
-        await page.mouse.move(x, y - 200, steps=4)
+        await carried(page, 2, 3)
         await page.keyboard.press("Escape")
         await expect(page.locator("[data-drag], [data-drop]")).to_have_count(0)
         await page.mouse.up()
@@ -198,14 +204,7 @@ async def test_a_job_that_is_dropped_where_another_began_comes_to_the_nearest_th
     await home.monitor()
     async with visitor.page() as page:
         await waiting(home, page, 4)
-        x, y = await middle(grip(page, job))
-        await page.mouse.move(x, y)
-        await page.mouse.down()
-        card = page.locator(".card", has_text=f"clip{over}.mp4")
-        box = await card.bounding_box()
-        assert box is not None
-        await page.mouse.move(x, box["y"] + box["height"] / 2, steps=5)
-        await expect(card).to_have_attribute("data-drop", edge)
+        await expect(await carried(page, job, over)).to_have_attribute("data-drop", edge)
         await begins(home, page, over, monkeypatch)
         await page.mouse.up()
         await expect(page.locator("#told")).to_contain_text("of 3")

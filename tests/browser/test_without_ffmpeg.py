@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+import pytest_asyncio
 
 pytest.importorskip("playwright", reason="playwright is not installed: pip install wakestream[browser]")
 
@@ -63,7 +64,7 @@ def no_ffmpeg(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(preview, "found_ffmpeg", missing)
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="module")
 async def media(tmp_path: Path) -> Media:
     """A video that every Chromium plays, which is blue after a black beginning, and a voice."""
     video, voice = tmp_path / "clip.webm", tmp_path / "voice.wav"
