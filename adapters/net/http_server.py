@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import orjson
 from aiohttp import web
+from aiohttp.typedefs import Handler
 
 from wakestream.adapters.net.acceptor import accept_no_more
 from wakestream.adapters.net.refusals import counting, expecting, noted, quiet_logger
@@ -49,6 +50,7 @@ async def listening(
     Raises:
         OSError: the address is in use.
     """
+    calls = _calls(app)
     runner = web.AppRunner(
         app,
         access_log_class=counting(noted(program) if silent is None else silent.refused),
@@ -83,6 +85,27 @@ async def listening(
         if silent is not None:
             silent.close()
         await runner.cleanup()
+        # A call whose caller has gone still runs, and aiohttp has not waited for those that it cancelled just now.
+        for call in calls:
+            if not call.cancelling():
+                call.cancel()
+        if calls:
+            await asyncio.wait(calls)
+
+
+def _calls(app: web.Application) -> set[asyncio.Task[Any]]:
+    """The calls that run, from now on."""
+    calls: set[asyncio.Task[Any]] = set()
+
+    @web.middleware
+    async def remembered(request: web.Request, handler: Handler) -> web.StreamResponse:
+        if (call := asyncio.current_task()) is not None:
+            calls.add(call)
+            call.add_done_callback(calls.discard)
+        return await handler(request)
+
+    app.middlewares.insert(0, remembered)
+    return calls
 
 
 async def _close(listener: asyncio.Server) -> None:
