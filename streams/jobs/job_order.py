@@ -21,7 +21,7 @@ T = TypeVar("T")
 
 LATE: Final = 2.0
 """Seconds that a job waits for the jobs before it that were granted a GPU at the same time: their checks of the worker
-end in any order."""
+end, and their calls arrive there, in any order."""
 
 
 class Move(NamedTuple):
@@ -126,8 +126,9 @@ class Arrivals:
                     go_on = self._waiting.pop(job, None)
                     if go_on is None:
                         break
-                    self._coming.discard(job)
                     go_on()
+                    if job in self._coming:
+                        break
         finally:
             self._at_work = False
 
@@ -137,16 +138,26 @@ class Arrivals:
         self._coming -= {other for other in self._coming - self._waiting.keys() if self._order.key(other) < key}
         self.reorder()
 
-    def in_order(self, job: str, source: Observable[T]) -> Observable[T]:
-        """Subscribe to the source when no job before this one is on its way, or after `LATE`."""
+    def in_order(self, job: str, source: Observable[T], *, answered: bool = False) -> Observable[T]:
+        """Subscribe to the source when no job before this one is on its way, or after `LATE`.
+
+        With `answered`, the job is on its way until the source, a call, has an answer: calls may overtake each other.
+        """
+        if answered:
+            source = source.do_action(lambda _: self.gone(job))
 
         def subscribe(observer: ObserverBase[T], scheduler: SchedulerBase | None = None) -> DisposableBase:
+            if answered:
+                self.come(job)
             if job not in self._coming or not self._order.by_hand:
-                self._coming.discard(job)
+                if not answered:
+                    self._coming.discard(job)
                 return subscribe_through(source, observer, scheduler)
             held, clock = SerialDisposable(), SerialDisposable()
 
             def go_on() -> None:
+                if not answered:
+                    self._coming.discard(job)
                 clock.dispose()
                 held.disposable = subscribe_through(source, observer, scheduler)
 

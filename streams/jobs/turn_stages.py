@@ -65,6 +65,7 @@ class Lanes:
         self.priority, self.order = priority, JobOrder(priority)
         self.arrivals = Arrivals(self.order)  # at their first turn
         self.at_gpu = Arrivals(self.order)  # uploads side by side end in any order
+        self.calls = Arrivals(self.order)  # so do calls that start tasks
 
     @property
     def waiting(self) -> list[str]:
@@ -77,7 +78,7 @@ class Lanes:
             self.order.arrange(move)
         else:
             self.order.move(job, move)
-        for lane in (self.running, self.uploads, self.gpu, self.downloads, self.arrivals, self.at_gpu):
+        for lane in (self.running, self.uploads, self.gpu, self.downloads, self.arrivals, self.at_gpu, self.calls):
             lane.reorder()
 
 
@@ -121,7 +122,8 @@ class TurnStages(Stages):
             case "synthesize":  # it keeps its turn at the GPU
                 hold = wait_for_turn(self.job, self.shared, self.shared.gpu, "for the GPU")
                 self.shared.arrivals.gone(self.job.id)
-                return self.shared.at_gpu.in_order(self.job.id, self.slot.take(hold, stage(before)))
+                call = self.shared.calls.in_order(self.job.id, stage(before), answered=True)
+                return self.shared.at_gpu.in_order(self.job.id, self.slot.take(hold, call))
             case "follow":  # the end of this stage is the end of that turn
                 return stage(before).do_action(on_completed=self.slot.free)
             case "depot":
@@ -154,8 +156,8 @@ def in_turns(s: Stages, shared: Lanes, compose: Callable[[Stages], Events]) -> E
 
     def end() -> None:
         slot.free()
-        shared.arrivals.gone(s.job.id)
-        shared.at_gpu.gone(s.job.id)
+        for coming in (shared.arrivals, shared.at_gpu, shared.calls):
+            coming.gone(s.job.id)
 
     # Free it before what follows the attempt, such as a pause; and when the job is disposed.
     return whole.do_action(on_error=lambda _: end(), on_completed=end).finally_action(end)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from random import Random
 
 import pytest
@@ -12,6 +13,7 @@ from tests.support.streams.line_scene import Line
 from wakestream.adapters.testing.fakes import FakeWorker
 from wakestream.adapters.testing.harness import GPU, asleep, awake
 from wakestream.operators.model import events as e
+from wakestream.operators.model.ports import TaskReceipt
 from wakestream.streams.jobs.job_order import LATE, JobOrder, Move, Order
 from wakestream.streams.jobs.job_runner import MOVE, ORDER
 from wakestream.streams.jobs.turn_stages import LaneLimits
@@ -196,6 +198,33 @@ async def test_uploads_that_end_in_another_order_change_the_order_only_when_a_jo
     line.wake()
     assert {type(end) for end in await line.all()} == {e.Done}
     assert line.order == expected
+
+
+@pytest.mark.parametrize(("first", "expected"), [(LATE - 1, [4, 1, 2, 3]), (LATE + 1, [1, 2, 3, 4])])
+async def test_no_call_to_the_worker_overtakes_that_of_a_job_before_it_unless_that_one_is_late(
+    first: float, expected: list[int]
+) -> None:
+    taken: list[str] = []
+
+    class Far(FakeWorker):
+        """The first call needs a new connection."""
+
+        async def submit(self, job: e.Job, files: Mapping[str, e.FileRef]) -> TaskReceipt:
+            self.delays["submit"] = 0.0 if self.said("submit") else first
+            receipt = await super().submit(job, files)
+            taken.append(job.id)
+            return receipt
+
+    line = Line(LaneLimits(gpu=4), worker=Far())
+    line.start(1, 2, 3, 4)
+    await line.passes(10)
+    line.move(4, before=1)
+    line._answer = awake
+    line.wake()
+    assert {type(end) for end in await line.all()} == {e.Done}
+    assert taken == [f"job-{n}" for n in expected]
+    assert line.order == [4, 1, 2, 3]
+    assert (await replay(line.log)).divergences == ()
 
 
 async def test_one_late_job_does_not_change_the_order_of_the_others() -> None:
