@@ -56,7 +56,7 @@ class Batch:
         self._open: dict[str, Item] = {}
         self._progress: dict[str, JobProgress] = {}
         self._began, self._ended = time.monotonic(), 0
-        self._news, self._console = asyncio.Event(), printing.console()
+        self._news, self._submitted, self._console = asyncio.Event(), asyncio.Event(), printing.console()
         self._now = ""  # the last event, which says what all wait for while none is at work
         self._lines = self._flags.lines
 
@@ -90,6 +90,7 @@ class Batch:
         for item in self.plan.due:
             if not self._stop.is_set():
                 await self._submit(item)
+        self._submitted.set()
         if not self._flags.detach:
             await self._look()  # an end may have come before the stream of events
             while self._open:
@@ -187,10 +188,11 @@ class Batch:
         if not self._flags.as_json:
             self._say(t("batch.leaving", seconds=AGAIN_WITHIN))
         await first_of(self._stop.again.wait(), asyncio.sleep(AGAIN_WITHIN), work)
-        for job in [*self._open] if self._stop.cancels else ():
-            with contextlib.suppress(api.DaemonRefused):  # it has ended
-                await self._client.cancel(job)
         if self._stop.cancels:
+            await first_of(self._submitted.wait(), work)  # before, the daemon may not know the last job
+            for job in [*self._open]:
+                with contextlib.suppress(api.DaemonRefused):  # it has ended
+                    await self._client.cancel(job)
             await first_of(asyncio.sleep(AGAIN_WITHIN), work)  # their ends come soon
 
     # The table of results, and what is said at the end

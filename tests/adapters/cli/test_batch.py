@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+from collections.abc import AsyncIterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,7 +16,7 @@ from wakestream.adapters.daemon import api_client as api
 from wakestream.adapters.daemon.rows import Row
 from wakestream.operators.model.events import Job
 
-FLAGS = SimpleNamespace(as_json=True, lines=True, detach=False, sidecar=False)
+FLAGS = SimpleNamespace(as_json=True, lines=True, detach=False, sidecar=False, notify=False)
 SUBMISSION: Any = SimpleNamespace(flags=FLAGS, chain=None)
 
 
@@ -57,6 +58,46 @@ async def test_a_row_that_is_tried_again_does_not_end_as_it_did_before(capsys: p
     followed = batch.Batch(Plan("rows", ["name"], [item], None), client, Stop())
     await followed._submit(item)
     assert (item.id, item.state, capsys.readouterr().out) == ("job-2", "open", "")
+
+
+async def test_a_second_ctrl_c_also_cancels_a_job_whose_submission_has_no_answer_yet() -> None:
+    submits, answer, happened = asyncio.Event(), asyncio.Event(), asyncio.Queue[dict[str, Any]]()
+
+    async def submit(*_: object, **__: object) -> dict[str, Any]:
+        submits.set()
+        await answer.wait()
+        return {"outcome": None}
+
+    async def cancel(job: str) -> None:
+        if not answer.is_set():
+            raise api.DaemonRefused(f"there is no job {job}", code="unknown_job")
+        happened.put_nowait({"job": job, "event": "cancelled", "at": 1.0})
+
+    async def events() -> AsyncIterator[dict[str, Any]]:
+        while True:
+            yield await happened.get()
+
+    async def jobs(*_: object) -> tuple[list[dict[str, Any]], int]:
+        return [], 0
+
+    async def spent() -> dict[str, Any]:
+        return {}
+
+    async def turns() -> None:
+        for _ in range(100):
+            await asyncio.sleep(0)
+
+    items, stop = [row(2), row(3)], Stop()
+    for item in items:
+        item.job = Job.lipsync(f"job-{item.row.line}", Path("a.mp4"), Path("b.wav"), Path("c.mp4"))
+    client: Any = SimpleNamespace(submit=submit, cancel=cancel, events=events, jobs=jobs, spent=spent)
+    ran = asyncio.ensure_future(batch.Batch(Plan("rows", ["name"], items, None), client, stop).run())
+    await submits.wait()
+    for _ in range(2):
+        stop.ask(interrupted=True)
+        await turns()
+    answer.set()
+    assert (await ran, [item.state for item in items]) == (130, ["cancelled", ""])
 
 
 async def test_a_writing_of_the_table_ends_before_the_next_begins_also_when_it_is_cancelled(
