@@ -129,6 +129,7 @@ async def test_a_batch_is_stopped_and_continued_and_a_second_ctrl_c_cancels_its_
             async with terminal(scene.user, *each) as screen:
                 await screen.shows("submit 3 jobs? [Y/n]")
                 screen.type("\r")
+                await screen.shows("3 unfinished")  # all are submitted
                 await screen.shows("50 %")
                 screen.process.send_signal(signal.SIGINT)
                 await screen.shows("press Ctrl-C again within 3 s to cancel them")
