@@ -77,6 +77,7 @@ async def test_an_old_client_gets_the_old_field_names(place: Place) -> None:
     await client.send(type="gpu_task", request_id="r0", payload={})
     assert [(await client.get())["type"] for _ in range(2)] == ["gpu.power.offline", "gpu_offline"]
     await client.send(type="gpu.job.cancel", request_id="r0")
+    await client.silent()  # the hub has read its cancel
     assert (await monitor.get())["request_id"] == "r0"
     await worker.send(**ONLINE)
     assert [(await client.get())["type"] for _ in range(2)] == ["gpu.power.online", "gpu_online"]

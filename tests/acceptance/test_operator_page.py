@@ -17,6 +17,7 @@ from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidSta
 from tests.support.log_lines import logged
 from tests.support.programs.hub_scene import FirstHandshake
 from tests.support.programs.operator_scene import Operator, Scene, raw, request
+from tests.support.programs.our_peers import until
 from wakestream.adapters.client.pair import pair
 from wakestream.adapters.hub import admission
 from wakestream.adapters.hub.admission import TRIES
@@ -382,10 +383,12 @@ async def test_a_body_is_refused_before_it_arrives(scene: Scene) -> None:
 async def test_a_head_that_never_ends_is_cut_and_others_are_served(
     scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(admission, "_OPEN_WITHIN", FirstHandshake(0.2))
+    within = FirstHandshake(0.2)
+    monkeypatch.setattr(admission, "_OPEN_WITHIN", within)
     async with scene.hub():
         reader, writer = await asyncio.open_connection("127.0.0.1", scene.port)
         writer.write(b"GET /operator/ HTTP/1.1\r\nHost: 127.0.0.1\r\nX: ")
+        await until(lambda: within.used)
         status, _ = await answer(scene, "/operator/", scene.port)
         assert status == 200
         assert b"<html" not in await reader.read()

@@ -35,10 +35,16 @@ async def waiting(home: House, page: Page, count: int) -> None:
     await page.get_by_role("button", name=f"Start {count} jobs").click()
     waits = page.locator(".fold", has_text="waiting for the GPU")  # another one is of jobs whose files are being copied
     await expect(waits).to_have_text(f"{count - 2} more waiting for the GPU")
-    if turns(home) != [*range(count)]:  # copies end in any order, and a job's turn comes with its last copy
+    await waits.click()
+    await in_order(home, page, count)
+
+
+async def in_order(home: House, page: Page, count: int) -> None:
+    """Copies end in any order, and a job's turn comes with its last copy: put them right, and wait for the page."""
+    await until(lambda: len(turns(home)) == count)
+    if turns(home) != [*range(count)]:
         for _, job in sorted(zip(turns(home), home.daemon.outbox.state.in_turn(), strict=True)):
             await home.daemon.outbox.move(job)  # to the end: the page shows the right order when the last one is there
-    await waits.click()
     await shows(page, *range(count))
 
 
@@ -146,6 +152,7 @@ async def test_jobs_are_dragged_with_a_finger_on_a_small_screen(home: House, vis
     await home.monitor()
     async with visitor.page(viewport={"width": 360, "height": 640}, has_touch=True, is_mobile=True) as page:
         await start(page, 3)
+        await in_order(home, page, 3)
         x, y = await middle(grip(page, 2))
         to = await page.locator(".card", has_text="clip0.mp4").bounding_box()
         assert to is not None
@@ -170,6 +177,7 @@ async def test_a_job_that_began_meanwhile_stays_and_the_page_says_why(home: Hous
     await home.monitor()
     async with visitor.page() as page:
         await start(page, 3)
+        await in_order(home, page, 3)
 
         async def refuse(route: object) -> None:
             await route.fulfill(status=409, json={"code": "not_movable", "error": "job x is at the GPU already"})  # type: ignore[attr-defined]
@@ -319,14 +327,16 @@ async def test_where_one_job_runs_at_a_time_another_is_moved_before_it(home: Hou
     await home.start_daemon()
     async with visitor.page() as page:
         await start(page, 3)
+        await until(lambda: len(turns(home)) == 3)
+        first, second, third = turns(home)  # copies end in any order
         why = page.locator("#cards .card-why")
         turn = "Waiting: one job runs at a time, {} ahead."
         await expect(why).to_contain_text(["GPU", turn.format(0), turn.format(1)])
-        await drag_to(page, 2, 0)
-        await shows(page, 2, 0, 1)
+        await drag_to(page, third, first)
+        await shows(page, third, first, second)
         await expect(why).to_contain_text(["GPU", turn.format(0), turn.format(1)])
         await home.gpu_on(Studio())
         await expect(page.locator(".card[data-state=done]")).to_have_count(3)
         ended = sorted(home.daemon.outbox.state.jobs.values(), key=lambda entry: entry.ended.at if entry.ended else 0)
         names = [home.daemon.console.cards.input_names(entry)[0] for entry in ended]
-        assert names == ["clip2.mp4", "clip0.mp4", "clip1.mp4"]
+        assert names == [f"clip{number}.mp4" for number in (third, first, second)]

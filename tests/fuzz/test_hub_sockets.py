@@ -14,6 +14,7 @@ from tests.support.fuzz.attacked_hub import Attacked, attacked
 from tests.support.fuzz.example_counts import BOUNDED
 from tests.support.fuzz.raw_websocket import PING, REQUEST, TEXT, RawWebSocket, frame
 from tests.support.programs.hub_scene import FirstHandshake
+from tests.support.programs.our_peers import until
 from wakestream.adapters.hub import admission
 
 
@@ -80,8 +81,10 @@ async def test_a_client_that_offers_compression_gets_none(hub: Attacked) -> None
 
 @pytest.mark.parametrize("request_", [REQUEST % b"", b"\x16\x03\x01", b"GET /dsp HTTP/1.1\r\nX: " + b"x" * 7000])
 async def test_a_slow_handshake_times_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request_: bytes) -> None:
-    monkeypatch.setattr(admission, "_OPEN_WITHIN", FirstHandshake(0.2))
+    within = FirstHandshake(0.2)
+    monkeypatch.setattr(admission, "_OPEN_WITHIN", within)
     async with attacked(tmp_path) as hub, closing_after(hub) as peer:
+        await until(lambda: within.used)
         for byte in request_[:-1]:
             if peer.reader.at_eof():
                 break

@@ -116,7 +116,7 @@ class Place:
 
 
 class FirstHandshake(float):
-    """A limit for handshakes: so many seconds for the first one, and 100 for others."""
+    """A limit for handshakes: so many seconds for the first one, and 100 for others. `used`: the first has begun."""
 
     used = False
 
