@@ -6,7 +6,7 @@ import asyncio
 import io
 import re
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
-from contextlib import aclosing, suppress
+from contextlib import aclosing, closing, suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -100,21 +100,21 @@ class HttpWorkers(Session):
 
         `put` remembers where each result was put: it is replaced when it is fetched again.
         """
-        partial = self.partial(task_id, output)
-        if made is not None and await partial.is_there(made):
+        with closing(self.partial(task_id, output)) as partial:  # the next attempt waits for its end
+            if made is not None and await partial.is_there(made):
+                self._partials.pop((task_id, output), None)
+                yield Done(partial.output, made.size)
+                return
+            partial.overwrite, partial.unnamed = job is not None and job.overwrite, job is not None and job.unnamed
+            partial.own = put.get((task_id, output))
+            async with aclosing(fetch(partial)) as steps:
+                async for step in steps:
+                    yield step
             self._partials.pop((task_id, output), None)
-            yield Done(partial.output, made.size)
-            return
-        partial.overwrite, partial.unnamed = job is not None and job.overwrite, job is not None and job.unnamed
-        partial.own = put.get((task_id, output))
-        async with aclosing(fetch(partial)) as steps:
-            async for step in steps:
-                yield step
-        self._partials.pop((task_id, output), None)
-        put[task_id, output] = partial.output
-        if partial.contradiction:
-            yield Note(partial.contradiction)
-        yield Done(partial.output, partial.size)
+            put[task_id, output] = partial.output
+            if partial.contradiction:
+                yield Note(partial.contradiction)
+            yield Done(partial.output, partial.size)
 
     def give_up(self, task_id: str, output: Path | None = None) -> None:
         """Remove the downloads of a task, or the one to `output`."""

@@ -1,5 +1,6 @@
 """Files to and from our own depot, with the server that `wakestream depot` runs."""
 
+import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -98,5 +99,10 @@ async def test_a_depot_that_was_restarted_gets_the_file_once_the_hub_offers_it_a
 async def test_without_a_permission_the_hub_is_asked(tmp_path: Path) -> None:
     async with desk(tmp_path) as here:
         here.wallet = here.depot.wallet = DepotWallet()
-        with pytest.raises(LinkExpired):
-            await here.put()
+        for call in (here.put, here.get):
+            with pytest.raises(LinkExpired):
+                await call()
+        here.permit(here.here.token("one"))
+        await here.put()
+        async with asyncio.timeout(10):
+            assert await here.get() == Done(here.result, len(FILM))

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from unittest.mock import AsyncMock
 
 import pytest
 from blake3 import blake3
@@ -19,7 +20,9 @@ from wakestream.adapters.client.worker_calls import THREADS
 from wakestream.adapters.disk import part_file
 from wakestream.adapters.disk.hashing_writer import BATCH
 from wakestream.adapters.disk.part_file import taken
+from wakestream.adapters.runtime.recent import Recent
 from wakestream.adapters.runtime.tasks import end
+from wakestream.operators.model.ports import Output
 
 
 @pytest.fixture
@@ -137,6 +140,21 @@ async def test_a_new_attempt_does_not_wait_for_a_cancelled_one(workers: HttpWork
     second = workers.partial("task", output)
     await second.prepare(resumable=True)
     assert (leaving.cancelled(), second.size) == (True, BATCH)
+    second.discard()
+
+
+async def test_a_new_attempt_does_not_wait_for_one_that_was_cancelled_before_it_began(
+    workers: HttpWorkers, tmp_path: Path
+) -> None:
+    output, made, fetch = tmp_path / "out.mp4", Output("video", ".mp4", BATCH, "0" * 64), AsyncMock()
+    with threads_at_a_standstill(workers):
+        first = asyncio.ensure_future(anext(workers.fetched("task", output, made, None, Recent(1), fetch)))
+        await asyncio.sleep(0)
+        await end(first)
+    second = workers.partial("task", output)
+    async with asyncio.timeout(10):
+        await second.prepare(resumable=True)
+    assert (first.cancelled(), fetch.called) == (True, False)
     second.discard()
 
 
