@@ -199,6 +199,14 @@ class WorkerHub:
             self._receive(m.Cancel(request_id=job, license=owner))
 
     def _receive(self, message: m.Message) -> None:
+        match message:  # at once: the client of a job that is granted again may come before that is read
+            case m.Cancel(request_id=job, license=license_):
+                self._cancelled[job] = license_
+            case m.Submit(request_id=job) | d.DepotFetch(request_id=job):
+                self._cancelled.pop(job, None)
+            case m.DispatchBatch(jobs=jobs):
+                for frame in jobs:
+                    self._cancelled.pop(str(frame.get("request_id")), None)
         try:
             self._inbox.put_nowait(message)
         except asyncio.QueueFull:
@@ -219,10 +227,7 @@ class WorkerHub:
                     case m.JobDone():
                         self._unwatch(message.request_id, message.license)
                         self.depot.drop(message.request_id, message.license)
-                    case d.DepotFetch():
-                        self._cancelled.pop(message.request_id, None)
-                        self.depot.hear(message)
-                    case d.DepotPlaces() | d.DepotStored():
+                    case d.DepotFetch() | d.DepotPlaces() | d.DepotStored():
                         self.depot.hear(message)
             except WakestreamError as error:
                 logger.warning("a {} of the hub failed: {}", message.TYPE, error)
@@ -239,7 +244,6 @@ class WorkerHub:
                 await self._submit(message)
 
     async def _submit(self, job: m.Submit) -> None:
-        self._cancelled.pop(job.request_id, None)  # it was submitted again
         answer = without_work(job, old_hub=self._old)
         if answer is not None:
             self._send_result(answer)
@@ -276,7 +280,6 @@ class WorkerHub:
 
     async def _cancel(self, request_id: str, license_: str | None) -> None:
         """Cancel a job. The hub gives the license only if another license may have a job of the same id."""
-        self._cancelled[request_id] = license_
         job = self._unwatch(request_id, license_)
         fetched = self.depot.drop(request_id, license_)
         held = [task.id for task in self._queue.state.tasks.values() if request_id in task.holders and task.unfinished]

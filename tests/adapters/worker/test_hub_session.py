@@ -189,6 +189,34 @@ async def test_a_job_that_comes_after_its_cancel_is_carried_out_only_if_the_hub_
     await bench.until(lambda: not bench.queue.state.busy)
 
 
+@pytest.mark.parametrize("batch", [False, True])
+async def test_a_job_that_the_hub_grants_again_is_carried_out_also_if_its_client_comes_before_the_grant_is_read(
+    bench: HubBench, monkeypatch: pytest.MonkeyPatch, batch: bool
+) -> None:
+    bench.files()
+    bench.link.connect()
+    entered, disk, drop = asyncio.Event(), asyncio.Event(), bench.queue.drop
+
+    async def slowly(*job: str) -> w.Task:
+        entered.set()
+        await disk.wait()
+        return await drop(*job)
+
+    monkeypatch.setattr(bench.queue, "drop", slowly)
+    spec = w.pair(VIDEO, AUDIO)
+    await bench.queue.ask(spec, "other")
+    for job in ("r1", "other"):
+        bench.link.events.feed(m.Cancel(request_id=job))
+    await entered.wait()
+    one = {"request_id": "r1", "payload": PAYLOAD, "key": "k", "sender_fd": 3}
+    bench.link.events.feed(m.DispatchBatch(batch_id="b", jobs=(one,)) if batch else submit("r1"))
+    await bench.queue.ask(spec, "r1")
+    disk.set()
+    bench.engine.gate.set()
+    await bench.until(lambda: bench.statuses() in (["done"], ["cancelled"]))
+    assert bench.statuses() == ["done"]
+
+
 async def test_activity_is_sent_at_the_start_and_every_30_s(bench: HubBench) -> None:
     bench.files()
     bench.link.connect()
