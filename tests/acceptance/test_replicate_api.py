@@ -336,8 +336,13 @@ async def test_a_prediction_says_its_time_and_then_its_cost(scene: Scene) -> Non
 
 async def test_webhooks_tell_the_start_the_log_and_the_end(scene: Scene) -> None:
     async with scene.gpu(), Shop().open() as shop, programs(scene, webhook_hosts=("127.0.0.1",)) as api:
+        scene.engine.go_on.clear()
+        await api.create(input={**ABC, "times": 2})
+        await scene.engine.began.wait()  # the next one waits for the GPU
         every = ["start", "logs", "output", "completed"]
         await api.create(input=ABC, webhook=shop.url, webhook_events_filter=every)
+        await shop.hears()
+        scene.engine.go_on.set()
         async with asyncio.timeout(100):
             while not any(call.news["status"] == "succeeded" and call.news["output"] for call in shop.calls):
                 await shop.hears(len(shop.calls) + 1)
