@@ -40,7 +40,7 @@ test: setup
 
 # All other tests: in parallel where that is safe, then those that need the machine for themselves.
 test-rest: setup
-	$(PYTEST) $(PARALLEL) $$((2 * $(CORES))) --durations 20 --suite rest
+	$(PYTEST) $(PARALLEL) $$((5 * $(CORES) / 2)) --durations 20 --suite rest
 	$(PYTEST) --suite alone
 
 test-all: test test-rest
