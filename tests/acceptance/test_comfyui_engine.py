@@ -291,7 +291,7 @@ async def test_nodes_count_by_what_they_took_before_also_after_a_restart_of_the_
     await done(first, place.slow(1.0, steps=2, pause=0.1))
     await first.close()
     kept = json.loads((place.folder / "engine" / "comfyui-times.json").read_text())
-    assert kept["slow 2 TestWait"] >= 1.0
+    assert max(kept, key=lambda node: kept[node]) == "slow 2 TestWait"  # measured between its messages: about a second
     one, two, three, four = (kept[f"slow {number} {SLOW[number]['class_type']}"] for number in SLOW)
     second = place.start(keep=place.folder / "engine")
     items = await done(second, place.slow(1.0, steps=2, pause=0.2))
