@@ -20,7 +20,7 @@ CORES := $(shell $(PYTHON) -c 'import os; print(os.cpu_count() or 2)')
 PARALLEL := --dist loadfile --numprocesses
 ENGINES := $(addprefix .venv/engines/,$(addsuffix /.ready,cog gradio llama replicate))
 
-.PHONY: setup demo test test-rest test-all faults kills determinism mutants bench simulate check lint types imports peers browser engines clouds s3 released queues hashes audit release docs clean
+.PHONY: setup demo test test-rest test-all faults kills disorder determinism mutants bench simulate check lint types imports peers browser engines clouds s3 released queues hashes audit release docs clean
 
 setup: $(READY)
 
@@ -53,6 +53,11 @@ faults: setup
 # Programs are killed while jobs go through, over a slow line to the hub; each time with a fresh seed, which is printed.
 kills: setup
 	$(BIN)/python tests/faults/kill_run.py --kills 60 --hub-delay 0.3 --depot
+
+# The slow tests while callbacks, sockets and threads come late and in any order; the seed is fresh, or DISORDER=... says it.
+disorder: setup
+	seed=$${DISORDER:-$$($(PYTHON) -c 'import random; print(random.randrange(10**9))')}; echo "DISORDER=$$seed"; \
+	DISORDER=$$seed PYTHONPATH=$(CURDIR)/tests/disorder $(PYTEST) $(PARALLEL) $$((5 * $(CORES) / 2)) --suite rest
 
 determinism: setup
 	$(BIN)/python tests/determinism.py

@@ -14,6 +14,7 @@ from playwright.async_api import expect
 from tests.support.browser.actions import card, drop
 from tests.support.browser.console_scene import House, Media
 from tests.support.browser.studio import PAINT, REMIX, Studio, offer, png
+from wakestream.adapters.daemon.console.app import Live
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -45,7 +46,11 @@ async def test_the_rows_of_a_table_are_checked_shown_and_started(home: House, vi
         assert sorted(made) == [("a cat", 3), ("a dog", 9)]  # a busy machine may change their order
 
 
-async def test_more_results_than_the_page_keeps_need_a_folder(home: House, visitor: Visitor, tmp_path: Path) -> None:
+async def test_more_results_than_the_page_keeps_need_a_folder(
+    home: House, visitor: Visitor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tell = Live.tell  # the news of the new settings come late
+    monkeypatch.setattr(Live, "tell", lambda live, kind, plain: None if kind == "rest" else tell(live, kind, plain))
     studio = Studio()
     await home.gpu_on(studio)
     offer(home, PAINT, REMIX)

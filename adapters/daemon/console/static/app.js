@@ -174,8 +174,7 @@ const hear = {
   undelivered: (plain) => toast(t("toast.undelivered", plain), true),
   rest(plain) {
     parts.compose.settle(plain.uploads);
-    parts.settings(plain.settings);
-    known.folder = plain.settings.output_folder;
+    parts.settings.told(plain.settings);
     say(by("foot"), `${t("foot.local")}  ·  ${t("foot.room", { used: bytes(plain.used), quota: bytes(plain.quota) })}`);
   },
 };
@@ -276,7 +275,7 @@ function open() {
     past: past(acts, known),
     costs: costs({ filesOf: namesOf, changed: showCosts }),
     compose: composer({
-      toast, started: lists.goTo, hasFolder: () => Boolean(known.folder),
+      toast, started: lists.goTo, hasFolder: () => parts.settings.hasFolder(),
       reclaim: (files) => reclaim([...known.jobs.values()].filter((job) => job.copying), files, (error) => toast(refused(error), true)),
     }),
   };

@@ -12,7 +12,7 @@ const FIELDS = ["output_folder", "name_pattern", "at_once"];
 const MOST = 200; // jobs at a time, without a limit in the daemon's flags
 const FIELD_OF = { folder: "output_folder", pattern: "name_pattern", at: "at_once" };
 
-/** Connects the dialog; `toast(text)` shows a message, `money()` says what GPUs cost and may cost. Returns `told(settings)` for those of the daemon. */
+/** Connects the dialog; `toast(text)` shows a message, `money()` says what GPUs cost and may cost. Returns `told(settings)` for those of the daemon, and `hasFolder()`. */
 export function settings(toast, money) {
   const dialog = by("settings");
   let known = {};
@@ -76,9 +76,12 @@ export function settings(toast, money) {
       by("set-notify").checked = notifies();
     }
   });
-  return (plain) => {
-    const changed = JSON.stringify(plain) !== JSON.stringify(known);
-    known = plain;
-    if (changed && dialog.open) fill();
+  return {
+    told(plain) {
+      const changed = JSON.stringify(plain) !== JSON.stringify(known);
+      known = plain;
+      if (changed && dialog.open) fill();
+    },
+    hasFolder: () => Boolean(known.output_folder),
   };
 }
