@@ -31,6 +31,7 @@ class Box:
         power = (*provider(self.folder), "--machine", "box", "--idle-after", "2")
         record = ("--record", str(self.folder / f"record-{number}"))
         await self._runs("monitor", *names, *power, *record)
+        await self.becomes(lambda: self._heard(number, '"registered"') > 0)  # else the hub may not know its GPUs
 
     async def boots(self) -> None:
         """Returns when it is started; its workers start then."""
@@ -54,9 +55,12 @@ class Box:
 
     def held(self, number: int) -> int:
         """How often the hub has told this monitor that jobs hold the machine."""
+        return self._heard(number, "task.query.response", but='"active_count":0')
+
+    def _heard(self, number: int, words: str, but: str = "\n") -> int:
         logs = (self.folder / f"record-{number}").glob("*.jsonl")
         rows = [row for log in logs for row in log.read_text().split("\n")[:-1]]
-        return sum("task.query.response" in row and '"active_count":0' not in row for row in rows)
+        return sum(words in row and but not in row for row in rows)
 
 
 @pytest.mark.timeout(200)
