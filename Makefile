@@ -40,7 +40,7 @@ test: setup
 
 # All other tests: in parallel where that is safe, then those that need the machine for themselves.
 test-rest: setup
-	$(PYTEST) $(PARALLEL) $$((5 * $(CORES) / 2)) --durations 20 --suite rest
+	$(PYTEST) $(PARALLEL) $$((2 * $(CORES))) --durations 20 --suite rest
 	$(PYTEST) --suite alone
 
 test-all: test test-rest
@@ -57,7 +57,7 @@ kills: setup
 # The slow tests while callbacks, sockets and threads come late and in any order; the seed is fresh, or DISORDER=... says it.
 disorder: setup
 	seed=$${DISORDER:-$$($(PYTHON) -c 'import random; print(random.randrange(10**9))')}; echo "DISORDER=$$seed"; \
-	DISORDER=$$seed PYTHONPATH=$(CURDIR)/tests/disorder $(PYTEST) $(PARALLEL) $$((5 * $(CORES) / 2)) --suite rest
+	DISORDER=$$seed PYTHONPATH=$(CURDIR)/tests/disorder $(PYTEST) $(PARALLEL) $$((2 * $(CORES))) --suite rest
 
 determinism: setup
 	$(BIN)/python tests/determinism.py

@@ -628,7 +628,7 @@ async ([answers]) => {
   const { past } = await import("/past.js");
   const { costs } = await import("/costs.js");
   const apart = (path, ask) => new Promise((done) => {
-    const begin = performance.now(); // not the first question's own time: the pause counts from a moment before that
+    const begin = performance.now(); // the page counts its pause from before its first question
     let asked = 0;
     window.fetch = async () => {
       if (++asked === 2) done(performance.now() - begin);
