@@ -165,6 +165,7 @@ def _gpu(state: HubState, gpu: Gpu, peer: Connection, now: float, since: int | N
     own = [id_ for id_ in gpu.leases if state.jobs[id_].owner == peer.owner]
     waiting = placement.wanting(state, gpu)
     price, book = state.price_of(gpu.name), gpu.account
+    watched = any(gpu.name in (state.connections[fd].gpus or (gpu.name,)) for fd in state.monitors)
     money = state.currency_of(gpu.name) if price is not None and not state.currency else ""
     entry: dict[str, Any] = {
         "gpu": gpu.name,
@@ -177,6 +178,7 @@ def _gpu(state: HubState, gpu: Gpu, peer: Connection, now: float, since: int | N
         "others": len(gpu.leases) - len(own),
         "waiting": waiting if waiting < len(state.queue) else None,
         "url": state.url_of(gpu) if gpu.online and GPU_URL in peer.features else None,
+        "watched": None if watched else False,
         "orphan": gpu.orphan or None,
         "why": gpu.closed_cause or gpu.orphan or gpu.cause or None,
         "plan": _plan(state, gpu, now),

@@ -138,7 +138,7 @@ def _gpu(gpu: Mapping[str, Any], answer: m.HubStatus) -> str:
     if phase == "off":
         return _off(gpu, answer)
     is_ = t(f"why.is.{phase}") if known(f"why.is.{phase}") else phase.replace("_", " ")
-    alone = "" if answer.monitors else t("why.but.no_monitor")
+    alone = "" if _is_watched(gpu, answer) else t("why.but.no_monitor")
     return t("why.phase", gpu=name, phase=is_, cause=f"{cause}{_for(gpu, answer)}{alone}")
 
 
@@ -156,13 +156,18 @@ def _off(gpu: Mapping[str, Any], answer: m.HubStatus) -> str:
     until = max((each["until"] for each in budgets if _is_spent(each, gpu["gpu"])), default=None)
     if until is not None:
         return t("why.off.budget", gpu=name, jobs=wait, time=words.clock_time(until))
-    if answer.monitors and plan(gpu):
+    if _is_watched(gpu, answer) and plan(gpu):
         return t("why.phase", gpu=name, phase=t("top.off"), cause="")
     depot = answer.depot or {}
     if waiting <= depot.get("storing", 0) + depot.get("away", 0):
         return t("why.off.storing" if depot["storing"] else "why.off.away", gpu=name, jobs=words.count(waiting))
     asked = "why.off.enough" if answer.expected else "why.off.asked"
-    return t(asked if answer.monitors else "why.off.no_monitor", gpu=name, jobs=wait)
+    return t(asked if _is_watched(gpu, answer) else "why.off.no_monitor", gpu=name, jobs=wait)
+
+
+def _is_watched(gpu: Mapping[str, Any], answer: m.HubStatus) -> bool:
+    """Whether a monitor that can start this GPU is connected; an earlier hub only says how many there are."""
+    return answer.monitors > 0 and gpu.get("watched", True)
 
 
 def _waiting(gpu: Mapping[str, Any], answer: m.HubStatus) -> int:

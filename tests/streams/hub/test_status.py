@@ -140,6 +140,16 @@ def test_a_gpu_that_is_off_says_why_it_was_switched_off(net: Net) -> None:
     assert (gpu["phase"], gpu["why"]) == ("off", "no work for 300 s")
 
 
+def test_it_tells_which_gpu_no_monitor_can_start(net: Net) -> None:
+    client, studio, attic = net.join("client"), net.monitor("studio"), net.monitor("attic")
+    for monitor, gpu in ((studio, "studio"), (attic, "attic")):
+        net.phase(monitor, "off", gpu)
+    net.leave(studio)
+    assert {gpu["gpu"]: gpu.get("watched") for gpu in asked(net, client).gpus} == {"studio": False, "attic": None}
+    net.join("monitor")  # without a name, it may be that of any GPU
+    assert {gpu["gpu"]: gpu.get("watched") for gpu in asked(net, client).gpus} == {"studio": None, "attic": None}
+
+
 def test_a_gpu_with_a_healthy_unregistered_worker_is_reported_with_its_time(net: Net) -> None:
     monitor, client = net.monitor(), net.join("client")
     net.phase(monitor, "booted", msg="the provider says running")

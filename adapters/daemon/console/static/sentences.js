@@ -169,7 +169,7 @@ export function gpuSays(gpu, hub, told) {
   if (gpu.phase === "booted" && left(eta) >= 1) return t(once("say.starting.left", eta), { left: times(eta).p50, p90: times(eta).p90 });
   const spent = budgetsOf(gpu, hub).filter((budget) => budget.left <= 0);
   if (gpu.phase === "off" && spent.length) return t("say.budget", { time: moment(Math.max(...spent.map((budget) => budget.until))) });
-  if ((gpu.phase === "off" || gpu.phase === "failed") && hub.monitors === 0) return t("say.monitor");
+  if ((gpu.phase === "off" || gpu.phase === "failed") && (hub.monitors === 0 || gpu.watched === false)) return t("say.monitor");
   if (gpu.phase === "starting") {
     if (!p50) return t("say.starting.new");
     return left(eta) < 1 ? t(p50 === p90 ? "say.starting.late.one" : "say.starting.late", usual) : t(once("say.starting.left", eta), { left: times(eta).p50, p90: times(eta).p90 });

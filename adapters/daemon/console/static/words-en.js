@@ -46,7 +46,7 @@ export const EN = {
   "say.no_capacity": "No GPU available. Trying again automatically.", "say.no_capacity.retry": "No GPU available. Next try in {time}.",
   "say.failed": "It could not be started.", "say.unknown": "Status unknown.",
   "say.budget": "The budget is spent. It can start at {time}.", "say.unwatched": "Its monitor is not connected, so nothing switches it off. Start wakestream monitor again.", "say.warm": "Jobs start at once. Kept on until {time}.",
-  "say.monitor": "No monitor is connected, so the GPU can't be started.",
+  "say.monitor": "Its monitor is not connected, so the GPU can't be started.",
   "fig.uptime": "Running for", "fig.since": "For", "fig.holders": "Jobs", "fig.cost": "Cost this month", "fig.saved": "Saved",
   "fig.saved.title": "Compared with a GPU that is always on", "fig.on": "Used this month",
   "fig.left.day": "Budget left today", "fig.left.month": "Budget left this month",

@@ -44,7 +44,7 @@ export const ZH = {
   "say.no_capacity": "暂时没有可用的 GPU，会自动重试。", "say.no_capacity.retry": "暂时没有可用的 GPU，{time}后重试。",
   "say.failed": "启动失败。", "say.unknown": "状态未知。",
   "say.budget": "预算已用完，{time} 起可以启动。", "say.unwatched": "它的监控程序没有连接，不会自动关机。请重新启动 wakestream monitor。", "say.warm": "任务会立即开始。保持开机到 {time}。",
-  "say.monitor": "监控程序没有连接，无法启动 GPU。",
+  "say.monitor": "它的监控程序没有连接，无法启动 GPU。",
   "fig.uptime": "已运行", "fig.since": "已持续", "fig.holders": "任务", "fig.cost": "本月费用", "fig.saved": "已节省",
   "fig.saved.title": "与一直开机相比", "fig.on": "本月使用",
   "fig.left.day": "今日剩余预算", "fig.left.month": "本月剩余预算",

@@ -154,9 +154,20 @@ def test_a_gpu_that_is_off_while_jobs_wait_at_the_worker_of_another_one_says_so(
             "on, but its worker is not ready yet: 1 job is waiting for it",
         ),
         (status({"phase": "off"}), "off because no job needs it"),
-        (status({"phase": "off"}, queue=2, monitors=0), "off although 2 jobs are waiting: no monitor is connected"),
+        (
+            status({"phase": "off"}, queue=2, monitors=0),
+            "off although 2 jobs are waiting: its monitor is not connected",
+        ),
+        (
+            status({"phase": "off", "watched": False}, queue=2),
+            "off although 2 jobs are waiting: its monitor is not connected",
+        ),
+        (
+            status({"phase": "failed", "watched": False}, queue=1),
+            "1 job is waiting for it; its monitor is not connected",
+        ),
         (status({"phase": "off"}, queue=2), "the monitor has been asked to start it"),
-        (status({"phase": "off"}, queue=1, monitors=0), "off although 1 job is waiting: no monitor is connected"),
+        (status({"phase": "off"}, queue=1, monitors=0), "off although 1 job is waiting: its monitor is not connected"),
         (status({"phase": "off"}, queue=1), "off although 1 job is waiting: the monitor has been asked to start it"),
         (status({"phase": "starting"}, queue=1), "is being started: 1 job is waiting for it"),
         (
@@ -165,7 +176,7 @@ def test_a_gpu_that_is_off_while_jobs_wait_at_the_worker_of_another_one_says_so(
         ),
         (
             status({"phase": "lost"}, queue=1, monitors=0),
-            "disconnected: 1 job is waiting for it; no monitor is connected",
+            "disconnected: 1 job is waiting for it; its monitor is not connected",
         ),
         (status({"phase": "no_capacity", "why": "sold out"}), "is not available at the provider (sold out)"),
         (status({"phase": "off", "waiting": 0}, queue=2), "GPU studio is off; 2 jobs are waiting for other GPUs"),
