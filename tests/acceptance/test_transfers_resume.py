@@ -229,7 +229,7 @@ async def main():
     worker = HttpWorkers(url, secret).at(None)
     await worker.health()
     async for step in worker.download(task, Path(output)):
-        if step.bytes > 4 * 1024 * 1024:  # some of it has been written by then
+        if any(part.stat().st_size for part in Path(output).parent.glob("*.part")):
             print(step.bytes, flush=True)
             await asyncio.Event().wait()
 asyncio.run(main())

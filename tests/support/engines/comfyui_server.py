@@ -165,7 +165,8 @@ class FakeComfyUi:
         while (folder / name).exists() and (folder / name).read_bytes() != data:
             count += 1
             name = f"{stem} ({count}).{ending}"
-        (folder / name).write_bytes(data)
+        if not (folder / name).exists():  # the same bytes are not written again: a node may be reading them
+            (folder / name).write_bytes(data)
         return web.json_response({"name": name, "subfolder": "", "type": kind})
 
     async def _put(self, request: web.Request) -> web.Response:
