@@ -10,7 +10,6 @@ from wakestream.adapters.cli import exit_codes
 from wakestream.adapters.cli.i18n import t
 from wakestream.adapters.cli.main import load, parser_of
 from wakestream.adapters.cli.render.table import paragraphs, terminal_columns
-from wakestream.adapters.cli.setup.roles import join
 from wakestream.adapters.config.settings import Settings
 from wakestream.adapters.daemon import discovery
 from wakestream.adapters.net.pairing import PairingError
@@ -50,6 +49,8 @@ def offer() -> int | None:
 
 
 def _joined(line: str) -> None:
+    from wakestream.adapters.cli.setup.roles import join
+
     address, code = hub_and_code(line)
     joined = asyncio.run(join(address, code, lambda _: {}, only=CLIENT))
     say(t(f"join.done.{CLIENT}", hub=joined.paired.hub_url))

@@ -16,7 +16,6 @@ from wakestream.adapters.cli.live_jobs import daemon_for, daemons_own, exit_code
 from wakestream.adapters.cli.render import job_text as words
 from wakestream.adapters.cli.render.display import Display, Leaving, Notifying, display, is_terminal
 from wakestream.adapters.cli.service import Stop
-from wakestream.adapters.client.client import open_client
 from wakestream.adapters.client.hub_query import hub_kinds
 from wakestream.adapters.config.settings import Settings, SettingsError
 from wakestream.adapters.daemon.api_client import NO_CHAIN, Chain, DaemonClient, Lengths, open_daemon_client
@@ -337,6 +336,8 @@ def job_of(video: Path, audio: Path, output: Path | None, job_id: str | None = N
 
 
 async def _submit(job: Job, asked: Submission, shown: Display, stop: asyncio.Event) -> int:
+    from wakestream.adapters.client.client import open_client  # a third of this command's imports
+
     policy, secrets = asked.settings.policy(Policy(hub=HUB_PATIENCE)), SecretValues()
     job = replace(job, params=secrets.hide(job.params, known_params(job.params)))
     async with open_client(asked.settings, policy, secrets=secrets) as client, tasks_of_block() as start:

@@ -4,6 +4,8 @@ The key depends on the certificate that each side sees, so that a third party wh
 they send, learns neither the code nor what the hub sends under that key. The hub counts wrong
 guesses.
 
+All programs import this module and few pair, so what takes 25 ms to import waits until then.
+
 Source: SPAKE2 as in RFC 9382, by the package `spake2`.
 """
 
@@ -16,11 +18,6 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import orjson
-from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
-from spake2 import SPAKE2_A, SPAKE2_B, SPAKEError
 
 from wakestream.operators.model.errors import WakestreamError
 
@@ -109,6 +106,8 @@ class Pairing:
     """
 
     def __init__(self, code: Code, binding: str, *, is_hub: bool) -> None:
+        from spake2 import SPAKE2_A, SPAKE2_B
+
         side = SPAKE2_B if is_hub else SPAKE2_A
         password = f"{code.name}{code.secret}".encode()
         self._is_hub = is_hub
@@ -118,6 +117,8 @@ class Pairing:
 
     def agree(self, share: bytes) -> None:
         """Compute the common key from the other side's share. Raises `PairingError`: it is not a share."""
+        from spake2 import SPAKEError
+
         try:
             self._key = self._spake.finish(share)
         except (SPAKEError, ValueError, AssertionError, IndexError) as error:
@@ -136,11 +137,16 @@ class Pairing:
 
     def seal(self, message: dict[str, Any]) -> bytes:
         """Encrypt a message to the other side."""
+        from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
         nonce = secrets.token_bytes(12)
         return nonce + AESGCM(self._derived(b"message")).encrypt(nonce, orjson.dumps(message), _APP)
 
     def open(self, sealed: bytes) -> dict[str, Any]:
         """Decrypt a message of the other side. Raises `PairingError`: it was changed, or made with another key."""
+        from cryptography.exceptions import InvalidTag
+        from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
         try:
             plain = orjson.loads(AESGCM(self._derived(b"message")).decrypt(sealed[:12], sealed[12:], _APP))
         except (InvalidTag, ValueError) as error:
@@ -153,4 +159,7 @@ class Pairing:
         return hmac.digest(self._derived(b"proof"), b"hub" if of_hub else b"guest", "sha256")
 
     def _derived(self, purpose: bytes) -> bytes:
+        from cryptography.hazmat.primitives.hashes import SHA256
+        from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
+
         return HKDFExpand(SHA256(), 32, _APP + b" " + purpose).derive(self._key)

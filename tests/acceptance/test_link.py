@@ -22,8 +22,9 @@ from wakestream.adapters.client.client import open_client
 from wakestream.adapters.config.settings import Settings
 from wakestream.adapters.net import hub_link as links
 from wakestream.adapters.net.acceptor import accept_no_more
+from wakestream.adapters.net.certificates import make_certificate
 from wakestream.adapters.net.hub_link import Link
-from wakestream.adapters.net.tls import client_context, make_certificate
+from wakestream.adapters.net.tls import client_context
 from wakestream.operators.model.backoff import Backoff
 from wakestream.operators.model.events import Cancelled, Job, JobEvent, Queued
 from wakestream.operators.model.ports import LinkDown, LinkUp

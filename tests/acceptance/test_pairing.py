@@ -26,8 +26,9 @@ from wakestream.adapters.hub.invites import LASTS, Invites
 from wakestream.adapters.hub.licenses import LicenseBook
 from wakestream.adapters.hub.operator.actions import join_command
 from wakestream.adapters.hub.server import HubServer, open_hub
+from wakestream.adapters.net.certificates import make_certificate
 from wakestream.adapters.net.pairing import PLAIN, Code, Pairing, PairingError, code_from
-from wakestream.adapters.net.tls import ServerTls, make_certificate
+from wakestream.adapters.net.tls import ServerTls
 from wakestream.adapters.testing.memory_journal import FakeJournal
 from wakestream.streams.hub.events import Fact
 

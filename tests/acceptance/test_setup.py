@@ -28,7 +28,7 @@ from wakestream.adapters.cli.setup.service import service
 from wakestream.adapters.config.settings import SettingsError, load
 from wakestream.adapters.daemon.discovery import read
 from wakestream.adapters.engines.samples import make_speech, make_video
-from wakestream.adapters.net.tls import make_certificate
+from wakestream.adapters.net.certificates import make_certificate
 from wakestream.adapters.testing.http_stand_in import serving
 
 

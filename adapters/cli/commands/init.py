@@ -23,7 +23,7 @@ from wakestream.adapters.config import addresses
 from wakestream.adapters.config.settings import SettingsError, load
 from wakestream.adapters.disk.state_folder import prepare_state
 from wakestream.adapters.hub.invites import Invites
-from wakestream.adapters.net.tls import make_certificate, names_of
+from wakestream.adapters.net.certificates import make_certificate, names_of
 from wakestream.adapters.runtime.printing import say
 
 EXAMPLES = (

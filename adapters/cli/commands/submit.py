@@ -12,8 +12,6 @@ from typing import Any
 
 from wakestream.adapters.cli import any_kind, exit_codes, flags
 from wakestream.adapters.cli.at_daemon import refused
-from wakestream.adapters.cli.batch import Batch
-from wakestream.adapters.cli.batch_plan import SHOWN_MOST, BatchFlags, TableUnusable, names_of, planned
 from wakestream.adapters.cli.first_start import is_first_start, offer
 from wakestream.adapters.cli.i18n import t
 from wakestream.adapters.cli.kinds_show import show_kind
@@ -127,7 +125,7 @@ def run(args: argparse.Namespace) -> int:
             return code
         settings = begin(args)
     if is_batch:
-        return _batch(first, BatchFlags(args.each, args.repeat, args.results), settings, yes=args.yes)
+        return _batch(first, args, settings)
     if isinstance(asked, JobFlags):
         jobs = [submission_of(job, settings) for job in (asked, *later)]
         return run_program(lambda stop: _run_all(jobs, stop))
@@ -138,17 +136,20 @@ def run(args: argparse.Namespace) -> int:
     return run_program(lambda stop: submit_many(asked.jobs, settings, stop, wait=wait))
 
 
-def _batch(job: JobFlags, batch: BatchFlags, settings: Settings, *, yes: bool) -> int:
+def _batch(job: JobFlags, args: argparse.Namespace, settings: Settings) -> int:
     """Submit the rows of a table, or several variations of a job."""
+    from wakestream.adapters.cli.batch import Batch
+    from wakestream.adapters.cli.batch_plan import SHOWN_MOST, BatchFlags, TableUnusable, names_of, planned
+
     try:
-        plan = asyncio.run(planned(job, batch, settings))
+        plan = asyncio.run(planned(job, BatchFlags(args.each, args.repeat, args.results), settings))
     except TableUnusable as error:
         for line in str(error).split("\n"):
             refused("", WrongInput("each", line), as_json=job.as_json)
         return exit_codes.USAGE
     rows = [(names_of(item.job), str(item.job.output)) for item in plan.due[:SHOWN_MOST]]
     many = Many([job] * len(plan.due), rows, hidden=len(plan.due) - len(rows))
-    if rows and not confirmed(many, lambda: asyncio.run(estimated(many.jobs, probe=False)), yes=yes):
+    if rows and not confirmed(many, lambda: asyncio.run(estimated(many.jobs, probe=False)), yes=args.yes):
         say(t("many.none"))
         return exit_codes.DONE
 

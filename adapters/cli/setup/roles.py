@@ -18,7 +18,6 @@ from wakestream.adapters.cli.setup.service import service
 from wakestream.adapters.client.pair import Invited, Paired, invited, pair
 from wakestream.adapters.config.addresses import host_of, listen_address
 from wakestream.adapters.net.pairing import PairingError, code_from
-from wakestream.adapters.net.tls import make_request
 
 KEY = "wakestream.key"
 CERTIFICATE = "hub.pem"
@@ -214,6 +213,8 @@ async def join(
     listen = listen_address(settings["listen"]) if "listen" in settings else None
     key = request = ""
     if settings.pop(TLS, False) and listen is not None:
+        from wakestream.adapters.net.certificates import make_request
+
         key, request = make_request(host_of(settings["public_url"]) if settings["public_url"] else listen[0])
     paired = await pair(address, given, None if listen is None else partial(_opened, *listen), request)
     if paired.role != role:

@@ -276,6 +276,13 @@ def test_help_loads_nothing_that_is_slow_to_import() -> None:
     assert all(f"\n    {name} " in shown for name in main.COMMANDS)
 
 
+@pytest.mark.parametrize("command", ["submit", "daemon", "monitor"])
+def test_a_program_starts_without_what_it_needs_for_pairing_or_in_the_foreground(command: str) -> None:
+    slow = {"cryptography", "spake2", *(["wakestream.adapters.client.client"] if command == "submit" else [])}
+    script = f"import sys, wakestream.adapters.cli.commands.{command}; print({slow} & sys.modules.keys())"
+    assert subprocess.check_output([sys.executable, "-c", script], text=True) == "set()\n"
+
+
 @pytest.mark.parametrize(
     ("argv", "level"),
     [([], "CRITICAL"), (["-q"], "CRITICAL"), (["-v"], "DEBUG"), (["-q", "--log-level", "INFO"], "INFO")],

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from wakestream.adapters.net.tls import can_sign, make_certificate, make_request, sign
+from wakestream.adapters.net.certificates import can_sign, make_certificate, make_request, sign
 
 
 @pytest.fixture

@@ -15,9 +15,10 @@ from tests.support.ports import free_port
 from wakestream.adapters.hub.config import HubConfig
 from wakestream.adapters.hub.licenses import LicenseBook
 from wakestream.adapters.hub.server import HubServer, open_hub
+from wakestream.adapters.net.certificates import make_certificate
 from wakestream.adapters.net.connection_limits import Network
 from wakestream.adapters.net.hub_link import Link
-from wakestream.adapters.net.tls import ServerTls, client_context, make_certificate
+from wakestream.adapters.net.tls import ServerTls, client_context
 from wakestream.adapters.testing.memory_journal import FakeJournal
 from wakestream.streams.hub import events as f
 from wakestream.streams.hub import hub
