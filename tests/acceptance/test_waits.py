@@ -84,7 +84,7 @@ async def test_a_wait_ends_by_its_time_at_once_where_all_places_are_taken_and_ne
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with house(tmp_path) as here:
-        job = here.job()
+        job = here.job(Policy(poll_every=0.05))  # its own call may end while all places are taken
         await here.engine.began.wait()
         while (first := await here.progress())["percent"] != 50.0:
             pass
