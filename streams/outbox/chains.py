@@ -31,7 +31,8 @@ def source(state: OutboxState, field: str, text: str) -> tuple[str, str, bool]:
     """
     job, colon, name = text.partition(":")
     entry = latest(state, field, job)
-    results = {**entry.accepted.outputs, **entry.made}
+    absent = entry.ended.absent if entry.ended is not None else ()
+    results = {name: path for name, path in {**entry.accepted.outputs, **entry.made}.items() if name not in absent}
     if colon and name not in results:
         have = ", ".join(results)
         raise WrongInput(field, f"{field}: job {job} has no result {name[:40]!r}; it has {have}")
@@ -58,39 +59,51 @@ def ambiguous(job: str, ids: Sequence[str]) -> str:
     return f"{job[:80]!r} is the beginning of {len(ids)} ids: {named}; give more characters"
 
 
-def missing(state: OutboxState, after: Sequence[str]) -> Entry | None:
-    """The first of these jobs that ended without a result."""
-    entries = (state.jobs[job] for job in after if job in state.jobs)
-    return next((entry for entry in entries if entry.ended is not None and entry.ended.outcome != "done"), None)
+def missing(state: OutboxState, asked: f.JobAccepted) -> Entry | None:
+    """The first of the jobs before this one that ended without a result that it needs."""
+    entries = (state.jobs[job] for job in asked.after)
+    return next((entry for entry in entries if entry.ended is not None and _lacks(asked, entry.ended)), None)
+
+
+def _lacks(accepted: f.JobAccepted, ended: f.JobEnded) -> bool:
+    """Whether a job after the one that ended gets no input."""
+    absent = {f"{ended.job}:{name}" for name in ended.absent}
+    return ended.outcome != "done" or not absent.isdisjoint(accepted.sources.values())
 
 
 def waits_for(state: OutboxState, accepted: f.JobAccepted) -> list[str]:
-    """The jobs that have not ended and that this job waits for. One that was forgotten had ended."""
+    """The jobs that have not ended and that this job waits for. One that an earlier version forgot had ended."""
     return [job for job in accepted.after if job in state.jobs and state.jobs[job].ended is None]
 
 
-def waiting(state: OutboxState, ended: str) -> Iterator[Entry]:
-    """The jobs that wait for the job `ended` and for no other job."""
-    for job in state.after.get(ended, ()):
-        entry = state.jobs[job]
-        if entry.state == "open" and waits_for(state, entry.accepted) in ([], [ended]):
-            yield entry
+def waiting(state: OutboxState, ended: str) -> list[Entry]:
+    """The jobs after this one that wait for no other job."""
+    return [entry for entry in _behind(state, ended) if not waits_for(state, entry.accepted)]
 
 
-def failing(state: OutboxState, ended: str) -> list[Entry]:
-    """The jobs that get no input because the job `ended` has no result, and those that wait for these."""
+def failing(state: OutboxState, ended: f.JobEnded) -> list[Entry]:
+    """The jobs that get no input after this end, and those that wait for these."""
+    left = [entry for entry in _behind(state, ended.job) if _lacks(entry.accepted, ended)]
     entries: dict[str, Entry] = {}
-    left = [ended]
     while left:
-        for job in state.after.get(left.pop(), ()):
-            if job not in entries and state.jobs[job].state == "open":
-                entries[job] = state.jobs[job]
-                left.append(job)
+        entry = left.pop()
+        if entries.setdefault(entry.accepted.job, entry) is entry:
+            left += _behind(state, entry.accepted.job)
     return list(entries.values())
 
 
-def why(job: str, outcome: str, reason: str) -> str:
-    """The reason of a job that ended because `job`, which it waits for, has no result."""
-    ended = {"cancelled": "was cancelled", "timed_out": "timed out"}.get(outcome, "failed")
-    more = f": {reason}" if reason and ended == "failed" else ""
-    return f"job {job}, whose result it needs, {ended}{more}"
+def _behind(state: OutboxState, job: str) -> list[Entry]:
+    return [entry for name in state.after.get(job, ()) if (entry := state.jobs[name]).state == "open"]
+
+
+def unneeded(state: OutboxState) -> Iterator[str]:
+    """The ended jobs, the earliest first, without those that open jobs follow or whose program waits for a webhook."""
+    shown = {pending.job for pending in state.pending.values() if not pending.news}
+    return (job for job in state.ended if job not in state.after and job not in shown)
+
+
+def why(ended: f.JobEnded) -> str:
+    """The reason of a job that ended because this one, which it waits for, has no result."""
+    how = {"cancelled": "was cancelled", "timed_out": "timed out", "done": f"has made no {', '.join(ended.absent)}"}
+    more = f": {ended.why}" if ended.why and ended.outcome == "failed" else ""
+    return f"job {ended.job}, whose result it needs, {how.get(ended.outcome, 'failed')}{more}"

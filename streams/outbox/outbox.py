@@ -49,9 +49,10 @@ def _submitting(state: OutboxState, event: f.Submitting, now: float, decision: f
     elif known is not None:
         decision.command(f.Answer(event.ticket, 200, event.job))
     else:
+        # The new job first: it may follow or repeat a job that is forgotten otherwise.
+        decision.fact(accepted)
         spare = len(state.ended) + 1 - state.ended_most
-        # The new job first: it may be a repetition of one that is forgotten for it.
-        decision.fact(accepted, *(f.JobForgotten(job, now) for job in islice(state.ended, max(0, spare))))
+        decision.fact(*(f.JobForgotten(job, now) for job in islice(chains.unneeded(state), max(0, spare))))
         decision.command(f.Answer(event.ticket, 201, event.job))
         _start_or_hold(state, accepted, decision)
 
@@ -73,7 +74,10 @@ def _refusal(state: OutboxState, asked: f.JobAccepted) -> tuple[int, str, str] |
         if writer is not None:
             why = f"job {writer} will write its result to {output}; choose another output, or wait for its end"
             return 409, "output_taken", why
-    before = chains.missing(state, asked.after)
+    unknown_before = next((job for job in asked.after if job not in state.jobs), None)
+    if unknown_before is not None:
+        return 404, "unknown_job", unknown(unknown_before)
+    before = chains.missing(state, asked)
     if before is not None:
         job = before.accepted.job
         why = f"job {job}, which this one is to follow, ended without a result; try it again: wakestream retry {job}"
@@ -179,16 +183,14 @@ def _read(entry: Entry, read: e.Fingerprinted) -> f.JobRead:
 
 
 def _go_on(state: OutboxState, ended: f.JobEnded, now: float, decision: f.OutboxDecision) -> None:
-    """Start the jobs that waited for this end; without a result, they end too."""
-    if ended.outcome == "done":
-        decision.command(*(f.Start(entry.accepted.job) for entry in chains.waiting(state, ended.job)))
-        return
-    failed = e.Failed(chains.why(ended.job, ended.outcome, ended.why), chains.FAILED)
-    for entry in chains.failing(state, ended.job):
+    """Start the jobs that waited for this end; without the result that they need, they end too."""
+    failed = e.Failed(chains.why(ended), chains.FAILED)
+    for entry in chains.failing(state, ended):
         end = _ended(f.Happened(entry.accepted.job, failed), "", now)
         decision.fact(end)
         decision.command(f.Tell(end.job, failed))
         _notify_later(state, entry, end, decision)
+    decision.command(*(f.Start(entry.accepted.job) for entry in chains.waiting(state, ended.job)))
 
 
 def _released(state: OutboxState, event: f.Released, now: float, decision: f.OutboxDecision) -> None:

@@ -164,7 +164,7 @@ class OutboxState(Durable):
     needed: dict[str, int] = field(default_factory=dict)  # the same of jobs that have not ended
     batches: dict[str, int] = field(default_factory=dict)  # how many jobs of each are known
     again: dict[str, int] = field(default_factory=dict)  # for a job, how many known ones are a repetition of it
-    after: dict[str, dict[str, None]] = field(default_factory=dict)  # for a job, those that wait for it
+    after: dict[str, dict[str, None]] = field(default_factory=dict)  # for a job, those after it that have not ended
     open_most: int = OPEN_MOST
     ended_most: int = ENDED_MOST
     webhook: bool = False
@@ -257,8 +257,8 @@ def _index(state: OutboxState, entry: Entry) -> None:
     if entry.ended is None:
         state.outputs |= {state.place(path): job for path in entry.accepted.outputs.values()}
         _count(state.needed, entry.paths, 1)
-    for before in entry.accepted.after:
-        state.after.setdefault(before, {})[job] = None
+        for before in entry.accepted.after:
+            state.after.setdefault(before, {})[job] = None
     _count_known(state, entry, 1)
     _add_twin(state, entry)
 
@@ -316,8 +316,22 @@ def _of_open_job(state: OutboxState, fact: Any) -> None:
     if isinstance(fact, f.JobEnded):
         state.jobs[fact.job] = replace(entry, moved=None)
         state.ended[fact.job] = None
-        _count(state.needed, entry.paths, -1)
-        _release_output(state, entry)
+        _close(state, entry)
+
+
+def _close(state: OutboxState, entry: Entry) -> None:
+    """Remove a job from the indexes of those that have not ended."""
+    accepted = entry.accepted
+    state.queue.remove(accepted.job)
+    _count(state.needed, entry.paths, -1)
+    for path in accepted.outputs.values():
+        place = state.place(path)
+        if state.outputs.get(place) == accepted.job:
+            del state.outputs[place]
+    for before in accepted.after:
+        del state.after[before][accepted.job]
+        if not state.after[before]:
+            del state.after[before]
 
 
 def _moved(state: OutboxState, fact: f.JobMoved) -> None:
@@ -333,17 +347,12 @@ def _released(state: OutboxState, fact: f.ReleaseConfirmed) -> None:
 
 def _forgotten(state: OutboxState, fact: f.JobForgotten) -> None:
     if (entry := state.jobs.pop(fact.job, None)) is not None:
-        _release_output(state, entry)
         _drop_twin(state, entry)
         if entry.ended is None:
-            _count(state.needed, entry.paths, -1)
+            _close(state, entry)
         state.ended.pop(fact.job, None)
         del state.numbers[fact.job]
         _count_known(state, entry, -1)
-        for before in entry.accepted.after:
-            del state.after[before][fact.job]
-            if not state.after[before]:
-                del state.after[before]
         if (batch := entry.accepted.batch) and entry.ended is not None:
             jobs, done = state.forgotten.pop(batch, (0, 0))
             if batch in state.batches:
@@ -361,14 +370,6 @@ CHANGES: Mapping[type, Callable[[OutboxState, Any], object]] = {
     f.WebhookGivenUp: lambda state, fact: state.pending.pop(fact.delivery, None),
 }
 """For each type of fact, how it changes the state. A fact about an unknown job changes nothing."""
-
-
-def _release_output(state: OutboxState, entry: Entry) -> None:
-    state.queue.remove(entry.accepted.job)
-    for path in entry.accepted.outputs.values():
-        place = state.place(path)
-        if state.outputs.get(place) == entry.accepted.job:
-            del state.outputs[place]
 
 
 def reindex(state: OutboxState) -> None:

@@ -86,34 +86,21 @@ def test_failures_are_sent_and_cancelled_jobs_are_not(end: e.JobEvent, event: st
     assert [(news["event"], news["why"]) for news in told] == ([] if event is None else [(event, why)])
 
 
-def test_without_a_webhook_nothing_is_pending() -> None:
-    assert not outbox_desk.Desk().submit().says(e.Failed("no")).state.pending
-
-
 def test_bytes_that_went_over_the_wire_in_several_attempts_are_summed_up() -> None:
     desk = Desk().submit().says(e.Uploaded(CHECKED, 25, 5)).says(e.Queued()).says(e.Uploaded(CHECKED, 7, 23))
     assert desk.says(e.Done(Path("/out/a.mp4"), 30)).owed[0].news["bytes"]["sent"] == 32
 
 
-def test_a_settled_webhook_is_not_pending_and_settling_twice_has_no_effect() -> None:
-    desk = Desk().submit("a").says(e.Failed("no"), "a").submit("b").says(e.Failed("no"), "b")
-    first, second = desk.owed
-    desk.happens(WebhookSettled(first.delivery))
-    assert desk.facts == [f.WebhookDelivered("a", first.delivery, desk.now)]
-    desk.happens(WebhookSettled(second.delivery, "gone"))
-    assert desk.facts == [f.WebhookGivenUp("b", second.delivery, desk.now, "gone")]
-    assert desk.owed == []
-    assert desk.happens(WebhookSettled(first.delivery)).facts == []
-
-
-def test_a_pending_webhook_survives_a_snapshot_and_its_jobs_removal() -> None:
-    desk = Desk().submit().says(e.Failed("no"))
-    outbox.DECIDER.evolve(desk.state, f.JobForgotten("a", 200.0))
-    state = outbox.DECIDER.restore(outbox.DECIDER.snapshot(desk.state), outbox.OutboxState(webhook=True))
-    assert (state.jobs, list(state.pending.values())) == ({}, desk.owed)
-    assert outbox.DECIDER.decide(state, f.DaemonStarted(), 300.0)[1] == [f.Notify("a", desk.owed[0])]
-    state.webhook = False
-    assert outbox.DECIDER.decide(state, f.DaemonStarted(), 300.0)[1] == []
+def test_a_job_is_not_forgotten_while_its_program_waits_for_the_webhook() -> None:
+    desk = Desk()
+    desk.state.ended_most, desk.state.webhook = 1, False
+    caller = f.Caller("shop", webhook="https://shop.example/done", events=("completed",))
+    desk.submit("a", caller=caller).says(e.Failed("no"), "a")
+    for job in "bc":
+        desk.submit(job).says(e.Failed("no"), job)
+    assert list(desk.state.jobs) == ["a", "c"], "the webhook shows the job"
+    desk.happens(WebhookSettled(desk.owed[0].delivery)).submit("d")
+    assert list(desk.state.jobs) == ["d"]
 
 
 def test_over_the_limit_the_oldest_webhook_is_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
