@@ -133,7 +133,8 @@ class TaskQueue:
         mine = self.state.has(license_, *spec.inputs.values())
         kept = self._store.kept(name) if mine else self._store.has_result(name)  # asking is a use, by who may have it
         await self.runner.perform(w.Ask(spec, holder, kept, license_))
-        return self.state.tasks[name]
+        # An old result may have been forgotten with that: the license has not its files.
+        return self.state.tasks.get(name) or await self.ask(spec, holder, license_)
 
     @contextmanager
     def needing(self, spec: w.TaskSpec) -> Iterator[None]:
@@ -148,7 +149,7 @@ class TaskQueue:
     async def drop(self, task_id: str, holder: str = w.ANONYMOUS, license_: str = w.ANONYMOUS) -> w.Task:
         """Remove a holder; without holders the task stops. Raises `WorkerRefused` (`not_found`)."""
         await self.runner.perform(w.Drop(task_id, holder, license_))
-        return self.state.tasks[task_id]
+        return self.state.tasks.get(task_id) or await self.drop(task_id, holder, license_)
 
     async def show(self, license_: str, *files: FileRef) -> None:
         """Record that the license has these files, with one sync of the journal for all."""

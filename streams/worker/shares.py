@@ -39,13 +39,13 @@ def turns(state: QueueState) -> dict[str, int]:
     """The places of all tasks that wait. The licenses take turns; the one that was served longest ago comes first."""
     if state.turns is None:
         counts: Counter[str] = Counter()
-        keys: dict[str, tuple[int, float, int]] = {}
+        keys: dict[str, tuple[int, int, int]] = {}
+        served = {license_: place for place, license_ in enumerate(state.served)}
         for arrival, name in enumerate(state.line):
             mine = state.tasks[name].licenses()
-            keys[name] = min(
-                (counts[license_], state.served.get(license_, float("-inf")), arrival) for license_ in mine
-            )
-            counts.update(mine)
+            keys[name] = min((counts[license_], served.get(license_, -1), arrival) for license_ in mine)
+            if name not in state.short and name not in state.busy:  # what cannot begin takes no turn
+                counts.update(mine)
         state.turns = {name: place for place, name in enumerate(sorted(keys, key=keys.__getitem__), 1)}
     return state.turns
 

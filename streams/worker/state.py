@@ -158,7 +158,7 @@ class Durable:
     files: dict[str, dict[str, None]] = field(default_factory=dict)
 
 
-_TABLES = ("tasks", "line", "busy", "waits", "short", "served", "used", "files")
+_TABLES = ("tasks", "line", "busy", "waits", "halts", "short", "served", "used", "files")
 
 
 @dataclass(slots=True)
@@ -166,10 +166,10 @@ class QueueState(Durable):
     """The whole state: also the tasks that wait (in the order of their coming), and which attempt of which tasks the
     engine has until it has ended. `slots`: how many it does at one time.
 
-    `served`: when a task of each license began last. `used`: when each result was last asked for, where that was after
-    its end. `waits`: the running tasks that wait in the engine's own queue. `turns` caches `shares.turns`. `halted` is
-    why no task begins at present. `short` has the bytes of room that single tasks need: those filled the disk
-    themselves. Only the functions in `CHANGES` write here.
+    `served`: the licenses of which a task has begun, the latest one last. `used`: when each result was last asked for,
+    where that was after its end. `waits`: the running tasks that wait in the engine's own queue. `turns` caches
+    `shares.turns`. `halts` are why no task begins at present. `short` has the bytes of room that single tasks need:
+    those filled the disk themselves. Only the functions in `CHANGES` write here.
     """
 
     line: dict[str, None] = field(default_factory=dict)
@@ -177,11 +177,16 @@ class QueueState(Durable):
     busy: dict[str, int] = field(default_factory=dict)
     waits: dict[str, Waits] = field(default_factory=dict)
     ready: bool = False
-    halted: Halt | None = None
+    halts: dict[HaltWord, Halt] = field(default_factory=dict)
     short: dict[str, int] = field(default_factory=dict)
-    served: dict[str, Moment] = field(default_factory=dict)
+    served: dict[str, None] = field(default_factory=dict)
     used: dict[str, Moment] = field(default_factory=dict)
     turns: dict[str, int] | None = field(default=None, init=False, compare=False)
+
+    @property
+    def halted(self) -> Halt | None:
+        """Why no task begins at present. A full disk may pass, but first the engine must be ready."""
+        return self.halts.get("not_ready") or self.halts.get("paused")
 
     @property
     def halt(self) -> Halt | None:
@@ -330,8 +335,9 @@ class EngineReady(Frozen, frozen=True):
 
 
 class Halted(Frozen, frozen=True):
-    """No task begins from now on; None: tasks begin again."""
+    """No task begins from now on, for this reason; None: it holds no longer."""
 
+    word: HaltWord
     halt: Halt | None
 
 
@@ -407,21 +413,27 @@ def find(state: QueueState, name: str, license_: str = ANONYMOUS) -> Task | None
 def restart(state: QueueState) -> None:
     """After a restart, what had not finished waits again, in the order in which it was requested."""
     ordered = sorted(state.tasks.values(), key=lambda task: task.created_at)
-    again = [replace(task, status="queued", progress=NO_PROGRESS) if task.unfinished else task for task in ordered]
+    waits = {"status": "queued", "started_at": None, "progress": NO_PROGRESS}
+    again = [replace(task, **waits) if task.unfinished else task for task in ordered]
     state.tasks = {task.id: task for task in again}
     state.line = {task.id: None for task in again if task.unfinished}
     state.busy, state.waits, state.served, state.turns = {}, {}, {}, None
 
 
 def _changed(state: QueueState, fact: Changed) -> None:
-    before = state.tasks.get(fact.task.id)
-    task = state.tasks[fact.task.id] = fact.task
+    task, before = fact.task, state.tasks.get(fact.task.id)
+    ran = before if before is not None and before.status == "running" else None
+    if before is not None and task.unfinished and not before.unfinished:
+        del state.tasks[task.id]  # the tasks stay in the order of their requests
+    if ran is not None and task.status == "running":
+        task = replace(task, progress=ran.progress)  # the engine may have reported while this was written
+    state.tasks[task.id] = task
     state.turns = None
-    if task.status == "queued" and before is not None and before.status == "running":
-        ahead = sorted((*state.line, task.id), key=lambda name: state.tasks[name].created_at)
-        state.line = dict.fromkeys(ahead)
-        for license_ in task.licenses():  # it has not been served
-            state.served.pop(license_, None)
+    if task.status == "queued" and ran is not None:
+        state.line = {name: None for name in state.tasks if name in state.line or name == task.id}
+        if task.id not in state.short:  # its licenses have not been served
+            for license_ in task.licenses():
+                state.served.pop(license_, None)
     elif task.status == "queued":
         state.line.setdefault(task.id)
     else:
@@ -429,7 +441,9 @@ def _changed(state: QueueState, fact: Changed) -> None:
         state.short.pop(task.id, None)
     if task.status == "running":
         state.busy[task.id] = task.attempt
-        state.served.update(dict.fromkeys(task.licenses(), task.started_at or 0.0))
+        for license_ in sorted(task.licenses() - (frozenset() if ran is None else ran.licenses())):
+            state.served.pop(license_, None)
+            state.served[license_] = None
 
 
 def _advanced(state: QueueState, fact: Advanced) -> None:
@@ -464,6 +478,7 @@ def _forgotten(state: QueueState, fact: Forgotten) -> None:
 def _engine_free(state: QueueState, fact: EngineFree) -> None:
     state.busy.pop(fact.task_id, None)
     state.waits.pop(fact.task_id, None)
+    state.turns = None
 
 
 def _engine_ready(state: QueueState, _: EngineReady) -> None:
@@ -471,10 +486,13 @@ def _engine_ready(state: QueueState, _: EngineReady) -> None:
 
 
 def _halted(state: QueueState, fact: Halted) -> None:
-    state.halted = fact.halt
+    state.halts.pop(fact.word, None)
+    if fact.halt is not None:
+        state.halts[fact.word] = fact.halt
 
 
 def _short(state: QueueState, fact: Short) -> None:
+    state.turns = None
     state.short.pop(fact.task_id, None)
     if fact.room:
         state.short[fact.task_id] = fact.room

@@ -92,18 +92,19 @@ def _drop(state: w.QueueState, drop: w.Drop, now: float, decision: WorkerDecisio
 
 def _ready(state: w.QueueState, ready: w.Ready, now: float, decision: WorkerDecision) -> None:
     decision.fact(w.EngineReady())
-    if state.halted is not None and state.halted.word == "not_ready":
-        decision.fact(w.Halted(None))
+    if "not_ready" in state.halts:
+        decision.fact(w.Halted("not_ready", None))
 
 
 def _unready(state: w.QueueState, unready: w.Unready, now: float, decision: WorkerDecision) -> None:
-    if state.halted is None or (state.halted.word, state.halted.reason) == ("not_ready", unready.reason):
-        decision.fact(w.Halted(w.Halt("not_ready", unready.reason)))
+    halt = w.Halt("not_ready", unready.reason)
+    if state.halts.get("not_ready") != halt:
+        decision.fact(w.Halted("not_ready", halt))
 
 
 def _room(state: w.QueueState, room: w.Room, now: float, decision: WorkerDecision) -> None:
-    if state.halted is not None and state.halted.word == "paused" and state.halted.room <= room.free:
-        decision.fact(w.Halted(None))
+    if (paused := state.halts.get("paused")) is not None and paused.room <= room.free:
+        decision.fact(w.Halted("paused", None))
     decision.fact(*(w.Short(name, 0) for name, need in state.short.items() if need <= room.free))
 
 
@@ -116,8 +117,8 @@ def _ended(state: w.QueueState, ended: w.Ended, now: float, decision: WorkerDeci
     if task is None or task.status != "running" or task.attempt != ended.attempt:
         return
     if ended.again is not None:
+        decision.fact(w.Short(task.id, ended.again.room) if ended.alone else w.Halted(ended.again.word, ended.again))
         decision.fact(w.Changed(replace(task, status="queued", started_at=None, progress=w.NO_PROGRESS)))
-        decision.fact(w.Short(task.id, ended.again.room) if ended.alone else w.Halted(ended.again))
         decision.command(w.Watch())
     else:
         status: w.Status = "done" if ended.digest else "cancelled" if ended.lost else "failed"
@@ -133,6 +134,7 @@ def _results_of(state: w.QueueState, task: w.Task, licenses: Collection[str]) ->
     return [
         w.Shown(w.file_name(ref), license_)
         for license_ in sorted(licenses)
+        if state.has(license_, *task.files)  # through the hub, a job may name files that others sent
         for ref in task.results
         if not state.has(license_, ref)
     ]
@@ -140,7 +142,7 @@ def _results_of(state: w.QueueState, task: w.Task, licenses: Collection[str]) ->
 
 def _follow_up(state: w.QueueState, decision: WorkerDecision, now: float) -> None:
     """After each event, start the next tasks if the engine has room for them, then forget the oldest results."""
-    while state.ready and state.halted is None and len(state.busy) < state.slots:
+    while state.ready and not state.halts and len(state.busy) < state.slots:
         # The engine may still have an earlier attempt of a task, which is being stopped.
         able = (name for name in shares.turns(state) if name not in state.short and name not in state.busy)
         if (name := next(able, None)) is None:

@@ -13,7 +13,7 @@ from wakestream.adapters.testing.memory_journal import FakeJournal
 from wakestream.adapters.worker import task_queue
 from wakestream.adapters.worker.http import replies
 from wakestream.operators.model.engine import Frame, Line, Waits
-from wakestream.operators.model.errors import NoSpace, TaskFailed
+from wakestream.operators.model.errors import NoSpace, TaskFailed, WorkerRefused
 from wakestream.operators.model.events import FileRef
 from wakestream.streams.worker import shares
 from wakestream.streams.worker import state as w
@@ -243,6 +243,23 @@ async def test_a_removed_result_is_made_again(bench: Bench) -> None:
     assert (await bench.queue.ask(w.pair(*pair))).attempt == 2
     await bench.status(task, "done")
     assert bench.store.result(task.id).is_file()
+
+
+async def test_an_old_result_that_goes_as_it_is_asked_for_is_made_again_and_cannot_be_cancelled(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench.engine.go.set()
+    first, second = [await bench.queue.ask(w.pair(*bench.put(number)), "a") for number in (1, 2)]
+    await bench.status(second, "done")
+    monkeypatch.setattr(shares, "MAX_FINISHED", 0)
+    monkeypatch.setattr(shares, "PROMISED", -1.0)
+    with pytest.raises(WorkerRefused, match="no task"):
+        await bench.queue.drop(second.id, "a")
+    assert bench.queue.state.tasks == {}
+    monkeypatch.setattr(shares, "MAX_FINISHED", 1)
+    await bench.status(await bench.queue.ask(first.spec, "a"), "done")
+    monkeypatch.setattr(shares, "MAX_FINISHED", 0)
+    assert (await bench.queue.ask(first.spec, "b", "another license")).holders == {"b"}
 
 
 async def test_a_submit_that_cannot_be_stored_is_refused(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
