@@ -2,9 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, is_dataclass
-from functools import partial
 from inspect import get_annotations
-from pathlib import Path
 from typing import Any, get_args, get_type_hints
 from unittest.mock import patch
 
@@ -14,9 +12,6 @@ from hypothesis import strategies as st
 from msgspec import Struct, structs
 
 from tests.streams.hub.test_event_sequences import steps
-from tests.streams.outbox.test_outbox import HAPPENS, INPUTS
-from tests.support.streams.submitting import submitting
-from wakestream.operators.model import events as e
 from wakestream.operators.model.errors import WorkerRefused
 from wakestream.operators.model.events import FileRef
 from wakestream.streams.decider import Decider, Decision
@@ -24,8 +19,6 @@ from wakestream.streams.hub import events as f
 from wakestream.streams.hub import hub
 from wakestream.streams.hub.state import HubState, Limits
 from wakestream.streams.moments import Moment, mover
-from wakestream.streams.outbox import outbox
-from wakestream.streams.outbox.state import OutboxState
 from wakestream.streams.protocol import messages as m
 from wakestream.streams.worker import shares, worker
 from wakestream.streams.worker import state as w
@@ -142,16 +135,8 @@ class Case:
     decider: Decider[Any, Any, Any, Any]
     initial: Callable[[], Any]
     histories: st.SearchStrategy[History]
-    moved: Callable[[float], Any] | None
+    moved: Callable[[float], Any]
     said: Callable[[Any], Any]
-
-
-JOBS = st.sampled_from("abcdefgh")
-AT_OUTBOX = st.one_of(
-    JOBS.flatmap(lambda job: st.builds(submitting, st.just(1), st.just(job), INPUTS, st.just({"out": job}))),
-    st.builds(outbox.f.Happened, JOBS, st.sampled_from([e.Failed("no"), e.Done(Path("x"), 1)])),
-    HAPPENS,
-)
 
 
 def names(decision: Decision[Any, Any]) -> list[Any]:
@@ -160,15 +145,14 @@ def names(decision: Decision[Any, Any]) -> list[Any]:
     return [(type(each), *(getattr(each, name, None) for name in about)) for each in (*decision[0], *decision[1])]
 
 
+# The outbox compares no times, see tests/streams/outbox/test_any_order.py. The monitor's clock cannot be set.
 CASES = [
     Case(hub.DECIDER, HubState, steps.map(opened_once).map(list), f.ClockMoved, lambda decision: said(decision[1])),
     Case(worker.DECIDER, w.QueueState, history(AT_WORKER), w.ClockMoved, names),
-    # It compares no times, so it needs no event. The monitor's clock cannot be set.
-    Case(outbox.DECIDER, partial(OutboxState, open_most=3, ended_most=2), history(AT_OUTBOX), None, names),
 ]
 
 
-@pytest.mark.parametrize("case", CASES, ids=["hub", "worker", "outbox"])
+@pytest.mark.parametrize("case", CASES, ids=["hub", "worker"])
 @patch.object(shares, "MAX_FINISHED", 1)
 @patch.object(shares, "MAX_FRESH", 2)
 @settings(max_examples=100, deadline=None)
@@ -182,9 +166,8 @@ def test_no_decision_changes_when_the_clock_is_set_and_set_right_again(
         now += seconds
         if jump := jumps.get(number):
             offset += jump
-            if case.moved is not None:
-                case.decider.step(shifted, case.moved(jump), now + offset)
-                case.decider.step(state, case.moved(0.0), now)  # an event is a time to look at all
+            case.decider.step(shifted, case.moved(jump), now + offset)
+            case.decider.step(state, case.moved(0.0), now)  # an event is a time to look at all
         later = event
         if isinstance(event, f.BookSeen):  # it has times of the wall clock
             later = structs.replace(event, released=tuple((key, at + offset) for key, at in event.released))

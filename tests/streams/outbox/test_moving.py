@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import pytest
-
 from tests.streams.outbox.test_outbox import TASK, Desk
 from wakestream.operators.model import events as e
 from wakestream.streams.outbox import facts as f
@@ -48,21 +46,6 @@ def test_the_users_order_wins_over_priorities_and_a_new_job_comes_by_its_priorit
     assert desk.state.in_turn() == ["b", "new", "a", "urgent"]
 
 
-@pytest.mark.parametrize("how", ["begun", "ended"])
-def test_in_place_of_a_job_that_waits_no_more_it_becomes_the_first(how: str) -> None:
-    desk = desk_of("a", "b", "c", "d").says(TASK, "a")
-    if how == "ended":
-        desk.says(e.Failed("no"), "a")
-    assert move(desk, "d", "a") == (200, "")
-    assert [job for job in desk.state.in_turn() if job != "a"] == ["d", "b", "c"]
-
-
-def test_before_itself_it_stays_where_it_is() -> None:
-    desk = desk_of("a", "b")
-    assert move(desk, "b", "b") == (200, "")
-    assert desk.facts == []
-
-
 def test_what_cannot_be_moved_is_refused_with_the_reason() -> None:
     desk = desk_of("a", "b", "gone", "over").says(TASK, "a").cancel("gone").says(e.Failed("no"), "over")
     before = [*outbox.DECIDER.snapshot(desk.state)]
@@ -79,32 +62,6 @@ def test_what_cannot_be_moved_is_refused_with_the_reason() -> None:
     assert [*outbox.DECIDER.snapshot(desk.state)] == before
 
 
-def test_a_job_whose_gpu_was_lost_can_be_moved_again() -> None:
-    desk = desk_of("a", "b").says(TASK, "b")
-    assert move(desk, "b", "a") == (409, "not_movable")
-    desk.says(e.Queued(), "b")
-    assert move(desk, "b", "a") == (200, "")
-
-
-def test_after_a_restart_the_jobs_start_in_the_users_order() -> None:
-    desk = desk_of("a", "b", "c", "d", "e")
-    for job, before in (("e", "a"), ("b", ""), ("c", "e"), ("d", "a"), ("e", "d")):
-        move(desk, job, before)
-    assert desk.state.in_turn() == ["c", "e", "d", "a", "b"]
-    for state in (outbox.DECIDER.recover(desk.kept), outbox.DECIDER.restore(outbox.DECIDER.snapshot(desk.state))):
-        again = Desk()
-        again.state = state
-        again.happens(f.DaemonStarted())
-        assert again.commands == [f.Start(job) for job in "cedab"]
-
-
-def test_a_job_that_waits_for_another_is_moved_and_still_waits() -> None:
-    desk = desk_of("a", "b").submit("c", after=("a",))
-    move(desk, "c", first=True)
-    assert desk.state.in_turn() == ["c", "a", "b"]
-    assert desk.happens(f.DaemonStarted()).commands == [f.Hold("c", ("a",)), f.Start("a"), f.Start("b")]
-
-
 def test_behind_another_job_is_before_the_next_in_turn_whatever_its_priority() -> None:
     desk = desk_of("a", "b", "c").submit("urgent", priority=5)
     for job, after, turns in (
@@ -115,9 +72,3 @@ def test_behind_another_job_is_before_the_next_in_turn_whatever_its_priority() -
         assert " ".join(desk.state.in_turn()) == turns
     assert desk.happens(f.Moving(1, "a", after="x")).answer == (404, "unknown_job")
     assert outbox.DECIDER.restore(outbox.DECIDER.snapshot(desk.state)).in_turn() == desk.state.in_turn()
-
-
-def test_behind_a_job_that_waits_no_more_it_becomes_the_first() -> None:
-    desk = desk_of("a", "b", "c").says(TASK, "b")
-    desk.happens(f.Moving(1, "c", after="b"))
-    assert [job for job in desk.state.in_turn() if job != "b"] == ["c", "a"]

@@ -1,4 +1,4 @@
-"""The outbox's decisions: what is accepted, that an end is final, and that a snapshot is the whole state."""
+"""The outbox's decisions: what is accepted, stored and sent."""
 
 from __future__ import annotations
 
@@ -8,8 +8,6 @@ from typing import Any, Self
 
 import msgspec
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from tests.support.streams.submitting import submitting
@@ -17,7 +15,7 @@ from wakestream.operators.lifecycle.reuse import OWN
 from wakestream.operators.model import events as e
 from wakestream.streams.outbox import facts as f
 from wakestream.streams.outbox import outbox
-from wakestream.streams.outbox.state import TWINS, Entry, OutboxState, job_of, outcome_of, plain_outcome
+from wakestream.streams.outbox.state import TWINS, Entry, OutboxState, job_of, plain_outcome
 
 VIDEO, AUDIO = f.FileStat("/in/a.mp4", 10, 1), f.FileStat("/in/a.wav", 20, 2)
 WORKER = e.Online("http://gpu:8383")
@@ -95,29 +93,6 @@ def test_other_fields_under_a_known_id_are_a_conflict(fields: dict[str, Any]) ->
     assert (desk.answer, desk.facts) == ((409, "conflict"), [])
 
 
-def test_an_output_is_taken_under_all_names_that_a_disk_takes_for_one() -> None:
-    desk = Desk(place=str.casefold).submit("a", "/out/Talk.mp4").submit("b", "/out/talk.MP4")
-    assert desk.answer == (409, "output_taken")
-    desk.says(e.Done(Path("/out/Talk.mp4"), 5), "a").submit("b", "/out/talk.MP4")
-    assert desk.answer == (201, "")
-    assert Desk().submit("a", "/out/Talk.mp4").submit("b", "/out/talk.MP4").answer == (201, "")
-
-
-def test_at_its_limit_the_outbox_is_full() -> None:
-    desk = Desk(open_most=2).submit("a").submit("b").submit("c")
-    assert (desk.answer, desk.facts) == ((429, "queue_full"), [])
-    assert desk.says(e.Cancelled(), "a").submit("c").answer == (201, "")
-
-
-def test_the_history_is_limited_and_open_jobs_are_never_removed() -> None:
-    desk = Desk(ended_most=2).submit("open")
-    for job in "abcd":
-        desk.submit(job).says(e.Failed("no"), job)
-    desk.submit("e")
-    assert list(desk.state.jobs) == ["open", "d", "e"]
-    assert f.JobForgotten("c", desk.now) in desk.facts
-
-
 def test_jobs_of_a_batch_count_after_they_are_forgotten_but_for_those_that_were_tried_again() -> None:
     desk = Desk(ended_most=2).submit("open", batch="rows")
     done, failed = e.Done(Path("/out/x.mp4"), 5), e.Failed("no")
@@ -151,47 +126,10 @@ def test_the_stage_is_stored_only_when_it_changes() -> None:
     assert desk.says(e.Queued()).facts == [f.JobStage("a", "wake", desk.now, reused=OWN)]
 
 
-@pytest.mark.parametrize(
-    "outcome",
-    [
-        e.Done(Path("/out/a.mp4"), 5),
-        e.Failed("no luck", "task_failed"),
-        e.TimedOut("online", 1800.0, "too long"),
-        e.Cancelled(),
-    ],
-)
-def test_an_end_is_stored_sent_and_the_same_after_a_restart(outcome: e.Outcome) -> None:
-    desk = Desk().submit().says(outcome, mtime_ns=7)
-    assert desk.commands == [f.Tell("a", outcome)]
-    ended = desk.state.jobs["a"].ended
-    assert ended is not None
-    assert outcome_of(ended) == outcome
-    assert ended.mtime_ns == (7 if isinstance(outcome, e.Done) else 0)
-
-
-@pytest.mark.parametrize("late", [e.Running(99.0), e.Failed("late"), e.Done(Path("/x"), 1), e.Cancelled("late")])
-def test_late_events_do_not_change_an_end(late: e.JobEvent) -> None:
-    desk = Desk().submit().says(e.Done(Path("/out/a.mp4"), 5)).says(late)
-    assert (desk.facts, desk.commands) == ([], [])
-    assert desk.state.jobs["a"].state == "done"
+def test_an_end_that_is_in_the_journal_twice_is_the_first_one() -> None:
+    desk = Desk().submit().says(e.Done(Path("/out/a.mp4"), 5))
     outbox.DECIDER.evolve(desk.state, f.JobEnded("a", "failed", 0.0))
     assert desk.state.jobs["a"].state == "done"
-
-
-def test_a_cancel_is_stored_before_it_is_carried_out_once() -> None:
-    desk = Desk().submit().cancel()
-    assert desk.facts == [f.JobCancelling("a", desk.now)]
-    assert desk.commands == [f.Stop("a"), f.Answer(1, 202, "a")]
-    desk.cancel()
-    assert (desk.facts, desk.commands) == ([], [f.Answer(1, 202, "a")])
-    assert desk.says(e.Cancelled()).cancel().answer == (200, "")
-
-
-def test_a_result_that_was_faster_than_the_cancel_stays() -> None:
-    desk = Desk().submit().cancel().says(e.Done(Path("/out/a.mp4"), 5))
-    assert desk.state.jobs["a"].state == "done"
-    assert desk.cancel().answer == (409, "ended")
-    assert desk.cancel("unknown").answer == (404, "unknown_job")
 
 
 def test_after_a_restart_every_unfinished_job_runs_again_and_a_cancel_is_carried_out() -> None:
@@ -210,26 +148,6 @@ def test_after_a_restart_every_unfinished_job_runs_again_and_a_cancel_is_carried
     ]
 
 
-def test_an_end_is_sent_at_every_start_until_the_hub_confirms_it() -> None:
-    desk = Desk().submit("done").submit("cancelled").submit("open")
-    desk.says(e.Done(Path("/out/done.mp4"), 5), "done").says(e.Cancelled(), "cancelled")
-    desk.now += 30 * 86_400.0
-    desk.happens(f.DaemonStarted())
-    assert desk.commands == [f.Start("open"), f.Release("done", False), f.Release("cancelled", True)]
-    assert desk.happens(f.Released("done")).facts == [f.ReleaseConfirmed("done", desk.now)]
-    desk.happens(f.DaemonStarted())
-    assert desk.commands == [f.Start("open"), f.Release("cancelled", True)]
-
-
-def test_a_release_is_stored_once_and_only_for_ended_jobs() -> None:
-    desk = Desk().submit()
-    assert desk.happens(f.Released("a")).facts == []
-    assert desk.happens(f.Released("unknown")).facts == []
-    assert desk.cancel().happens(f.Released("a")).facts == [f.ReleaseConfirmed("a", desk.now)]
-    assert desk.happens(f.Released("a")).facts == []
-    assert desk.says(e.Cancelled()).happens(f.DaemonStarted()).commands == []
-
-
 def names(twins: list[Entry]) -> list[str]:
     return [twin.accepted.job for twin in twins]
 
@@ -239,16 +157,6 @@ def read_as(video: str, audio: str = "11", mtime_ns: int = VIDEO.mtime_ns) -> e.
     return e.Fingerprinted(
         tuple(e.Fingerprint(Path(look.path), look.size, at, {"blake3": digest}) for look, digest, at in files)
     )
-
-
-def test_twins_are_earlier_jobs_of_the_same_files_that_did_not_fail() -> None:
-    desk = Desk().submit("a").submit("b").submit("other", task_type="other").submit("c")
-    desk.says(e.Failed("no"), "a")
-    jobs = desk.state.jobs
-    assert names(desk.state.of_same_files(jobs["c"])) == ["b"]
-    assert names(desk.state.of_same_files(jobs["b"])) == []
-    assert desk.state.alone(jobs["other"])
-    assert not desk.state.alone(jobs["b"])
 
 
 def test_or_of_the_same_content_under_other_names_and_those_that_nobody_has_read_may_be() -> None:
@@ -337,86 +245,6 @@ def test_a_job_of_any_kind_keeps_its_files_parameters_and_outputs() -> None:
     assert any_kind(desk, "a", kind="paint", scale=2).answer == (409, "conflict")
 
 
-def test_each_output_of_an_open_job_is_taken_and_free_after_its_end() -> None:
-    desk = any_kind(Desk(), "a")
-    assert any_kind(desk, "b", output="/out/a.txt").answer == (409, "output_taken")
-    done = e.Done(Path("/out/a.png"), 5, (e.ResultFile("image", Path("/out/a.png"), 5),))
-    desk.says(done, "a")
-    assert outcome_of(desk.state.jobs["a"].ended) == done
-    assert any_kind(desk, "b", output="/out/a.txt").answer == (201, "")
-    assert list(desk.state.queue) == ["b"]
-
-
-def test_jobs_of_other_kinds_have_no_twins_here() -> None:
-    desk = any_kind(any_kind(Desk(), "a", scale=1), "b", scale=2)
-    assert desk.state.alone(desk.state.jobs["a"])
-    assert desk.state.of_same_files(desk.state.jobs["b"]) == []
-
-
-JOBS = st.sampled_from(["a", "b", "c", "d"])
-PATHS = st.sampled_from(["/out/1.mp4", "/out/2.mp4", "/out/3.mp4"])
-LOOKS = st.builds(f.FileStat, st.sampled_from(["/in/a.mp4", "/in/b.mov"]), st.integers(1, 2), st.integers(1, 2))
-INPUTS = st.one_of(
-    st.fixed_dictionaries({"video": LOOKS, "audio": LOOKS}), st.fixed_dictionaries({"image": LOOKS})
-)  # fmt: skip
-OUTPUTS = st.one_of(st.fixed_dictionaries({"video": PATHS}), st.fixed_dictionaries({"image": PATHS, "log": PATHS}))
-SAID = st.sampled_from([
-    e.Queued(), e.Waking(3.0), e.Granted("online", 1.0), WORKER, TASK, e.Running(5.0), e.Rendered(TASK),
-    e.Downloading(0, 9), e.Downloading(0), e.Note("x"), e.Retrying(1, 1.0, "x"), e.Done(Path("/out/1.mp4"), 9),
-    e.Failed("no"), e.TimedOut("total", 1.0), e.Cancelled(), read_as("00"), read_as("22"),
-])  # fmt: skip
-HAPPENS = st.one_of(
-    st.builds(submitting, st.just(1), JOBS, INPUTS, OUTPUTS),
-    st.builds(f.Cancelling, st.just(1), JOBS),
-    st.builds(f.Moving, st.just(1), JOBS, st.one_of(st.just(""), JOBS), st.booleans()),
-    st.builds(f.Happened, JOBS, SAID, st.integers(0, 3)),
-    st.builds(f.Released, JOBS),
-    st.just(f.DaemonStarted()),
-)
-
-
-@settings(max_examples=300, deadline=None)
-@given(st.lists(HAPPENS, max_size=40))
-def test_after_any_events_ends_are_final_and_a_snapshot_is_the_whole_state(events: list[f.OutboxEvent]) -> None:
-    desk = Desk(open_most=3, ended_most=2)
-    ends: dict[str, f.JobEnded] = {}
-    for event in events:
-        desk.happens(event)
-        for entry in desk.state.jobs.values():
-            name = repr(entry.accepted)
-            if name in ends:
-                assert entry.ended is ends[name]
-            elif entry.ended is not None:
-                ends[name] = entry.ended
-        opened = [entry.accepted for entry in desk.state.jobs.values() if entry.ended is None]
-        taken = {path: accepted.job for accepted in opened for path in accepted.outputs.values()}
-        assert (desk.state.outputs, set(desk.state.queue)) == (taken, {accepted.job for accepted in opened})
-        assert len(opened) <= 3
-        assert len(desk.state.jobs) - len(opened) <= 3
-        bounds = {"open_most": 3, "ended_most": 2}
-        kept = outbox.DECIDER.recover(desk.kept, OutboxState(**bounds))
-        again = outbox.DECIDER.restore(outbox.DECIDER.snapshot(desk.state), OutboxState(**bounds))
-        assert kept == again == desk.state
-        assert list(again.queue) == list(desk.state.queue)
-
-
-def test_jobs_that_ended_first_are_forgotten_first_also_when_the_clock_was_set_back() -> None:
-    desk = Desk(ended_most=2)
-    for job in "ab":
-        desk.submit(job).says(e.Failed("no"), job)
-    desk.now -= 3600.0
-    desk.submit("c").says(e.Failed("no"), "c").submit("d")
-    assert list(desk.state.jobs) == ["c", "d"]
-
-
-def test_a_job_waits_for_the_earlier_one_of_the_same_files_also_when_the_clock_was_set_back() -> None:
-    desk = Desk().submit("a")
-    desk.now -= 3600.0
-    desk.submit("b")
-    jobs = desk.state.jobs
-    assert [desk.state.of_same_files(jobs[job]) for job in "ab"] == [[], [jobs["a"]]]
-
-
 def test_a_job_without_files_was_read_with_none() -> None:
     read = f.JobRead("a", {}, {}, 0, 0)
     assert (read.inputs, read.mtimes_ns) == ({}, {})
@@ -436,22 +264,6 @@ def test_facts_of_a_pair_from_0_1_0_have_the_form_of_all_jobs() -> None:
     assert read == f.JobRead(
         "a", inputs={"video": {"md5": "1"}, "audio": {"md5": "2"}}, mtimes_ns={"video": 1, "audio": 2}
     )
-
-
-@pytest.mark.parametrize("order", ["ab", "ba"])
-def test_a_removed_job_leaves_nothing(order: str) -> None:
-    desk, digests = Desk(), {"blake3": "same"}
-    for job in "ab":
-        desk.submit(job)
-        outbox.DECIDER.evolve(desk.state, f.JobRead(job, digests, digests, 1, 2))
-        assert len(desk.state.by_content) == 1
-    outbox.DECIDER.evolve(desk.state, f.JobRead("b", digests, {"blake3": "new"}, 1, 3))  # its audio was changed
-    assert len(desk.state.by_content) == 2
-    for job in "ab":
-        desk.says(e.Failed("no"), job)
-    for job in order:
-        outbox.DECIDER.evolve(desk.state, f.JobForgotten(job, 1.0))
-    assert desk.state == OutboxState()
 
 
 def of_kind(
