@@ -26,8 +26,8 @@ from wakestream.operators.model.errors import WakestreamError
 from wakestream.operators.model.ports import Journal
 from wakestream.operators.model.user_code import describe_error
 from wakestream.streams.jobs.job_order import Order
+from wakestream.streams.outbox import chains, outbox
 from wakestream.streams.outbox import facts as f
-from wakestream.streams.outbox import outbox
 from wakestream.streams.outbox.state import OutboxState, job_of, plain_outcome
 from wakestream.streams.recording.event_json import plain_event
 from wakestream.streams.webhooks import WebhookOwed, WebhookSettled
@@ -167,12 +167,19 @@ class Outbox:
             return None
         if any(isinstance(fact, f.JobAccepted) for fact in rest.facts):
             self.runner.apply(f.JobForgotten(event.job, self._now()))
+            asyncio.get_running_loop().call_soon(self._end_those_after, event.job, error)
         accepted = any(isinstance(command, f.Answer) and command.status < 300 for command in rest.commands)
         if not accepted or event.job in self.state.jobs:
             return rest
         # Of a refused job only the removal of older jobs remains.
         facts: list[f.OutboxFact] = [fact for fact in rest.facts if isinstance(fact, f.JobForgotten)]
         return f.OutboxDecision(facts, [f.Answer(event.ticket, 507, event.job, error.code, str(error))])
+
+    def _end_those_after(self, job: str, error: WakestreamError) -> None:
+        """End the jobs that were accepted to follow a job before it was refused."""
+        why = chains.why(f.JobEnded(job, "failed", self._now(), str(error)))
+        for other in [*self.state.after.get(job, ())]:
+            self.runner.report(f.Happened(other, e.Failed(why, chains.FAILED)))
 
     # Commands
 

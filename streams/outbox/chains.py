@@ -43,10 +43,10 @@ def source(state: OutboxState, field: str, text: str) -> tuple[str, str, bool]:
 def latest(state: OutboxState, field: str, job: str) -> Entry:
     """The job of this name, or the latest job that retries it. Raises `WrongInput` unless the name means one job."""
     matching = state.named(job)
-    if len(matching) != 1:
+    entry = state.jobs.get(matching[0]) if len(matching) == 1 else None  # another thread may have forgotten it since
+    if entry is None:
         unknown = f"there is no job {job[:80]!r} here; `wakestream jobs --all` lists all"
-        raise WrongInput(field, f"{field}: {ambiguous(job, matching) if matching else unknown}")
-    entry = state.jobs[matching[0]]
+        raise WrongInput(field, f"{field}: {ambiguous(job, matching) if len(matching) > 1 else unknown}")
     for other in list(state.jobs.values()):  # in the order of their acceptance: a retry comes after its job
         if other.accepted.retry_of == entry.accepted.job:
             entry = other

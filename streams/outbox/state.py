@@ -181,7 +181,8 @@ class OutboxState(Durable):
         """
         if text in self.jobs:
             return [text]
-        return [*self.jobs][-1:] if text == LAST else [job for job in self.jobs if text and _shortens(text, job)]
+        jobs = [*self.jobs]  # also in another thread, while jobs are accepted
+        return jobs[-1:] if text == LAST else [job for job in jobs if text and _shortens(text, job)]
 
     def of_same_files(self, entry: Entry) -> list[Entry]:
         """Earlier jobs of the same files that may have, or get, a result for this one."""

@@ -179,6 +179,26 @@ async def test_an_old_job_that_made_room_for_a_refused_one_of_its_name_stays_for
         assert (list(kept.jobs), list(desk.state.jobs)) == (["y", "b"], ["y", "b"])
 
 
+async def test_a_job_that_was_to_follow_one_that_found_no_space_ends(desk: Desk) -> None:
+    async def refused() -> f.Answer:
+        answer = await desk.submit("a")
+        desk.journal.mood = None
+        return answer
+
+    async def follows() -> f.Answer:
+        await asyncio.sleep(0)  # "a" is being written
+        return await desk.outbox.submit(submitting(0, "b", {"text": LOOK}, {"out": "/out/b"}, "copy", after=("a",)))
+
+    desk.journal.mood = NoSpace("the disk is full")
+    answers = await asyncio.gather(refused(), follows())
+    assert [answer.status for answer in answers] == [507, 201]
+    await desk.outbox.runner.settled()
+    assert desk.ended == ["b"]
+    ended = desk.state.jobs["b"].ended
+    assert ended is not None
+    assert ended.why == "job a, whose result it needs, failed: the disk is full"
+
+
 async def test_an_end_is_sent_once_the_full_disk_has_space(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(decider_runner, "RETRY_AFTER", 0.01)
     complaints = list[str]()

@@ -11,7 +11,7 @@ from tests.streams.outbox import test_outbox as outbox_desk
 from tests.support.streams.submitting import submitting
 from wakestream.operators.model import events as e
 from wakestream.operators.model.errors import WrongInput
-from wakestream.streams.outbox import chains, outbox
+from wakestream.streams.outbox import chains, outbox, state
 from wakestream.streams.outbox import facts as f
 from wakestream.streams.outbox.state import job_of
 
@@ -124,3 +124,10 @@ def test_a_result_that_was_not_made_ends_the_jobs_that_need_it() -> None:
     assert (ended.code, ended.why) == ("after_failed", "job a, whose result it needs, has made no log")
     with pytest.raises(WrongInput, match=r"job a has no result 'log'; it has out"):
         chains.source(desk.state, "inputs.f", "a:log")
+
+
+def test_a_job_is_looked_for_while_others_are_accepted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The API looks for it in another thread."""
+    desk = Desk().submit("a").submit("b")
+    monkeypatch.setattr(state, "_shortens", lambda _, job: desk.submit(f"{job}-2") is None)
+    assert desk.state.named("x") == []
