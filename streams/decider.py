@@ -110,7 +110,8 @@ class Decider(Generic[S, E, F, C]):
         self._copy = copy
         self._durable = durable
         self._empty: Callable[..., Decision[F, C]] = partial(tuple.__new__, decision)  # quicker than its constructor
-        of_decider = {"__slots__": (), "changes": changes, "watch": watch or {}, "decision": self._empty}
+        # From Python 3.14 on, a partial in a class is a method.
+        of_decider = {"__slots__": (), "changes": changes, "watch": watch or {}, "decision": staticmethod(self._empty)}
         self._facts: type[_Applied] = type("_Facts", (_Applied,), of_decider)
 
     def decide(self, state: S, event: E, now: float) -> Decision[F, C]:

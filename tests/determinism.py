@@ -52,7 +52,7 @@ def outcomes() -> Outcomes:
 def outcomes_under(python: str, seed: str) -> Outcomes:
     """Runs every log again in a process of its own."""
     environment = {**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": str(ROOT)}
-    command = (python, str(Path(__file__)), "--outcomes")
+    command = (python, "-W", "error", str(Path(__file__)), "--outcomes")  # what the next Python will do otherwise
     ran = subprocess.run(command, env=environment, capture_output=True, timeout=WITHIN, check=False)
     if ran.returncode:
         raise SystemExit(f"{python} with hash seed {seed} failed:\n{ran.stderr.decode(errors='replace')}")

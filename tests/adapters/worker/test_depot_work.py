@@ -19,6 +19,7 @@ from msgspec.structs import replace
 from tests.support.programs.hub_bench import HubBench
 from tests.support.programs.nasty_bucket import NastyBucket, nasty_bucket
 from wakestream.adapters.client import links
+from wakestream.adapters.client.download import Partial
 from wakestream.adapters.engines.command import LIPSYNC_KIND
 from wakestream.adapters.testing.memory_journal import FakeJournal
 from wakestream.adapters.worker import depot_work
@@ -244,8 +245,16 @@ async def test_a_file_of_another_license_is_fetched_for_this_one_too(here: Desk,
     ids=["cut", "expired", "from the start", "overloaded"],
 )
 async def test_a_fetch_that_a_depot_breaks_off_goes_on_with_fresh_links_behind_the_last_byte(
-    here: Desk, bucket: NastyBucket, faults: str, links: int | None, asks: int
+    here: Desk, bucket: NastyBucket, monkeypatch: pytest.MonkeyPatch, faults: str, links: int | None, asks: int
 ) -> None:
+    takes, taken = Partial.write, set[str]()
+
+    async def noted(partial: Partial, chunk: bytes | memoryview) -> None:
+        await takes(partial, chunk)
+        taken.add(partial.output.stem)
+
+    monkeypatch.setattr(Partial, "write", noted)
+    bucket.taken = taken.__contains__
     bucket.faults += [getattr(bucket, name) for name in faults.split()]
     bucket.first = links or bucket.first
     here.fetch()
