@@ -20,7 +20,7 @@ class NastyBucket:
         kept: The files.
         asked: Method, file and range of each request.
         first: Links of an earlier version have expired.
-        taken: Whether the client has bytes of a file; `cut` waits for that.
+        taken: `cut` waits for it: the client has bytes of that file.
         gate: GETs wait until it is open.
         most: The most GETs that were answered at one time.
     """
@@ -30,7 +30,7 @@ class NastyBucket:
         self.asked: list[tuple[str, str, str]] = []
         self.faults: list[Fault] = []
         self.first = 1
-        self.taken: Callable[[str], bool] = lambda _: True
+        self.taken: Callable[[str], Awaitable[None]]
         self.gate = asyncio.Event()
         self.gate.set()
         self.running = self.most = 0
@@ -81,8 +81,7 @@ class NastyBucket:
         response = web.StreamResponse(headers={"Content-Length": str(len(whole))})
         await response.prepare(request)
         await response.write(whole[: len(whole) * 2 // 3])
-        while not self.taken(request.path.strip("/")):
-            await asyncio.sleep(0.001)
+        await self.taken(request.path.strip("/"))
         assert request.transport is not None
         request.transport.close()
         return response
