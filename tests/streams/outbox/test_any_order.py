@@ -146,7 +146,7 @@ class World(RuleBasedStateMachine):
             case f.Notify(_, pending):
                 assert pending.delivery not in self.posting, "posted twice"
                 self.posting[pending.delivery] = pending
-            case f.Answer(_, 201, job):
+            case f.Answer(_, 201, job) if job in self.state.jobs:
                 self.accepted[job] = self.state.jobs[job].accepted
 
     # Promises
