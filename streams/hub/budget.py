@@ -64,14 +64,17 @@ def spent(state: HubState, gpu: Gpu, begin: float, now: float) -> Decimal:
 
 
 def of_licenses(state: HubState, now: float, only: str | None = None) -> Iterator[tuple[str, Purse]]:
-    """The budget of each license that used a GPU today, or of one. A job counts on the day on which it ends."""
+    """The budget of each license that used a GPU today, or of one. A job counts on the day on which it ends.
+
+    One that lost its GPU counts on that day, too, while it waits: it goes on the next day, whatever it used.
+    """
     limit, zone = state.limits.license_budget, state.limits.zone
     if limit is None:
         return
     today = t.day_of(now, zone)
     used = {owner: state.usage.on_day(owner, today) for owner in (state.usage.days if only is None else (only,))}
     for job in costs.open_jobs(state):
-        if only in (None, job.owner):
+        if only in (None, job.owner) and (job.gpu is not None or t.day_of(job.since, zone) == today):
             sums = used.setdefault(job.owner, {})
             for name, seconds in state.used_by(job, now).items():
                 sums[name] = sums.get(name, 0.0) + seconds

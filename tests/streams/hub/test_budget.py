@@ -421,3 +421,21 @@ def test_a_license_that_has_spent_its_budget_waits_until_the_next_day_and_others
     assert wakes(net, monitor) == 1
     net.worker()
     assert net.state.jobs["b3"].gpu == "studio"
+
+
+def test_a_job_that_used_more_than_its_licenses_budget_and_lost_its_gpu_goes_on_the_next_day() -> None:
+    net = hub(day=None, license_budget=1.0)
+    monitor, client = monitor_of(net), net.join("client", features=("queue", "done"))
+    net.phase(monitor, "booted")
+    worker = net.worker()
+    net.submit(client)
+    net.pass_time(2 * HOUR)
+    net.leave(worker)
+    net.phase(monitor, "off")
+    assert net.reply(m.Offline, client).phase == "budget"
+    net.now = TOMORROW
+    net.pass_time(1)
+    net.phase(monitor, "booted")
+    net.worker()
+    net.pass_time(1)
+    assert net.state.jobs["j1"].gpu == "studio"
