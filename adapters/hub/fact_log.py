@@ -15,10 +15,11 @@ def log_fact(fact: f.Fact, state: HubState, host: str) -> None:
 
     `state` is the hub's after the fact, `host` is where it listens.
     """
-    if isinstance(fact, f.BudgetReached | f.OrphanFound):
-        said = _budget(fact, state.limits.zone) if isinstance(fact, f.BudgetReached) else f"{fact.gpu}: {fact.cause}"
-        logger.warning("{}", said, stage="hub")
     match fact:
+        case f.BudgetReached():
+            logger.warning("{}", _budget(fact, state.limits.zone), stage="hub")
+        case f.OrphanFound() if fact.cause:
+            logger.warning("{}: {}", fact.gpu, fact.cause, stage="hub")
         case f.JobQueued():
             logger.debug("queued", job=fact.id, stage="hub")
         case f.JobGranted():

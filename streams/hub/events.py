@@ -503,7 +503,7 @@ class MachineKnown(_OfGpu, frozen=True):
 
 
 class OrphanFound(_OfGpu, frozen=True):
-    """The monitor of `gpu` found it running without a request."""
+    """The monitor of `gpu` found it running without a request, or is gone; with an empty `cause` it is back."""
 
     cause: str
     at: float

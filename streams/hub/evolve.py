@@ -551,7 +551,7 @@ def _registered(state: HubState, fact: f.ConnectionRegistered) -> None:
     elif fact.role == "monitor":
         state.monitors[fact.fd] = None
         for gpu in [state.gpus[name] for name in fact.gpus or state.gpus if name in state.gpus]:
-            gpu.unwatched, gpu.orphan = None, "" if gpu.orphan == UNWATCHED else gpu.orphan
+            gpu.unwatched = None
     elif fact.role == "depot":
         state.depot, state.restarted = fact.fd, float("-inf")
     elif fact.gpu is not None:

@@ -32,7 +32,7 @@ def _of(state: HubState, fact: f.Fact, now: float) -> Iterable[tuple[str, str, d
     match fact:
         case f.BudgetReached():
             yield "budget.spent" if fact.percent == 100 else "budget.warning", fact.gpu, _budget(state, fact)
-        case f.OrphanFound():
+        case f.OrphanFound() if fact.cause:
             yield "power.orphan", fact.gpu, {"why": fact.cause}
         case f.GpuOnline():
             yield from _power(state, state.gpus.get(fact.gpu) or Gpu(fact.gpu), "online", "", now)

@@ -606,6 +606,12 @@ def unwatched(state: HubState, now: float, decision: HubDecision) -> None:
             tell_worker(state, gpu, decision)
 
 
+def watched(state: HubState, monitor: Connection, now: float, decision: HubDecision) -> None:
+    """Note that the monitor of a GPU is back, or that one has come that may be its monitor."""
+    known = [gpu for gpu in state.gpus.values() if gpu.name in monitor.gpus or not monitor.gpus]
+    decision.fact(*(f.OrphanFound(gpu.name, "", now) for gpu in known if gpu.orphan == UNWATCHED))
+
+
 def tell_worker(state: HubState, gpu: Gpu, decision: HubDecision) -> None:
     """Tell the worker of a GPU whether a monitor can switch its machine off."""
     if gpu.worker is not None and m.MonitorState.FEATURE in state.connections[gpu.worker].features:

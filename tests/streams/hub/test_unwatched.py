@@ -55,6 +55,16 @@ def test_a_restarted_hub_knows_that_there_was_a_monitor(net: Net) -> None:
     assert (why(net), net.heard(worker, m.MonitorState)[-1].connected) == (UNWATCHED, False)
 
 
+def test_a_monitor_that_was_back_before_the_hub_was_killed_is_reported_when_it_is_gone_again(net: Net) -> None:
+    monitor, _ = watched(net)
+    net.leave(monitor)
+    net.pass_time(60.0)
+    net.monitor("studio")
+    net.restart()
+    net.pass_time(60.0)
+    assert [cause for cause in warnings(net) if cause] == [UNWATCHED, UNWATCHED]
+
+
 def test_a_gpu_that_is_off_or_that_never_had_a_monitor_is_not_reported(net: Net) -> None:
     net.worker("attic")
     monitor = net.monitor("studio")
