@@ -588,11 +588,11 @@ def abandoned(state: HubState, now: float, decision: HubDecision) -> None:
 
 
 def _unheard(state: HubState) -> Collection[str]:
-    """The GPUs without worker and monitor; none while there is a monitor that names no GPU, and may be that of any."""
-    if any(not state.connections[fd].gpus for fd in state.monitors):
-        return ()
-    named = state.named()
-    return {gpu.name for gpu in state.gpus.values() if gpu.worker is None and gpu.name not in named}
+    """The GPUs without worker and monitor. A monitor that names no GPU may be that of any that its license may have."""
+    named, monitors = state.named(), (state.connections[fd] for fd in state.monitors)
+    unnamed = {monitor.owner for monitor in monitors if not monitor.gpus}
+    alone = {gpu.name for gpu in state.gpus.values() if gpu.worker is None and gpu.name not in named}
+    return {name for name in alone if not any(holders.may_speak(state, "monitor", owner, name) for owner in unnamed)}
 
 
 def unwatched(state: HubState, now: float, decision: HubDecision) -> None:

@@ -1,10 +1,6 @@
 """Whose a GPU's name is: of the license that it was issued for, or else of the first that used it."""
 
-from typing import Any
-
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from tests.support.streams.hub_net import Net
 from wakestream.streams.hub import events as f
@@ -199,6 +195,16 @@ def test_a_monitors_key_issued_for_a_gpu_works_for_that_one_only(net: Net) -> No
     assert {name: gpu.phase for name, gpu in net.state.gpus.items()} == {"studio": "off"}
 
 
+def test_a_monitor_without_names_is_not_taken_for_the_one_of_another_licenses_gpu_that_is_away(net: Net) -> None:
+    mine = monitor(net, "m", "studio")
+    net.phase(mine, "booted")
+    net.leave(mine)
+    monitor(net, "other")
+    net.pass_time(1.0)
+    net.pass_time(net.limits.abandoned)
+    assert net.state.gpus["studio"].account.running_since is None
+
+
 # How many names, and for how long
 
 
@@ -315,58 +321,3 @@ def test_peers_without_a_license_hold_no_name_and_take_none() -> None:
     net.leave(91)
     assert worker(net, "w2", "gpu") not in net.closed
     assert hub.Limits().gpus_per_license == 200
-
-
-# Whatever other licenses say
-
-names = st.sampled_from(["studio", "attic", "gpu", "Studio", "studio ", None])
-words = st.sampled_from(["off", "starting", "online", "draining", "failed", "stopping", "booted", "no_capacity"])
-ids = st.sampled_from(["waits", "held", "other"])
-owners = st.sampled_from([None, "id-client", "key-id-client", "w"])
-rogue_says = st.one_of(
-    st.builds(m.Online, url=st.just("http://rogue:1")),
-    st.builds(m.Url, url=st.just("http://rogue:2")),
-    st.builds(m.TaskActive, task_id=ids),
-    st.builds(m.Result, request_id=ids, license=owners, key=owners.filter(lambda key: key != "key-id-client"),
-              sender_fd=st.integers(1, 9), error=st.booleans()),
-    st.builds(m.PowerState, gpu=names.map(lambda name: name or "attic"), state=words),
-    st.builds(m.Booted, gpu=names, request_id=ids),
-    st.builds(m.BootResult, gpu=names, request_id=ids, success=st.just(False), status=st.just("failed")),
-    st.builds(m.TaskQuery, request_id=ids, gpu=names, drain=st.just(True), idle=st.booleans()),
-)  # fmt: skip
-rogue_comes = st.one_of(
-    st.builds(lambda gpu: ("worker", {"gpu": gpu, "url": "http://rogue:3"}), names),
-    st.builds(
-        lambda gpus: ("monitor", {"gpus": gpus}), st.none() | st.lists(names.filter(bool), max_size=2).map(tuple)
-    ),
-)
-steps = st.lists(st.tuples(st.one_of(rogue_comes, rogue_says), st.integers(0, 3)), min_size=10, max_size=40)
-
-
-@settings(max_examples=300, deadline=None)
-@given(steps, st.booleans(), st.booleans())
-def test_other_licenses_do_not_affect_a_gpu_or_its_jobs(
-    sequence: list[tuple[Any, int]], tied: bool, away: bool
-) -> None:
-    net = Net()
-    if tied:
-        issued(net, ("w", "worker", ("studio",)), ("m", "monitor", ("studio",)))
-    mine, client = monitor(net, "m", "studio"), net.join("client", features=("done",))
-    serving = worker(net, "w")
-    net.submit(client, "held")
-    if away:
-        net.leave(serving)
-    net.phase(mine, "stopping" if away else "online")
-    before = (net.state.gpus["studio"].phase, net.state.gpus["studio"].url, net.state.gpus["studio"].worker)
-    fds: list[int] = []
-    for step, pick in sequence:
-        net.now += 1
-        if isinstance(step, tuple):
-            role, more = step
-            fds.append(net.join(role, owner=f"rogue-{role}", **more))
-        elif fds:
-            net.say(fds[pick % len(fds)], step)
-        gpu = net.state.gpus["studio"]
-        assert (gpu.phase, gpu.url, gpu.worker) == before
-        assert "held" in net.state.jobs
-        assert net.heard(client, m.Result) == []
