@@ -114,7 +114,7 @@ def _ended(state: w.QueueState, ended: w.Ended, now: float, decision: WorkerDeci
     decision.fact(w.EngineFree(ended.task_id))
     task = state.tasks.get(ended.task_id)
     # A task that was cancelled, and perhaps requested again, has already moved on: only the engine becomes free.
-    if task is None or task.status != "running" or task.attempt != ended.attempt:
+    if task is None or task.status != "running":
         return
     if ended.again is not None:
         decision.fact(w.Short(task.id, ended.again.room) if ended.alone else w.Halted(ended.again.word, ended.again))
