@@ -9,6 +9,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from wakestream.streams.hub import events as f
+from wakestream.streams.hub.holders import watched_by
 from wakestream.streams.hub.ledger import KEPT_MONTHS, RUNNING, Account, Meter
 from wakestream.streams.hub.local_time import UTC, begin_of, day_of, first_of_month
 from wakestream.streams.hub.needs import weight
@@ -550,7 +551,7 @@ def _registered(state: HubState, fact: f.ConnectionRegistered) -> None:
         state.clients[fact.fd] = None
     elif fact.role == "monitor":
         state.monitors[fact.fd] = None
-        for gpu in [state.gpus[name] for name in fact.gpus or state.gpus if name in state.gpus]:
+        for gpu in watched_by(state, peer):
             gpu.unwatched = None
     elif fact.role == "depot":
         state.depot, state.restarted = fact.fd, float("-inf")

@@ -34,6 +34,13 @@ def may_speak(state: HubState, role: str, owner: str | None, gpu: str, tied: Tie
     return holder is None or holder[0] == owner
 
 
+def watched_by(state: HubState, monitor: Connection) -> list[Gpu]:
+    """The GPUs that a monitor names; one that names none may be that of any that its license may have."""
+    if monitor.gpus:
+        return [state.gpus[name] for name in monitor.gpus if name in state.gpus]
+    return [gpu for gpu in state.gpus.values() if may_speak(state, "monitor", monitor.owner, gpu.name)]
+
+
 def neighbours(state: HubState, gpus: Collection[Gpu]) -> list[Gpu]:
     """The other GPUs in the machines of these ones."""
     hosts = {gpu.host for gpu in gpus if gpu.host}

@@ -588,11 +588,9 @@ def abandoned(state: HubState, now: float, decision: HubDecision) -> None:
 
 
 def _unheard(state: HubState) -> Collection[str]:
-    """The GPUs without worker and monitor. A monitor that names no GPU may be that of any that its license may have."""
-    named, monitors = state.named(), (state.connections[fd] for fd in state.monitors)
-    unnamed = {monitor.owner for monitor in monitors if not monitor.gpus}
-    alone = {gpu.name for gpu in state.gpus.values() if gpu.worker is None and gpu.name not in named}
-    return {name for name in alone if not any(holders.may_speak(state, "monitor", owner, name) for owner in unnamed)}
+    """The GPUs without worker and monitor."""
+    watched = {gpu.name for fd in state.monitors for gpu in holders.watched_by(state, state.connections[fd])}
+    return {gpu.name for gpu in state.gpus.values() if gpu.worker is None and gpu.name not in watched}
 
 
 def unwatched(state: HubState, now: float, decision: HubDecision) -> None:
@@ -608,8 +606,8 @@ def unwatched(state: HubState, now: float, decision: HubDecision) -> None:
 
 def watched(state: HubState, monitor: Connection, now: float, decision: HubDecision) -> None:
     """Note that the monitor of a GPU is back, or that one has come that may be its monitor."""
-    known = [gpu for gpu in state.gpus.values() if gpu.name in monitor.gpus or not monitor.gpus]
-    decision.fact(*(f.OrphanFound(gpu.name, "", now) for gpu in known if gpu.orphan == UNWATCHED))
+    gone = [gpu.name for gpu in holders.watched_by(state, monitor) if gpu.orphan == UNWATCHED]
+    decision.fact(*(f.OrphanFound(name, "", now) for name in gone))
 
 
 def tell_worker(state: HubState, gpu: Gpu, decision: HubDecision) -> None:

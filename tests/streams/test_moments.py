@@ -1,25 +1,20 @@
 """The clock is set: which numbers of a state are moved, and that no decision changes."""
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, is_dataclass
+from collections.abc import Iterator
+from dataclasses import is_dataclass
 from inspect import get_annotations
 from typing import Any, get_args, get_type_hints
 from unittest.mock import patch
 
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from msgspec import Struct, structs
+from msgspec import Struct
 
-from tests.streams.hub.test_event_sequences import steps
 from wakestream.operators.model.errors import WorkerRefused
 from wakestream.operators.model.events import FileRef
-from wakestream.streams.decider import Decider, Decision
-from wakestream.streams.hub import events as f
-from wakestream.streams.hub import hub
+from wakestream.streams.decider import Decision
 from wakestream.streams.hub.state import HubState, Limits
 from wakestream.streams.moments import Moment, mover
-from wakestream.streams.protocol import messages as m
 from wakestream.streams.worker import shares, worker
 from wakestream.streams.worker import state as w
 
@@ -102,41 +97,8 @@ AT_WORKER = st.one_of(
 )
 
 
-def said(commands: list[f.Command]) -> list[tuple[object, str, object]]:
-    """What is sent to whom, without the times in it. New capabilities follow a change of the clock."""
-    sent = [command for command in commands if isinstance(command, f.Send | f.Broadcast)]
-    to = [(command.fd if isinstance(command, f.Send) else command.to, command.message) for command in sent]
-    return [
-        (fd, message.TYPE, getattr(message, "request_id", None))
-        for fd, message in to
-        if not isinstance(message, m.Capability)
-    ]
-
-
-def opened_once(history: History) -> Iterator[tuple[f.Event, float]]:
-    """Without what opens a connection that is open."""
-    opened = set[int]()
-    for event, seconds in history:
-        if isinstance(event, f.Opened) and event.fd in opened:
-            continue
-        if isinstance(event, f.Opened | f.Closed):
-            opened ^= {event.fd} & (opened if isinstance(event, f.Closed) else {event.fd})
-        yield event, seconds
-
-
 def history(events: st.SearchStrategy[Any]) -> st.SearchStrategy[History]:
     return st.lists(st.tuples(events, st.sampled_from([0.0, 1.0, 700.0, 3500.0])), min_size=20, max_size=40)
-
-
-@dataclass(frozen=True)
-class Case:
-    """A decider, its first state, what happens to it, the event that the clock was set, and how to compare commands."""
-
-    decider: Decider[Any, Any, Any, Any]
-    initial: Callable[[], Any]
-    histories: st.SearchStrategy[History]
-    moved: Callable[[float], Any]
-    said: Callable[[Any], Any]
 
 
 def names(decision: Decision[Any, Any]) -> list[Any]:
@@ -145,39 +107,26 @@ def names(decision: Decision[Any, Any]) -> list[Any]:
     return [(type(each), *(getattr(each, name, None) for name in about)) for each in (*decision[0], *decision[1])]
 
 
-# The outbox compares no times, see tests/streams/outbox/test_any_order.py. The monitor's clock cannot be set.
-CASES = [
-    Case(hub.DECIDER, HubState, steps.map(opened_once).map(list), f.ClockMoved, lambda decision: said(decision[1])),
-    Case(worker.DECIDER, w.QueueState, history(AT_WORKER), w.ClockMoved, names),
-]
-
-
-@pytest.mark.parametrize("case", CASES, ids=["hub", "worker"])
+# The hub's and the outbox's are in their test_any_order.py. The monitor's clock cannot be set.
 @patch.object(shares, "MAX_FINISHED", 1)
 @patch.object(shares, "MAX_FRESH", 2)
 @settings(max_examples=100, deadline=None)
 @given(data=st.data(), by=st.sampled_from([3600.0, -3600.0, 1e6, -1e6]))
-def test_no_decision_changes_when_the_clock_is_set_and_set_right_again(
-    case: Case, data: st.DataObject, by: float
-) -> None:
-    state, shifted, now, offset = case.initial(), case.initial(), 1e9, 0.0
+def test_no_decision_changes_when_the_clock_is_set_and_set_right_again(data: st.DataObject, by: float) -> None:
+    state, shifted, now, offset = w.QueueState(), w.QueueState(), 1e9, 0.0
     jumps = {data.draw(st.integers(5, 15)): by, data.draw(st.integers(16, 40)): -by}
-    for number, (event, seconds) in enumerate(data.draw(case.histories)):
+    for number, (event, seconds) in enumerate(data.draw(history(AT_WORKER))):
         now += seconds
         if jump := jumps.get(number):
             offset += jump
-            case.decider.step(shifted, case.moved(jump), now + offset)
-            case.decider.step(state, case.moved(0.0), now)  # an event is a time to look at all
-        later = event
-        if isinstance(event, f.BookSeen):  # it has times of the wall clock
-            later = structs.replace(event, released=tuple((key, at + offset) for key, at in event.released))
-        expected, found = (decided(case, *at) for at in ((state, event, now), (shifted, later, now + offset)))
-        assert found == expected
+            worker.DECIDER.step(shifted, w.ClockMoved(jump), now + offset)
+            worker.DECIDER.step(state, w.ClockMoved(0.0), now)  # an event is a time to look at all
+        assert decided(shifted, event, now + offset) == decided(state, event, now)
 
 
-def decided(case: Case, state: Any, event: Any, now: float) -> Any:
+def decided(state: w.QueueState, event: Any, now: float) -> Any:
     try:
-        decision = case.decider.step(state, event, now)
+        decision = worker.DECIDER.step(state, event, now)
     except WorkerRefused as error:
         return error.code
-    return case.said(decision)
+    return names(decision)

@@ -11,7 +11,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.streams.hub.test_event_sequences import steps
 from wakestream.operators.model.errors import JournalError
 from wakestream.streams.decider import Decider
 from wakestream.streams.hub import events as f
@@ -109,28 +108,6 @@ def test_why_a_gpu_cannot_use_the_depot_for_a_job_is_in_a_snapshot() -> None:
     refused = [f.JobQueued("a", "ann", None, "video", {}, 0.0), f.JobDirect("a", "its links are refused")]
     state = hub.DECIDER.recover([], snapshot=hub.DECIDER.snapshot(hub.DECIDER.recover(refused)))
     assert state.refusals == {"a": "its links are refused"}
-
-
-@settings(max_examples=100, deadline=None)
-@given(steps, st.integers(0, 60))
-def test_the_hub_is_after_a_snapshot_in_the_midst_of_its_life_what_all_its_facts_say(
-    sequence: list[tuple[f.Event, float]], cut: int
-) -> None:
-    """What it knows of connections is in no snapshot, and changes nothing that is."""
-    state, now = hub.HubState(), 1000.0
-    facts: list[f.Fact] = []
-    rows, after = list(hub.DECIDER.snapshot(state)), 0
-    for number, (event, seconds) in enumerate(sequence):
-        now += seconds
-        if number == cut:
-            rows, after = list(hub.DECIDER.snapshot(state)), len(facts)
-        if isinstance(event, f.Opened) and event.fd in state.connections:
-            continue
-        if isinstance(event, f.ProcessStarted):
-            state = hub.DECIDER.recover(facts)
-        facts += [fact for fact in hub.DECIDER.step(state, event, now).facts if fact.DURABLE]
-    last = f.HubStarted(now)
-    assert hub.DECIDER.recover([*facts[after:], last], snapshot=rows) == hub.DECIDER.recover([*facts, last])
 
 
 def test_a_large_state_has_many_rows_of_bounded_size() -> None:

@@ -5,6 +5,7 @@ import pytest
 from tests.support.streams.hub_net import Net
 from wakestream.streams.hub import events as f
 from wakestream.streams.hub import hub
+from wakestream.streams.hub.state import UNWATCHED
 from wakestream.streams.protocol import messages as m
 
 DAY = 86_400.0
@@ -200,7 +201,8 @@ def test_a_monitor_without_names_is_not_taken_for_the_one_of_another_licenses_gp
     net.phase(mine, "booted")
     net.leave(mine)
     monitor(net, "other")
-    net.pass_time(1.0)
+    net.pass_time(net.limits.unwatched)
+    assert net.state.gpus["studio"].orphan == UNWATCHED
     net.pass_time(net.limits.abandoned)
     assert net.state.gpus["studio"].account.running_since is None
 

@@ -33,7 +33,10 @@ def _comparable(state: hub.HubState) -> dict[str, Any]:
 
 
 class Net:
-    """`restart` is a new life of the hub on a snapshot of the one before, which must say what its journal says."""
+    """`restart` is a new life of the hub on a snapshot of the one before, which must say what its journal says.
+
+    While it is `silent`, it does no commands, as if it was killed when it had written the facts.
+    """
 
     def __init__(self, now: float = 1_000_000.0, **limits: Any) -> None:
         self.limits = hub.Limits(**limits)
@@ -47,6 +50,7 @@ class Net:
         self.journal: list[f.Fact] = []
         self.fd = 0
         self.asked: list[f.AskDepot] = []
+        self.silent = False
         self.happen(f.ProcessStarted())
 
     def restart(self) -> None:
@@ -55,8 +59,12 @@ class Net:
         self.sent, self.fd, self.asked, self.journal = {}, 0, [], []
         self.happen(f.ProcessStarted())
 
+    def decide(self, event: f.Event) -> tuple[list[f.Fact], list[f.Command]]:
+        return hub.DECIDER.step(self.state, event, self.now)
+
     def happen(self, event: f.Event) -> None:
-        facts, commands = hub.DECIDER.step(self.state, event, self.now)
+        facts, commands = self.decide(event)
+        commands = [] if self.silent else commands
         self.facts += facts
         self.commands += commands
         self.journal += [fact for fact in facts if fact.DURABLE]
