@@ -340,7 +340,8 @@ class Storage:
     async def free(self, size: int = 0) -> None:
         """Remove results of programs that are a day old, and the oldest ones while there is no space for a file."""
         state, since, needed = self._outbox.state, time.time() - UNUSED_FOR, self.needed()
-        for entry in [state.jobs[job] for job in state.ended if state.jobs[job].accepted.caller is not None]:
+        unread = [state.jobs[job] for job in state.ended if job not in state.after]  # by a job that follows it
+        for entry in [entry for entry in unread if entry.accepted.caller is not None]:
             made = [path for path, _ in results_of(entry).values() if path.is_file() and str(path) not in needed]
             if not made or entry.ended is None:
                 continue

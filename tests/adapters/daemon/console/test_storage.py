@@ -208,6 +208,23 @@ async def test_all_results_of_a_forgotten_job_go_whatever_their_ending(tmp_path:
     assert len(list(folder.iterdir())) == 4
 
 
+async def test_a_programs_result_of_another_name_stays_while_an_open_job_follows_its_job(tmp_path: Path) -> None:
+    house = House(tmp_path)
+    made = house.holdings.results / "a (2).mp4"
+    made.write_bytes(b"1")
+    first = f.JobAccepted("a", "/v", "/a", str(house.result("a")), 1, 1, 1, 1, "x", 0, 1.0, caller=f.Caller("app"))
+    after = f.JobAccepted("b", str(house.result("a")), "/a", "/b.mp4", 0, 0, 1, 1, "x", 0, 1.0, after=("a", "open"))
+    house.jobs.accept("open", Path("/o.mp4"), Path("/open.mp4"))
+    ends = f.JobEnded("a", "done", 2.0, path=str(made), size=1), f.JobEnded("b", "cancelled", 3.0)
+    for fact in (first, after, ends[0]):
+        outbox.DECIDER.evolve(house.jobs.state, fact)
+    await house.holdings.free()
+    assert made.exists()
+    outbox.DECIDER.evolve(house.jobs.state, ends[1])
+    await house.holdings.free()
+    assert not made.exists()
+
+
 def test_of_many_jobs_the_page_gets_running_then_urgent_then_first(tmp_path: Path) -> None:
     house = House(tmp_path)
     found = JobView(cast("Outbox", house.jobs), house.holdings.uploads, house.holdings.results)
