@@ -166,8 +166,9 @@ class Watch:
         net = self.world.net
         words = net.sent.pop(self.fd, ()) if self.here else ()
         if self.machine.on and any(isinstance(word, m.Release) for word in words):
-            answer = net.use(self.fd, drain=True)
-            if answer.active_count == 0 and not answer.has_recent_active:
+            net.say(self.fd, m.TaskQuery(request_id="q", drain=True))
+            answers = net.heard(self.fd, m.TaskQueryResponse)  # none if another monitor of the machine stops it
+            if answers and answers[0].active_count == 0 and not answers[0].has_recent_active:
                 self.machine.switches(told=True)
         elif not self.machine.on and any(isinstance(word, m.Boot | m.Submit) for word in words):
             self.machine.switches(told=True)

@@ -28,7 +28,7 @@ class Before:
     """What was true before an event."""
 
     def __init__(self, state: hub.HubState, now: float) -> None:
-        self.jobs, self.blocked = dict(state.jobs), state.blocked
+        self.jobs, self.blocked, self.gone = dict(state.jobs), state.blocked, ""
         self.wakers, self.wanted = {*state.may_wake()}, {*state.wanted}
         self.asleep = {gpu.name for gpu in state.gpus.values() if now - gpu.woken < 30.0 and gpu.phase == "off"}
 
@@ -93,6 +93,8 @@ class Checked(Store):
                 assert not self.state.gpus[fact.gpu].suspended, "a machine is woken that is held"
                 needs = before.wanted | {*self.state.wanted}
                 assert any(not need.gpus or fact.gpu in need.gpus for need in needs), "a machine is woken for none"
+            case f.LicenseGone(license_):
+                before.gone = license_
             case f.GpuPhase(switched=float(at)):
                 self.late += self.now - at
             case f.GpuForgotten() | f.JobWorked():
@@ -102,6 +104,7 @@ class Checked(Store):
     def check_jobs(self, before: "Before", facts: list[f.Fact]) -> None:
         """Check that no job is lost, and that none is given to a GPU that has enough, or before its files are there."""
         jobs, gpus = self.state.jobs, self.state.gpus
+        assert before.gone not in self.state.jobs_of, "a job of a revoked license stays"
         removed = {fact.id for fact in facts if isinstance(fact, f.JobRemoved)}
         assert before.jobs.keys() - jobs.keys() == removed & before.jobs.keys(), "a job is lost"
         granted = {fact.id: fact.gpu for fact in facts if isinstance(fact, f.JobGranted)}
@@ -185,10 +188,19 @@ class Checked(Store):
             to = [fd for command in sent if isinstance(command.message, m.Result) for fd in addressees(command)]
             owners = {self.state.connections[fd].owner for fd in to}
             assert owners <= {*(gpu.served if gpu is not None else ())}, "a result of a worker that had no job"
+        answers = [each.message for each in sent if isinstance(each, f.Send) and each.fd == sender.fd]
+        if isinstance(message, m.TaskQuery) and any(
+            isinstance(each, m.TaskQueryResponse) and each.active_count == 0 for each in answers
+        ):
+            names = (message.gpu,) if message.gpu is not None else sender.gpus
+            gpus = [gpu for gpu in self.state.gpus.values() if gpu.name in names]
+            assert not any(gpu.leases for gpu in gpus), "a machine may stop although a job holds it"
+        self.check_reply(sender, message, [each.TYPE for each in answers])
+
+    def check_reply(self, sender: Connection, message: m.Message, answers: list[str]) -> None:
         usual = ANSWERS.get(type(message), set()) if sender.role == "client" else set()
         if m.JobReleased.TYPE in usual and "released" not in sender.features:
             return
-        answers = [each.message.TYPE for each in sent if isinstance(each, f.Send) and each.fd == sender.fd]
         assert not usual or usual & {*answers}, (message, answers)
         if usual and isinstance(message, m.Submit):
             if answers[0] == d.DepotStored.TYPE:
