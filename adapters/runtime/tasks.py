@@ -181,13 +181,14 @@ async def finish_despite_cancel(
     """Run `work` to its end, also when the caller is cancelled. A second cancel takes effect at once."""
     task = asyncio.ensure_future(work)
     try:
-        await asyncio.shield(task)
+        await asyncio.wait((task,))
     except asyncio.CancelledError:
         on_cancel()
         await asyncio.wait((task,))
         if not task.cancelled():
             task.exception()  # retrieved: the caller sees only its cancellation
         raise
+    task.result()
 
 
 async def heartbeat(work: Coroutine[Any, Any, None], every: float) -> AsyncGenerator[None, None]:

@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import sys
 import tracemalloc
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -102,7 +103,7 @@ async def test_a_job_that_waits_to_begin_takes_little_memory_and_has_no_stages()
         tracemalloc.stop()
     assert made == ["job-0"]
     assert len(house.kinds(1, e.Note)) == 400
-    assert (after - before) / 400 < 14_000
+    assert (after - before) / 400 < (14_000 if sys.version_info < (3, 14) else 15_000)
     house.link.receive(m.Ack(request_id="job-0", gpu="a", url=URL))
     await first
     house.at(house.loop.time() + 10, house.link.receive, m.Ack(request_id="job-1", gpu="a", url=URL))
