@@ -80,12 +80,13 @@ def tick(state: HubState, now: float, decision: HubDecision) -> None:
             held = (state.jobs[id_] for id_ in gpu.leases)
             all_ = now - gpu.since >= GONE_AFTER
             give_back(state, [job.id for job in held if all_ or gpu.fetches(job)], now, decision)
-        elif gpu.leases and gpu.cause == RESTARTED and not may_be_back(gpu, now):
-            give_back(state, asked_again(state, gpu), now, decision)
-        elif gpu.leases and gpu.worker is None and now - gpu.away >= LOST_AFTER:  # whatever its monitor says meanwhile
-            # A client that is here sees by itself whether its job goes on there; what goes on must not begin again.
-            held = (state.jobs[id_] for id_ in gpu.leases)
-            give_back(state, [job.id for job in held if job.fd is None or gpu.fetches(job)], now, decision)
+        elif gpu.leases and gpu.worker is None:  # whatever its monitor says meanwhile
+            back = asked_again(state, gpu) if gpu.cause == RESTARTED and not may_be_back(gpu, now) else []
+            if now - gpu.away >= LOST_AFTER:
+                # A client that is here sees by itself whether its job goes on there; what goes on must not begin again.
+                held = (state.jobs[id_] for id_ in gpu.leases)
+                back += [job.id for job in held if job.fd is None or gpu.fetches(job)]
+            give_back(state, back, now, decision)
     if not (state.lines or any(_may_stop(gpu, now) for gpu in state.gpus.values())):
         if state.planned is not None and (state.planned.machines or state.planned.needless):
             decision.fact(f.Planned(now, {}, frozenset(), {}))

@@ -459,14 +459,15 @@ def test_a_start_that_fails_ends_no_stored_job_and_is_tried_again_after_a_pause(
 
 
 @pytest.mark.parametrize("restart", [True, False])
-@pytest.mark.parametrize("said", [["online"], ["booted", "failed"]])
+@pytest.mark.parametrize("said", [[], ["online"], ["booted", "failed"]])
 def test_a_worker_that_stays_away_loses_its_job_whatever_its_monitor_says_of_the_machine(
     said: list[str], *, restart: bool
 ) -> None:
     net, _, one = fetching()
-    net.leave(one)
     if restart:
         net.restart()
+    else:
+        net.leave(one)
     monitor = net.monitor("studio", "release")
     for _ in range(59):
         net.pass_time(10.0)
