@@ -38,7 +38,7 @@ WORKERS: dict[str, tuple[str, ...]] = {
 }
 MONITOR = ("power_state", "power_age", "machines", "release")
 ROGUE = "rogue"
-FILE, RESULT = (d.DepotFile(name=name, blake3=name[0] * 64, size=9) for name in ("audio", "frame"))
+FILE, RESULT, TRY = (d.DepotFile(name=name, blake3=name[0] * 64, size=9) for name in ("audio", "frame", d.PROBE))
 
 IDS = ("j1", "ann-1", "bob-1", "bob-2")
 PLAIN: dict[str, Any] = {"kind": "paint", "inputs": {}, "params": {}, "outputs": ["x"]}
@@ -50,6 +50,7 @@ FROM_CLIENTS: list[m.Message] = [
     *(m.Boot(request_id=id_, gpu=gpu) for id_, gpu in ((None, "a"), ("j1", None), ("b", "b"))),
     *(m.JobOrder(jobs=ids) for ids in (IDS, IDS[::-1])),
     *(d.DepotOffer(request_id=id_, files=(FILE,), again=again) for id_ in IDS for again in (None, True)),
+    d.DepotOffer(request_id="try", files=(TRY,)),
     *(d.DepotProgress(request_id="j1", left=left, rate=1e6) for left in (None, -5, 9, 10**12)),
     d.DepotRemove(request_id="j1", files=(FILE.blake3, RESULT.blake3)),
 ]
@@ -87,6 +88,10 @@ RELAYED: list[m.Message] = [
     m.Unknown(type=kind, frame={"type": kind, "license": of, "sender_fd": fd, "content": text, "target_device": device})
     for kind in ("result", "chatglm_video", "chatglm_video_result", "mobile_task", "mobile_task_result", "sync", "x")
     for of, fd, text, device in ((None, None, "words", "pc"), ("ann", 3, ["words"], {}), ("bob", True, None, "mobile"))
+]
+TEXTS = [
+    m.Unknown(type=kind, frame={"type": kind, "license": of, "content": "words"})
+    for kind, of in (("chatglm_video", None), ("chatglm_video_result", "ann"), ("chatglm_video_result", "bob"))
 ]
 STRANGE = [*RELAYED, m.Ping(), m.Pong(), m.Error(msg="?"), *FROM_CLIENTS, *FROM_WORKERS, *FROM_MONITORS, *POWER]
 
@@ -225,9 +230,12 @@ class World(RuleBasedStateMachine):
         money=st.booleans(),
         issued=st.booleans(),
         awake=st.booleans(),
+        busy=st.booleans(),
         depot=st.sampled_from(["", "own", "bucket", "bucket"]),
     )
-    def begins(self, *, honest: bool, faithful: bool, money: bool, issued: bool, awake: bool, depot: str) -> None:
+    def begins(
+        self, *, honest: bool, faithful: bool, money: bool, issued: bool, awake: bool, busy: bool, depot: str
+    ) -> None:
         self.honest, self.faithful, self.depot = honest, faithful, depot
         more: dict[str, Any] = {"prices": {"a": 1.0, "b": 2.0, "c": 3.0}}
         if money and self.HUB is Checked:
@@ -247,11 +255,18 @@ class World(RuleBasedStateMachine):
             self.net.leave(self.net.join("worker", owner=f"w-{gpu}", gpu=gpu))
             watch.comes(new=True)
         self.own_depot_comes()
+        if busy:
+            for id_ in ("{}-1", "{}-2") if depot else ():
+                self.stores("depot", id_, 3)
+            for who in CLIENTS:
+                self.submits(who, "{}-3", {})
         if awake:
             for machine in self.machines.values():
                 machine.switches(told=True)
             for gpu in GPUS:
                 self.a_healthy_worker_comes(gpu)
+        if busy:
+            self.end("bob-1")
 
     # Time, disk and process
 
@@ -298,6 +313,13 @@ class World(RuleBasedStateMachine):
         self.net.writes_a_snapshot()
         self.net.happen(f.DiskSeen(low))
 
+    @precondition(lambda self: self.net.state.news)
+    @rule(pick=picks)
+    def a_webhook_is_delivered(self, pick: int) -> None:
+        delivery = chosen(self.net.state.news, pick)
+        self.net.happen(f.NewsSettled(delivery))
+        assert delivery not in self.net.state.news
+
     # Clients
 
     def client(self, who: str) -> int:
@@ -316,7 +338,22 @@ class World(RuleBasedStateMachine):
     @rule(who=clients, message=st.sampled_from([*FROM_CLIENTS, *RELAYED]), pick=picks)
     def a_client_says(self, who: str, message: m.Message, pick: int) -> None:
         fd = self.client(who)
-        self.net.say(fd, about(message, [*self.net.state.jobs_of.get(CLIENTS[who][0], ())], pick))
+        self.net.say(fd, about(message, self.jobs_of(CLIENTS[who][0]), pick))
+
+    def jobs_of(self, owner: str) -> list[str]:
+        """The jobs of a license that are open, delivered, or were at a GPU and wait again."""
+        state = self.net.state
+        left = [id_ for id_, (of, _) in state.recently_released.items() if of == owner]
+        return [*state.jobs_of.get(owner, ()), *state.delivered_of.get(owner, ()), *left]
+
+    @rule(
+        who=st.sampled_from(["depot", "depot", "late", "early"]),
+        kind=st.sampled_from([m.Cancel, m.JobDone]),
+        pick=picks,
+    )
+    def a_client_ends_a_job(self, who: str, kind: type[m.Cancel | m.JobDone], pick: int) -> None:
+        if known := self.jobs_of(CLIENTS[who][0])[::-1]:
+            self.net.say(self.client(who), kind(request_id=chosen(known, pick)))
 
     @rule(gpu=gpus, action=st.sampled_from(["stop", "keep", "hold", "hold", "resume", "remove"]), force=st.booleans())
     def a_person_orders(self, gpu: str, action: str, *, force: bool) -> None:
@@ -371,9 +408,10 @@ class World(RuleBasedStateMachine):
         return {gpu.name: gpu.worker for gpu in self.net.state.gpus.values() if gpu.worker is not None}
 
     @precondition(lambda self: self.working)
-    @rule(pick=picks)
-    def a_worker_goes(self, pick: int) -> None:
+    @rule(pick=picks, seconds=st.sampled_from([0.0, 0.0, 700.0]))
+    def a_worker_goes(self, pick: int, seconds: float) -> None:
         self.net.leave(chosen(self.working.values(), pick))
+        self.passes(seconds)
 
     @precondition(lambda self: self.working)
     @rule(message=st.sampled_from(FROM_WORKERS), pick=picks)
@@ -405,10 +443,12 @@ class World(RuleBasedStateMachine):
         self.end(chosen(self.held, pick))
 
     def end(self, id_: str) -> None:
-        """A job that a GPU holds comes to its usual end."""
+        """A job comes to its usual end, if a GPU holds it."""
         net = self.net
-        job = net.state.jobs[id_]
-        gpu = net.state.gpus[job.gpu or ""]
+        job = net.state.jobs.get(id_)
+        gpu = net.state.gpus.get(job.gpu or "") if job is not None else None
+        if job is None or gpu is None:
+            return
         if gpu.fetches(job):
             if gpu.worker is not None:
                 self.deliver(gpu.worker, id_)
@@ -419,6 +459,17 @@ class World(RuleBasedStateMachine):
                 return
         if gpu.worker is not None:
             net.say(gpu.worker, m.Result(request_id=id_, license=job.owner, result={}))
+
+    @rule(who=clients, message=st.sampled_from(TEXTS))
+    def a_text_is_asked_for_or_comes(self, who: str, message: m.Unknown) -> None:
+        """A text worker never says that its GPU is online."""
+        if message.type == "chatglm_video":
+            self.net.say(self.client(who), message)
+            return
+        if self.connected.get("text") not in self.net.state.connections:
+            self.connected["text"] = self.net.join("worker", owner="w-text")
+            self.passes(1.0)
+        self.net.say(self.connected["text"], message)
 
     # Monitors and machines
 
@@ -475,11 +526,24 @@ class World(RuleBasedStateMachine):
             self.own_depot_comes()
 
     @precondition(lambda self: self.depot)
-    @rule(ask=st.sampled_from(["open", "check"]), owner=st.sampled_from(["ann", "bob"]), fd=st.integers(1, 9), id_=ids)
-    def a_late_answer_comes(self, ask: Any, owner: str, fd: int, id_: str) -> None:
-        """The depot answers what a connection asked that is another one's now."""
-        asked = f.AskDepot(ask, owner, id_.format(owner), fd, (FILE,))
-        self.net.happen(f.DepotAnswered(asked, {FILE.blake3: FILE.size} if fd % 2 else {}))
+    @rule(
+        asked=st.sampled_from(["open", "check"]),
+        owner=st.sampled_from(["ann", "bob"]),
+        gpu=st.sampled_from(["", "", *GPUS]),
+        file=st.sampled_from([FILE, RESULT, TRY]),
+        there=st.booleans(),
+        pick=picks,
+    )
+    def a_late_answer_comes(
+        self, asked: Any, owner: str, gpu: str, file: d.DepotFile, pick: int, *, there: bool
+    ) -> None:
+        """The depot answers what a client or a worker asked, whose connection is gone or another one's now."""
+        state = self.net.state
+        known = [*self.jobs_of("ann"), *self.jobs_of("bob"), "try"]
+        id_, fd = chosen(known, pick), chosen([*state.connections, 0], pick // 2)
+        if not gpu or (gpu in state.gpus and owner in state.gpus[gpu].served):
+            question = f.AskDepot(asked, owner, id_, fd, (file,), gpu)
+            self.net.happen(f.DepotAnswered(question, {file.blake3: file.size} if there else {}))
 
     # Licenses
 
@@ -598,8 +662,7 @@ class World(RuleBasedStateMachine):
                     net.say(fd, d.DepotStored(request_id=places.request_id))
             net.sent.pop(fd, None)
         for id_ in self.held:
-            if id_ in state.jobs:
-                self.end(id_)
+            self.end(id_)
 
     def all_is_forgotten(self) -> None:
         """Nothing of a job stays in the hub's memory, when all have gone."""

@@ -72,6 +72,12 @@ class Checked(Store):
         if sender is not None and isinstance(event, f.Received):
             self.check_answer(sender, event.message, sent)
         assert others == self.of_others(speaks), "a license changed a GPU of another one"
+        if isinstance(event, f.ProcessStarted) and self.limits.webhook:
+            assert [command.news for command in commands if isinstance(command, f.Notify)] == [*state.news.values()]
+        if isinstance(event, f.Registering):
+            self.check_greeted(state.connections.get(event.fd), before, sent)
+        if isinstance(event, f.Tick):
+            self.check_lost()
         self.check_state()
         return facts, commands
 
@@ -116,6 +122,25 @@ class Checked(Store):
         storing = {job.id for job in before.jobs.values() if job.depot is not None and not job.stored}
         now_stored = {fact.id for fact in facts if isinstance(fact, f.JobStored | f.JobDirect)}
         assert not granted.keys() & storing - now_stored, "a job was granted while its files were stored"
+
+    def check_greeted(self, peer: Connection | None, before: "Before", sent: list[f.Send | f.Broadcast]) -> None:
+        """Check that a new monitor is asked for the machine that was woken a moment ago, and that a job still needs."""
+        if peer is None or peer.role != "monitor":
+            return
+        state = self.state
+        needs = [state.need_of(state.jobs[id_]) for line in state.lines.values() for id_ in line]
+        woken = [state.gpus[name] for name in peer.gpus if name in before.asleep]
+        asked = any(peer.fd in addressees(each) for each in sent if isinstance(each.message, m.Boot | m.Submit))
+        assert asked or not any(self.may(gpu, needs) for gpu in woken), "a new monitor does not know of a wake"
+
+    def check_lost(self) -> None:
+        """Check that a GPU that is off, or whose worker is away for long, holds no job that its client does not see."""
+        for gpu in self.state.gpus.values():
+            held = [self.state.jobs[id_] for id_ in gpu.leases] if gpu.worker is None else []
+            if gpu.phase == "off" and self.now - gpu.since >= 90.0:
+                assert not held, "a job at a machine that is off"
+            if self.now - gpu.away >= 600.0:
+                assert all(job.fd is not None and not gpu.fetches(job) for job in held), "a job at a lost GPU"
 
     def of_others(self, owner: str | None) -> dict[str, Any]:
         """The GPUs of others than the rogue, and who holds them, if that is who speaks."""
@@ -167,7 +192,9 @@ class Checked(Store):
             capable, text = "capability" in peer.features, wire.encode(message)
             seal = command.seal if isinstance(command, f.Send) else None
             if isinstance(seal, f.Links):
-                assert peer.role == "worker" or peer.owner == seal.owner, "links of another license"
+                gpu = self.state.gpus.get(peer.gpu or "")
+                served = gpu.served if peer.role == "worker" and gpu is not None else (peer.owner,)
+                assert seal.owner in served, "links of another license"
             elif seal is not None:
                 assert capable
             assert capable or "capability" not in text
