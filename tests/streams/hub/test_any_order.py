@@ -38,7 +38,10 @@ WORKERS: dict[str, tuple[str, ...]] = {
 }
 MONITOR = ("power_state", "power_age", "machines", "release")
 ROGUE = "rogue"
-FILE, RESULT, TRY = (d.DepotFile(name=name, blake3=name[0] * 64, size=9) for name in ("audio", "frame", d.PROBE))
+FILE, RESULT, TRY = (
+    d.DepotFile(name=name, blake3=digit * 64, size=9)
+    for name, digit in (("audio", "a"), ("frame", "f"), (d.PROBE, "e"))
+)
 
 IDS = ("j1", "ann-1", "bob-1", "bob-2")
 PLAIN: dict[str, Any] = {"kind": "paint", "inputs": {}, "params": {}, "outputs": ["x"]}
@@ -237,6 +240,7 @@ class World(RuleBasedStateMachine):
         self, *, honest: bool, faithful: bool, money: bool, issued: bool, awake: bool, busy: bool, depot: str
     ) -> None:
         self.honest, self.faithful, self.depot = honest, faithful, depot
+        busy = busy and self.HUB is Checked
         more: dict[str, Any] = {"prices": {"a": 1.0, "b": 2.0, "c": 3.0}}
         if money and self.HUB is Checked:
             more["budgets"] = Budgets({ALL: (4.0, None), "a": (1.0, 2.0)})

@@ -139,7 +139,7 @@ class Checked(Store):
             held = [self.state.jobs[id_] for id_ in gpu.leases] if gpu.worker is None else []
             if gpu.phase == "off" and self.now - gpu.since >= 90.0:
                 assert not held, "a job at a machine that is off"
-            if self.now - gpu.away >= 600.0:
+            if gpu.phase not in ("off", "unknown") and self.now - gpu.away >= 600.0:
                 assert all(job.fd is not None and not gpu.fetches(job) for job in held), "a job at a lost GPU"
 
     def of_others(self, owner: str | None) -> dict[str, Any]:
@@ -222,7 +222,9 @@ class Checked(Store):
             names = (message.gpu,) if message.gpu is not None else sender.gpus
             gpus = [gpu for gpu in self.state.gpus.values() if gpu.name in names]
             assert not any(gpu.leases for gpu in gpus), "a machine may stop although a job holds it"
-        self.check_reply(sender, message, [each.TYPE for each in answers])
+        about = getattr(message, "request_id", None)  # it may have led to news of another job
+        types = [each.TYPE for each in answers if getattr(each, "request_id", None) == about]
+        self.check_reply(sender, message, types)
 
     def check_reply(self, sender: Connection, message: m.Message, answers: list[str]) -> None:
         usual = ANSWERS.get(type(message), set()) if sender.role == "client" else set()
