@@ -216,7 +216,7 @@ class Meter:
         self._due = asyncio.Event()
         self._clock = asyncio.get_running_loop().time
         self._last = self._clock() - INTERVAL
-        self._resumed = False
+        self._resumed: int | None = None
 
     def add(self, count: int) -> bool:
         """Add bytes; True when it is time to report the total."""
@@ -230,10 +230,10 @@ class Meter:
 
     def resume(self, at: int) -> None:
         """Set the total: the transfer continues from there."""
-        self._resumed = self._resumed or at != self.total
-        self.total = at
-        if self._resumed:
+        if self._resumed is not None or at != self.total:
+            self._resumed = at
             self._due.set()
+        self.total = at
 
     async def follow(self, work: asyncio.Task[None]) -> AsyncGenerator[int | Resumed, None]:
         """Yield the totals until `work` is done, and `Resumed` after a jump. Raises the error of `work`."""
@@ -241,9 +241,9 @@ class Meter:
         while not work.done():
             await self._due.wait()
             self._due.clear()
-            if self._resumed:
-                self._resumed = False
-                yield Resumed(self.total)
+            if self._resumed is not None:
+                at, self._resumed = self._resumed, None
+                yield Resumed(at)
             elif not work.done():
                 yield self.total
         work.result()

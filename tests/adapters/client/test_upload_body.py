@@ -11,8 +11,9 @@ from aiohttp.abc import AbstractStreamWriter
 from blake3 import blake3
 
 from wakestream.adapters.client import upload as module
-from wakestream.adapters.client.upload import LEAST, MOST, FilePart
+from wakestream.adapters.client.upload import LEAST, MOST, FilePart, Meter, reported
 from wakestream.operators.model.events import Fingerprint
+from wakestream.operators.model.ports import Resumed
 
 CONTENT = blake3(b"a film about a clock").digest(length=5 * MOST + 123)
 
@@ -73,3 +74,11 @@ async def test_a_slow_receiver_gets_small_pieces_again(
     sizes = (await sent(tmp_path, pool)).sizes
     assert sizes[0] == MOST
     assert sizes[-2] == min(sizes[:-1]) == LEAST
+
+
+async def test_where_an_upload_goes_on_is_told_although_all_was_sent_before_anyone_looked() -> None:
+    async def send(meter: Meter) -> None:
+        meter.resume(75)
+        meter.add(225)
+
+    assert [step async for step in reported(Meter(), send, "upload")] == [Resumed(75), 300]
