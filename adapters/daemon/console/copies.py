@@ -15,7 +15,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, BinaryIO, Final
-from urllib.parse import SplitResult, unquote, urljoin, urlsplit
+from urllib.parse import SplitResult, unquote, unquote_to_bytes, urljoin, urlsplit
 from urllib.request import url2pathname
 
 import aiohttp
@@ -79,7 +79,8 @@ async def open_source(text: str) -> Source:
     if parts.netloc.lower() not in ("", "localhost"):
         raise _elsewhere(parts.netloc)
     try:
-        path = url2pathname(parts.path)
+        # Only for Windows: from Python 3.14 on, it refuses a path that begins with // elsewhere.
+        path = url2pathname(parts.path) if os.name == "nt" else os.fsdecode(unquote_to_bytes(parts.path))
     except OSError:  # it cannot be one on Windows
         raise _no_url() from None
     if "\0" in path:
