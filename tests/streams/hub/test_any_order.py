@@ -259,8 +259,11 @@ class World(RuleBasedStateMachine):
             self.net.leave(self.net.join("worker", owner=f"w-{gpu}", gpu=gpu))
             watch.comes(new=True)
         self.own_depot_comes()
+        self.goes_to_work(awake=awake, busy=busy)
+
+    def goes_to_work(self, *, awake: bool, busy: bool) -> None:
         if busy:
-            for id_ in ("{}-1", "{}-2") if depot else ():
+            for id_ in ("{}-1", "{}-2") if self.depot else ():
                 self.stores("depot", id_, 3)
             for who in CLIENTS:
                 self.submits(who, "{}-3", {})
@@ -269,6 +272,10 @@ class World(RuleBasedStateMachine):
                 machine.switches(told=True)
             for gpu in GPUS:
                 self.a_healthy_worker_comes(gpu)
+        elif busy:  # some monitors may not have heard of the first wakes
+            for watch in self.watches.values():
+                watch.goes()
+                watch.comes(new=False)
         if busy:
             self.end("bob-1")
 
