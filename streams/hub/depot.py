@@ -169,12 +169,18 @@ def _looks(state: HubState, peer: Connection, message: Said, now: float, decisio
     return True
 
 
+def _asked_about(state: HubState, asked: f.AskDepot) -> f.JobDelivered | None:
+    """The delivered job of which the depot was asked for the results, not for inputs or a try of that id."""
+    record = state.delivered.get(asked.request_id)
+    return record if record is not None and (record.owner, record.files) == (asked.owner, asked.files) else None
+
+
 def _results_kept(
     state: HubState, record: f.JobDelivered, event: f.DepotAnswered, now: float, decision: HubDecision
 ) -> None:
     """Send the links, or say that results are gone, which the job's owner may have removed by hand."""
     fd = _asker(state, event.asked, event.asked.fd)
-    to = [fd] if fd is not None and record.owner == event.asked.owner else []
+    to = [fd] if fd is not None else []
     if event.code or all(_is_there(file, event) for file in record.files):
         _send_results(record, to, decision)
         return
@@ -277,7 +283,7 @@ def answered(state: HubState, event: f.DepotAnswered, now: float, decision: HubD
     job = job if job is not None and job.owner == asked.owner else None  # else it is another one of that id
     if asked.ask == "remove":
         depot_files.removed(state, event, now, decision)
-    elif job is None and not asked.gpu and (record := state.delivered.get(asked.request_id)) is not None:
+    elif job is None and (record := _asked_about(state, asked)) is not None:
         _results_kept(state, record, event, now, decision)
     elif job is None and depot_files.is_probe(asked.files) and _asker(state, asked, asked.fd) is not None:
         _tried(state, event, now, decision)

@@ -873,6 +873,23 @@ def test_a_result_that_was_removed_by_hand_is_told_once_and_its_job_ends() -> No
     assert codes(net, ann)[-1] == "unknown_job"
 
 
+@pytest.mark.parametrize("asks", ["a try of another license", "its inputs, late"])
+def test_results_are_not_taken_for_gone_by_an_answer_about_other_files(asks: str) -> None:
+    net, ann, one = fetching()
+    bob, net.slow = client(net, "bob"), True
+    if asks == "its inputs, late":
+        net.say(one, d.DepotQuery(request_id="j1"))
+    late, net.asked[:], net.slow = [*net.asked], [], False
+    deliver(net, one)
+    if asks == "a try of another license":
+        net.say(bob, d.DepotOffer(request_id="j1", files=(PROBE,)))
+    net.asked += late
+    net.pass_time(1.0)
+    net.say(ann, d.DepotQuery(request_id="j1"))
+    assert [said.code for said in net.heard(ann, d.DepotDelivered)] == [None, None]
+    assert not net.heard(bob, d.DepotDelivered)
+
+
 def test_a_file_that_a_late_link_puts_after_its_removal_is_removed_again() -> None:
     net, _, ann = resting()
     offer(net, ann)

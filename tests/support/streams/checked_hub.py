@@ -84,8 +84,11 @@ class Checked(Store):
     def check_fact(self, fact: f.Fact, before: "Before") -> None:
         """Check that no job is done twice, and that money and people are obeyed."""
         match fact:
-            case f.JobQueued(id_) if id_ not in before.jobs:
-                self.ended.discard(id_)
+            case f.JobQueued(id_):
+                if id_ not in before.jobs:
+                    self.ended.discard(id_)
+                if (job := self.state.jobs.get(id_)) is not None:  # it may wait, wake and be granted in one step
+                    before.wanted.add(job.need)
             case f.JobDelivered(id_):
                 assert id_ not in self.ended, "a job was done twice"
                 self.ended.add(id_)
