@@ -486,7 +486,7 @@ class World(RuleBasedStateMachine):
             assert not self.changed_by(other), "the end of another attempt changes something"
 
     def changed_by(self, event: w.Event) -> list[w.Fact]:
-        """What an event would change, but for old results: after a restart, the first event of any kind forgets them."""
+        """What an event would change. Old results do not count: the first event after a restart forgets them."""
         facts = DECIDER.decide(self.state, event, self.now).facts
         return [fact for fact in facts if not isinstance(fact, w.Forgotten)]
 
