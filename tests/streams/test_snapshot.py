@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.support.streams.hub_net import comparable
 from wakestream.operators.model.errors import JournalError
 from wakestream.streams.decider import Decider
 from wakestream.streams.hub import events as f
@@ -94,7 +95,9 @@ def test_all_facts_lead_to_the_same_state_as_a_snapshot_and_the_facts_after_it(n
     rows = decider.snapshot(state)
     for fact in facts[cut:]:  # the rows are read later, from what the state was
         decider.evolve(state, fact)
-    assert decider.recover([*facts[cut:], *last], snapshot=rows) == decider.recover([*facts, *last])
+    states = decider.recover([*facts[cut:], *last], snapshot=rows), decider.recover([*facts, *last])
+    of_snapshot, of_journal = map(comparable, states) if name == "hub" else states
+    assert of_snapshot == of_journal
 
 
 def test_an_id_that_another_license_used_before_is_of_one_license_after_a_snapshot() -> None:

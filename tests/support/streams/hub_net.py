@@ -23,11 +23,12 @@ def restarted(
     )
     for each in (of_rows, of_facts):
         hub.DECIDER.evolve(each, f.HubStarted(now))
-    assert _comparable(of_rows) == _comparable(of_facts)
+    assert comparable(of_rows) == comparable(of_facts)
     return of_rows, kept
 
 
-def _comparable(state: hub.HubState) -> dict[str, Any]:
+def comparable(state: hub.HubState) -> dict[str, Any]:
+    """Its fields; lines of waiting jobs are equal if they have the same jobs in the same order."""
     lines = {shape: list(line) for shape, line in state.lines.items()}
     return {field.name: getattr(state, field.name) for field in fields(state)} | {"lines": lines}
 
