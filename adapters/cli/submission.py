@@ -336,7 +336,7 @@ def job_of(video: Path, audio: Path, output: Path | None, job_id: str | None = N
 
 
 async def _submit(job: Job, asked: Submission, shown: Display, stop: asyncio.Event) -> int:
-    from wakestream.adapters.client.client import open_client  # a third of this command's imports
+    from wakestream.adapters.client.client import open_client  # only a job in the foreground needs it
 
     policy, secrets = asked.settings.policy(Policy(hub=HUB_PATIENCE)), SecretValues()
     job = replace(job, params=secrets.hide(job.params, known_params(job.params)))

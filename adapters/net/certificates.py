@@ -1,7 +1,7 @@
 """A certificate of our own, for a hub that has none of an authority, and those that it signs for its workers.
 
-Guests trust the hub's because they pair with a code, and so each that it signs. Only this module imports `cryptography`
-for certificates, which takes 20 ms: programs that make or sign none do not wait for it.
+Guests trust the hub's because they pair with a code, and so each that it signs. Only this module imports
+`cryptography.x509`, which takes 20 ms: programs without a certificate of their own do not wait for it.
 """
 
 from __future__ import annotations
@@ -158,6 +158,14 @@ def _begun(subject: x509.Name, public: Any, names: Iterable[str], until: datetim
 def _pem(private: ec.EllipticCurvePrivateKey) -> str:
     form = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     return private.private_bytes(*form).decode()
+
+
+def end_of(cert: Path) -> datetime | None:
+    """When a certificate ends; None if the file is no certificate."""
+    try:
+        return x509.load_pem_x509_certificates(cert.read_bytes())[0].not_valid_after_utc
+    except (ValueError, IndexError, OSError):
+        return None
 
 
 def names_of(cert: Path) -> list[str]:

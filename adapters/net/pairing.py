@@ -4,7 +4,7 @@ The key depends on the certificate that each side sees, so that a third party wh
 they send, learns neither the code nor what the hub sends under that key. The hub counts wrong
 guesses.
 
-All programs import this module and few pair, so what takes 25 ms to import waits until then.
+Hub, daemon and `submit` import this module at their start and seldom pair, so what is slow to import waits until then.
 
 Source: SPAKE2 as in RFC 9382, by the package `spake2`.
 """

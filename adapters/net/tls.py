@@ -207,19 +207,15 @@ def _misfit(error: ssl.SSLError, cert: Path, key: Path) -> str:
 
 
 def _check_dates(cert: Path) -> None:
-    from cryptography import x509
+    from wakestream.adapters.net.certificates import end_of
 
-    try:
-        certificate = x509.load_pem_x509_certificates(cert.read_bytes())[0]
-    except (ValueError, IndexError, OSError):
+    ends = end_of(cert)
+    if ends is None:
         return  # OpenSSL has accepted it
-    left = certificate.not_valid_after_utc - datetime.now(UTC)
-    if left < timedelta():
-        raise SettingsError(
-            f"--tls-cert: the certificate in {cert} expired on {certificate.not_valid_after_utc:%Y-%m-%d}; renew it"
-        )
-    if left < WARN_BEFORE:
-        logger.warning("the certificate in {} ends on {:%Y-%m-%d}; renew it", cert, certificate.not_valid_after_utc)
+    if ends < datetime.now(UTC):
+        raise SettingsError(f"--tls-cert: the certificate in {cert} expired on {ends:%Y-%m-%d}; renew it")
+    if ends - datetime.now(UTC) < WARN_BEFORE:
+        logger.warning("the certificate in {} ends on {:%Y-%m-%d}; renew it", cert, ends)
 
 
 def _stat(path: Path, flag: str) -> tuple[int, int, int]:

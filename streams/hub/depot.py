@@ -170,8 +170,8 @@ def _looks(state: HubState, peer: Connection, message: Said, now: float, decisio
 
 
 def _asked_about(state: HubState, asked: f.AskDepot) -> f.JobDelivered | None:
-    """The delivered job of which the depot was asked for the results, not for inputs or a try of that id."""
-    record = state.delivered.get(asked.request_id)
+    """The delivered job for whose results a client asked the depot; not for inputs, or for a try under that id."""
+    record = None if asked.gpu else state.delivered.get(asked.request_id)
     return record if record is not None and (record.owner, record.files) == (asked.owner, asked.files) else None
 
 

@@ -41,6 +41,11 @@ def watched_by(state: HubState, monitor: Connection) -> list[Gpu]:
     return [gpu for gpu in state.gpus.values() if may_speak(state, "monitor", monitor.owner, gpu.name)]
 
 
+def watched(state: HubState) -> set[str]:
+    """The GPUs that a connected monitor can start, as far as the hub knows."""
+    return {gpu.name for fd in state.monitors for gpu in watched_by(state, state.connections[fd])}
+
+
 def neighbours(state: HubState, gpus: Collection[Gpu]) -> list[Gpu]:
     """The other GPUs in the machines of these ones."""
     hosts = {gpu.host for gpu in gpus if gpu.host}

@@ -161,7 +161,7 @@ def _registering(state: HubState, peer: Connection, event: f.Registering, now: f
             decision.send(fd, m.LicenseRevoked(license=id_))
     if role == "monitor":
         _note_machine(state, peer, message, now, decision)
-        power.watched(state, peer, now, decision)
+        power.monitor_back(state, peer, now, decision)
         power.greet_monitor(state, peer, now, decision)
     elif role == "client":
         if jobs.POWER_NOW in features:

@@ -589,8 +589,7 @@ def abandoned(state: HubState, now: float, decision: HubDecision) -> None:
 
 def _unheard(state: HubState) -> Collection[str]:
     """The GPUs without worker and monitor."""
-    watched = {gpu.name for fd in state.monitors for gpu in holders.watched_by(state, state.connections[fd])}
-    return {gpu.name for gpu in state.gpus.values() if gpu.worker is None and gpu.name not in watched}
+    return {gpu.name for gpu in state.gpus.values() if gpu.worker is None} - holders.watched(state)
 
 
 def unwatched(state: HubState, now: float, decision: HubDecision) -> None:
@@ -604,7 +603,7 @@ def unwatched(state: HubState, now: float, decision: HubDecision) -> None:
             tell_worker(state, gpu, decision)
 
 
-def watched(state: HubState, monitor: Connection, now: float, decision: HubDecision) -> None:
+def monitor_back(state: HubState, monitor: Connection, now: float, decision: HubDecision) -> None:
     """Note that the monitor of a GPU is back, or that one has come that may be its monitor."""
     gone = [gpu.name for gpu in holders.watched_by(state, monitor) if gpu.orphan == UNWATCHED]
     decision.fact(*(f.OrphanFound(name, "", now) for name in gone))

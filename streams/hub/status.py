@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import asdict
 from decimal import Decimal
 from itertools import islice
@@ -13,7 +13,7 @@ from typing import Any
 import orjson
 from msgspec.structs import replace
 
-from wakestream.streams.hub import budget, costs, keep_warm, ledger, placement
+from wakestream.streams.hub import budget, costs, holders, keep_warm, ledger, placement
 from wakestream.streams.hub import events as f
 from wakestream.streams.hub.answers import eta
 from wakestream.streams.hub.events import HubDecision
@@ -51,7 +51,8 @@ def query(state: HubState, peer: Connection, message: m.HubStatusQuery, now: flo
 
 def answer(state: HubState, peer: Connection, message: m.HubStatusQuery, now: float) -> m.HubStatus:
     """What `peer` may know of the hub's state."""
-    entries = (_gpu(state, gpu, peer, now, message.since) for gpu in state.gpus.values())
+    watched = holders.watched(state)
+    entries = (_gpu(state, gpu, peer, now, message.since, watched) for gpu in state.gpus.values())
     # The budgets; if there are many, those of which the least is left. That of all GPUs together comes first.
     order = sorted(budget.purses(state, now), key=lambda purse: (purse.gpu != ALL, -purse.spent / purse.limit))
     counts = Counter(state.jobs[id_].owner for id_ in state.queue).most_common(LICENSES_NAMED) if peer.admin else ()
@@ -161,11 +162,12 @@ def _fitting(state: HubState, status: m.HubStatus, entries: Iterator[dict[str, A
     return replace(status, gpus=tuple(taken), more=len(state.gpus) - len(taken) or None)
 
 
-def _gpu(state: HubState, gpu: Gpu, peer: Connection, now: float, since: int | None) -> dict[str, Any]:
+def _gpu(
+    state: HubState, gpu: Gpu, peer: Connection, now: float, since: int | None, watched: Collection[str]
+) -> dict[str, Any]:
     own = [id_ for id_ in gpu.leases if state.jobs[id_].owner == peer.owner]
     waiting = placement.wanting(state, gpu)
     price, book = state.price_of(gpu.name), gpu.account
-    watched = any(gpu.name in (state.connections[fd].gpus or (gpu.name,)) for fd in state.monitors)
     money = state.currency_of(gpu.name) if price is not None and not state.currency else ""
     entry: dict[str, Any] = {
         "gpu": gpu.name,
@@ -178,7 +180,7 @@ def _gpu(state: HubState, gpu: Gpu, peer: Connection, now: float, since: int | N
         "others": len(gpu.leases) - len(own),
         "waiting": waiting if waiting < len(state.queue) else None,
         "url": state.url_of(gpu) if gpu.online and GPU_URL in peer.features else None,
-        "watched": None if watched else False,
+        "watched": None if gpu.name in watched else False,
         "orphan": gpu.orphan or None,
         "why": gpu.closed_cause or gpu.orphan or gpu.cause or None,
         "plan": _plan(state, gpu, now),

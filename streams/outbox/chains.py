@@ -99,7 +99,7 @@ def _behind(state: OutboxState, job: str) -> list[Entry]:
 def unneeded(state: OutboxState) -> Iterator[str]:
     """The ended jobs, the earliest first, without those that open jobs follow or whose program waits for a webhook."""
     shown = {pending.job for pending in state.pending.values() if not pending.news}
-    return (job for job in state.ended if job not in state.after and job not in shown)
+    yield from (job for job in state.ended if job not in state.after and job not in shown)
 
 
 def why(ended: f.JobEnded) -> str:

@@ -325,6 +325,20 @@ async def test_a_kind_whose_gpus_sleep_can_be_submitted(home: House, visitor: Vi
         await expect(card(page)).to_contain_text("The GPU is waking up")
 
 
+async def test_a_kind_whose_gpus_no_monitor_can_start_says_so_although_another_monitor_is_there(
+    home: House, visitor: Visitor
+) -> None:
+    await home.monitor(gpu="lab")
+    studio = await home.monitor()
+    offer(home, PAINT, online=False)
+    async with visitor.page() as page:
+        await pick(page, "Paint a picture")
+        note = page.locator("#kind-note")
+        await expect(note).to_have_text("The GPUs for this are asleep. A job wakes one.")
+        await studio.close()
+        await expect(note).to_contain_text("no monitor that can start one is connected. A job waits.")
+
+
 async def test_the_form_stays_while_kinds_come_and_go(home: House, visitor: Visitor) -> None:
     offer(home, PAINT, online=False)
     async with visitor.page() as page:

@@ -196,6 +196,8 @@ async def test_the_remaining_boot_time_is_shown_in_every_phase(visitor: Visitor)
         assert off == "It wakes when you start a job: about 1 min, rarely over 1 min 30 s."
         once = await page.evaluate(GPU, [{"phase": "off"}, {**hub, "boots": 1}, None])
         assert once == "It wakes when you start a job: about 1 min (one start so far)."
+        alone = await page.evaluate(GPU, [{"phase": "off", "watched": False}, hub, None])
+        assert alone == "Its monitor is not connected, so the GPU can't be started."
         starting = await page.evaluate(GPU, [{"phase": "starting", "since": now - 20}, hub, None])
         assert starting == "Ready in about 40 s, rarely over 1 min 10 s."
         assert await page.evaluate(GPU, [{"phase": "booted", "since": now}, hub, eta]) == starting

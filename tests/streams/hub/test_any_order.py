@@ -272,7 +272,7 @@ class World(RuleBasedStateMachine):
                 machine.switches(told=True)
             for gpu in GPUS:
                 self.a_healthy_worker_comes(gpu)
-        elif busy:  # some monitors may not have heard of the first wakes
+        elif busy:  # some monitors may not know the first wakes
             for watch in self.watches.values():
                 watch.goes()
                 watch.comes(new=False)

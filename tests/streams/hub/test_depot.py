@@ -507,6 +507,19 @@ def test_results_that_are_not_all_there_are_no_delivery() -> None:
     assert not net.heard(ann, d.DepotDelivered)
 
 
+def test_a_delivery_that_a_worker_repeats_while_it_is_checked_is_confirmed_again() -> None:
+    net, ann, one = fetching()
+    net.say(one, d.DepotOffer(request_id="j1", files=(RESULT,)))
+    net.put("ann", RESULT)
+    net.slow = True
+    for _ in range(2):
+        net.say(one, d.DepotDelivered(request_id="j1", files=(d.DepotPlace(**place(RESULT)),)))
+    while net.asked:
+        net.answer()
+    assert (len(net.heard(one, d.DepotStored)), net.heard(one, d.DepotDelivered)) == (2, [])
+    assert len(net.heard(ann, d.DepotDelivered)) == 1
+
+
 def test_a_failure_of_the_work_is_kept_like_a_result() -> None:
     net, ann, one = fetching()
     net.leave(ann)

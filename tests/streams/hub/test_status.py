@@ -146,6 +146,8 @@ def test_it_tells_which_gpu_no_monitor_can_start(net: Net) -> None:
         net.phase(monitor, "off", gpu)
     net.leave(studio)
     assert {gpu["gpu"]: gpu.get("watched") for gpu in asked(net, client).gpus} == {"studio": False, "attic": None}
+    net.join("monitor", owner="bob")  # without a name, but the GPU is of another license's monitor
+    assert {gpu["gpu"]: gpu.get("watched") for gpu in asked(net, client).gpus} == {"studio": False, "attic": None}
     net.join("monitor")  # without a name, it may be that of any GPU
     assert {gpu["gpu"]: gpu.get("watched") for gpu in asked(net, client).gpus} == {"studio": None, "attic": None}
 

@@ -61,7 +61,7 @@ class World(RuleBasedStateMachine):
         self.rows, self.journal = list[bytes](), list[f.OutboxFact]()  # what of them is on the disk
         self.unwritten: list[f.OutboxDecision] = []
         self.asked: list[f.Submitting] = []
-        self.accepted: dict[str, f.JobAccepted] = {}  # by a client that was told so
+        self.accepted: dict[str, f.JobAccepted] = {}  # by a client that knows it
         self.ends: dict[str, f.JobEnded] = {}  # that were written
         self.files = set[str]()  # results
         self.starts()

@@ -310,7 +310,7 @@ class World(RuleBasedStateMachine):
 
     @rule(asks=asks)
     def the_hub_asks(self, asks: list[Hold]) -> None:
-        """With files that are here, whoever sent them."""
+        """With files that are here, from any sender."""
         for ask in asks:
             self.asks(*ask)
 
@@ -525,7 +525,7 @@ class World(RuleBasedStateMachine):
 
     @rule(how=st.sampled_from(["full", "killed before", "killed after", "slow", "cut"]))
     def the_journal_is(self, how: str) -> None:
-        """Full until somebody has made room; or what happens at its next write."""
+        """Full until there is room again; or what happens at its next write."""
         if how == "cut" and not self.unwritten:
             self.rows, self.journal = list(DECIDER.snapshot(self.state)), []
         self.full, self.fate = self.full or how == "full", how

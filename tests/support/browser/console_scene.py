@@ -165,14 +165,14 @@ class House:
         """The hub goes."""
         await self.hub_stack.aclose()
 
-    async def monitor(self, past_boots: int = 0) -> None:
+    async def monitor(self, past_boots: int = 0, gpu: str = "gpu") -> Link:
         """A monitor that says `starting` when it is asked for a boot, and leaves the rest to the test."""
         register = m.Register(
-            role="gpu_monitor", token=self.place.keys["monitor"], gpus=("gpu",), features=("power_state", "release")
+            role="gpu_monitor", token=self.place.keys["monitor"], gpus=(gpu,), features=("power_state", "release")
         )
         link = Link(self.place.hub_url, lambda: register)
         self._stack.push_async_callback(link.close)
-        self.power = lambda state, **more: link.send(m.PowerState(gpu="gpu", state=state, **more))
+        self.power = lambda state, **more: link.send(m.PowerState(gpu=gpu, state=state, **more))
         self.boot_fails = lambda why: link.send(m.BootResult(success=False, status="failed", msg=why))
 
         def hear(event: object) -> None:
@@ -188,6 +188,7 @@ class House:
         async with asyncio.timeout(100):
             await ready.wait()
         self.power("off")
+        return link
 
 
 @asynccontextmanager

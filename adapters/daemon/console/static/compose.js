@@ -5,7 +5,7 @@ import { estimateText } from "/costs.js";
 import { by, h, say, show } from "/dom.js";
 import { Form } from "/form.js";
 import { choices, choiceTitle, given } from "/kinds.js";
-import { refused } from "/sentences.js";
+import { refused, watched } from "/sentences.js";
 import { call } from "/session.js";
 import { rank } from "/slot.js";
 import { isCopying, newId, startJob } from "/transfer.js";
@@ -100,9 +100,10 @@ export function composer({ toast, started, reclaim, hasFolder }) {
 
   /** What a job for these GPUs, of which none is on, leads to. */
   function sleeping() {
-    const phases = (hub.gpus ?? []).filter((gpu) => entry.names.includes(gpu.gpu)).map((gpu) => gpu.phase);
+    const gpus = (hub.gpus ?? []).filter((gpu) => entry.names.includes(gpu.gpu));
+    const phases = gpus.map((gpu) => gpu.phase);
     if (phases.some((phase) => ["starting", "booted"].includes(phase))) return "waking";
-    if (hub.monitors === 0) return "monitor";
+    if (hub.monitors === 0 || (gpus.length && !gpus.some((gpu) => watched(gpu, hub)))) return "monitor";
     return phases.length && phases.every((phase) => ["no_capacity", "not_ready", "paused"].includes(phase)) ? "stuck" : "asleep";
   }
 
@@ -305,7 +306,7 @@ export function composer({ toast, started, reclaim, hasFolder }) {
     /** The state of the GPUs: the kinds are asked for again when one comes or goes. */
     lamps(told) {
       hub = told;
-      const now = JSON.stringify([hub.hub, (hub.gpus ?? []).map((gpu) => [gpu.gpu, gpu.phase]), hub.monitors]);
+      const now = JSON.stringify([hub.hub, (hub.gpus ?? []).map((gpu) => [gpu.gpu, gpu.phase, gpu.watched]), hub.monitors]);
       if (now !== lamps || !form) ask();
       lamps = now;
       price();

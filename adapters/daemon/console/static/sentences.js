@@ -169,7 +169,7 @@ export function gpuSays(gpu, hub, told) {
   if (gpu.phase === "booted" && left(eta) >= 1) return t(once("say.starting.left", eta), { left: times(eta).p50, p90: times(eta).p90 });
   const spent = budgetsOf(gpu, hub).filter((budget) => budget.left <= 0);
   if (gpu.phase === "off" && spent.length) return t("say.budget", { time: moment(Math.max(...spent.map((budget) => budget.until))) });
-  if ((gpu.phase === "off" || gpu.phase === "failed") && (hub.monitors === 0 || gpu.watched === false)) return t("say.monitor");
+  if ((gpu.phase === "off" || gpu.phase === "failed") && !watched(gpu, hub)) return t("say.monitor");
   if (gpu.phase === "starting") {
     if (!p50) return t("say.starting.new");
     return left(eta) < 1 ? t(p50 === p90 ? "say.starting.late.one" : "say.starting.late", usual) : t(once("say.starting.left", eta), { left: times(eta).p50, p90: times(eta).p90 });
@@ -194,6 +194,9 @@ export function planOf(gpu, at) {
   const key = act === "wake" && in_s != null ? `plan.wake.${/upload/.test(gpu.plan.why) ? "upload" : "in"}` : `plan.${act}`;
   return knows(key) ? t(key, { time, name: gpu.gpu }) : `${sentence(brief(gpu.plan.why))}.`;
 }
+
+/** Whether a monitor that can start this GPU is connected; an earlier hub only says how many there are. */
+export const watched = (gpu, hub) => hub.monitors !== 0 && gpu.watched !== false;
 
 /** How long this GPU's boots took; an earlier hub says it only for all GPUs together. */
 const usualBoot = (gpu, hub) => gpu.boot_s || (!hub.gpus?.some((one) => one.boot_s) && hub.boot_s) || {};

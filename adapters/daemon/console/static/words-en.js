@@ -60,7 +60,7 @@ export const EN = {
   "new.kind": "Kind of job", "new.params": "Settings", "new.outputs": "Also make", "new.veil.any": "Drop the files of the job",
   "new.hint.missing": "Still needed: {names}.", "list.comma": ", ",
   "kind.lipsync": "Lip-sync", "kind.asleep": "The GPUs for this are asleep. A job wakes one.",
-  "kind.waking": "A GPU for this is waking up.", "kind.monitor": "The GPUs for this are off, and no monitor is connected to start one. A job waits.",
+  "kind.waking": "A GPU for this is waking up.", "kind.monitor": "The GPUs for this are off, and no monitor that can start one is connected. A job waits.",
   "kind.stuck": "No GPU for this is available now. A job waits until one is.",
   "kind.gone": "No GPU offers this kind of job at present. A job waits for one.",
   "kind.broken": "The description of this kind has faults. This page cannot show a form for it.",
