@@ -178,6 +178,7 @@ class World(RuleBasedStateMachine):
         self.gone |= done - self.results.keys()
         tasks = {name: task for name, task in state.tasks.items() if name not in done or name in self.results}
         used = {name: self.results[name] for name in done & tasks.keys()}
+        self.used = {name: at for name, at in self.used.items() if name in used}  # the end of others was not written
         self.state = dataclasses.replace(state, tasks=tasks, used=used, slots=self.slots)
         self.told = {name: task for name, task in self.told.items() if name in tasks or name not in self.gone}
         for task in tasks.values():
@@ -474,6 +475,7 @@ class World(RuleBasedStateMachine):
         if name not in self.killed:
             self.follows(how, self.state.tasks[name])
         del self.runs[name]
+        self.waits.pop(name, None)  # the next attempt may begin in this step, and has said nothing
         killed = name in self.killed
         self.killed.discard(name)
         if not self.happens(ended) and not killed:
