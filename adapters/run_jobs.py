@@ -19,6 +19,7 @@ from wakestream.adapters.cli.submission import job_of
 from wakestream.adapters.client.client import open_client
 from wakestream.adapters.config import settings
 from wakestream.adapters.config.setting_files import SettingsError, read_env
+from wakestream.adapters.runtime.known_secrets import hide
 from wakestream.adapters.runtime.printing import say
 from wakestream.adapters.telemetry import logs
 from wakestream.operators.model.errors import WakestreamError
@@ -161,6 +162,7 @@ async def _run(
     jobs: Sequence[Job], build: Build, workers: Workers | None, show: Show, given: Mapping[str, object]
 ) -> Sequence[Outcome]:
     found = settings.load(given)
-    logs.configure("ERROR", found.secrets)
+    hide(*found.secrets)
+    logs.configure("ERROR")
     async with open_client(found, found.policy(Policy(hub=HUB_WITHIN)), build, workers) as client:
         return await asyncio.gather(*(client.run(job, partial(show, job)) for job in jobs))

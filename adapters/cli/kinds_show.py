@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+import orjson
+
 from wakestream.adapters.cli import exit_codes
 from wakestream.adapters.cli.i18n.catalog import given, t
 from wakestream.adapters.cli.i18n.catalog import known as has_text
@@ -13,7 +15,7 @@ from wakestream.adapters.client.hub_query import hub_kinds
 from wakestream.adapters.config import addresses
 from wakestream.adapters.config.settings import Settings
 from wakestream.adapters.daemon.api_client import open_daemon_client
-from wakestream.adapters.runtime.printing import answer, json_text, say
+from wakestream.adapters.runtime.printing import answer, say
 from wakestream.operators.model.engine import Kind, Slot
 from wakestream.operators.model.errors import UnknownKind
 from wakestream.streams.protocol.known_kinds import GpuOfKind, KnownKind, KnownKinds
@@ -107,7 +109,7 @@ def _limit(schema: Mapping[str, Any], inclusive: str, exclusive: str) -> str:
 
 
 def _json(value: Any) -> str:
-    text = value if isinstance(value, str) and value else json_text(value)
+    text = value if isinstance(value, str) and value else orjson.dumps(value).decode()
     return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"
 
 

@@ -19,7 +19,7 @@ from wakestream.adapters.config.settings import SettingsError
 from wakestream.adapters.disk.path_key import path_key
 from wakestream.adapters.disk.result_names import next_free
 from wakestream.adapters.runtime.printing import YES, say
-from wakestream.streams.jobs.pairs import pairs_of
+from wakestream.streams.jobs.pairs import Pairs, pairs_of
 
 MOST = 1000
 """Jobs of one command."""
@@ -87,10 +87,7 @@ def _many(flags: JobFlags, more: Sequence[Path], pairs: Path | None) -> Many | J
     if len(files) > 2:
         return _pairs(flags, files)
     if len(files) > len(given):  # one pattern: its order says nothing
-        matched = pairs_of([str(file) for file in files])
-        if not matched.jobs:
-            return _pairs(flags, files)
-        files = [Path(name) for name in matched.jobs[0]]
+        files = [Path(name) for name in _matched(files).jobs[0]]
     video, audio = (*files, None, None)[:2]
     return replace(flags, video=video, audio=audio)
 
@@ -124,11 +121,16 @@ def _files_of(folder: Path) -> list[Path]:
     return sorted(files, key=natural)
 
 
-def _pairs(flags: JobFlags, files: Sequence[Path], no: str = "no") -> Many:
+def _matched(files: Sequence[Path], no: str = "no") -> Pairs:
     matched = pairs_of([str(path) for path in files])
     if not matched.jobs:
         alike = "name them alike, such as clip1.mp4 and clip1.wav"
         raise SettingsError(f"{no} video and audio file belong together by their names; {alike}")
+    return matched
+
+
+def _pairs(flags: JobFlags, files: Sequence[Path], no: str = "no") -> Many:
+    matched = _matched(files, no)
     pairs = [(Path(video), Path(audio)) for video, audio in matched.jobs]
     jobs, rows = [], []
     for (video, audio), result in zip(pairs, _results(pairs, _folder(flags)), strict=True):

@@ -23,6 +23,7 @@ from wakestream.adapters.cli import exit_codes, flags
 from wakestream.adapters.cli.parser import QUIET
 from wakestream.adapters.config import settings
 from wakestream.adapters.net.acceptor import in_one_line
+from wakestream.adapters.runtime.known_secrets import hide
 from wakestream.adapters.runtime.tasks import first_of, tasks_of_block
 from wakestream.adapters.runtime.windows_loop import loop_factory
 from wakestream.adapters.telemetry import logs
@@ -76,9 +77,9 @@ def begin(args: argparse.Namespace, *, usual_level: str | None = None) -> settin
     lasting = loaded.log_file is not None and "log_file" in args
     if lasting:
         os.environ.pop("WAKESTREAM_LOG_FILE", None)  # what this program starts shall not write into the same
+    hide(*loaded.secrets)
     logs.configure(
         loaded.log_level if asked else str(usual_level),
-        loaded.secrets,
         json=loaded.log_format == "json",
         program=getattr(args, "command", ""),
         file=loaded.log_file if lasting else None,

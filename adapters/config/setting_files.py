@@ -23,7 +23,6 @@ MAX_KEY = 512
 SHORT = 16
 """A shorter secret or key causes a warning."""
 
-
 VARIABLES = frozenset({
     "WAKESTREAM_KEY", "HEYGEM_API_SECRET", "WAKESTREAM_WEBHOOK_SECRET", "WAKESTREAM_GRADIO_AUTH",
     "WAKESTREAM_OPENAI_KEY",
@@ -147,21 +146,25 @@ def _toml_place(path: Path, text: str, key: str) -> str:
     return f"{path}{line} ({key})"
 
 
-def secret(given: Given, warnings: list[str]) -> Secret:
-    """A secret that the programs share; `SettingsError` when it cannot be sent."""
-    text = str(given.value).strip()
+def secret(value: object) -> Secret:
+    """A secret that the programs share."""
+    text = str(value).strip()
     if not text.isascii() or not text.isprintable():
-        raise SettingsError(f"{given.where} must have printable ASCII characters only, as it is sent in an HTTP header")
+        raise ValueError("must have printable ASCII characters only, as it is sent in an HTTP header")
     if not text:
-        raise SettingsError(
-            f"{given.where} is blank; set a secret of {SHORT} characters or more, or remove the setting"
-        )
-    return _long_enough(Secret(text), given.where, warnings)
+        raise ValueError(f"is blank; set a secret of {SHORT} characters or more, or remove the setting")
+    return Secret(text)
 
 
-def key(given: Given, warnings: list[str]) -> Secret:
-    """A key that is itself the value of a setting."""
-    return _long_enough(_checked_key(str(given.value), given.where), given.where, warnings)
+def key(value: object) -> Secret:
+    """A key; the error does not show it."""
+    text = str(value).strip()
+    if not text:
+        raise ValueError("contains no key; put the key into it that `wakestream license issue` printed")
+    if len(text) > MAX_KEY or not text.isascii() or not text.isprintable() or " " in text:
+        one_word = f"one word of at most {MAX_KEY} ASCII characters"
+        raise ValueError(f'is not a key ({one_word}); write the bare key, or {{"license_key": "…"}}')
+    return Secret(text)
 
 
 def key_in(path: Path, where: str, warnings: list[str]) -> Secret:
@@ -169,16 +172,10 @@ def key_in(path: Path, where: str, warnings: list[str]) -> Secret:
     text = _text(path)
     if text is None:
         raise SettingsError(f"{where} names {path}, which does not exist; give the file that holds the key")
-    license_key = _checked_key(_license(text, path), str(path))
     if os.name == "posix" and path.stat().st_mode & stat.S_IROTH:
         warnings.append(f"{path} contains a key and every account on this machine can read it; run: chmod 600 {path}")
-    return _long_enough(license_key, where, warnings)
-
-
-def _long_enough(secret: Secret, where: str, warnings: list[str]) -> Secret:
-    if len(secret) < SHORT:
-        warnings.append(f"{where}: this secret has {len(secret)} characters and can be guessed; use {SHORT} or more")
-    return secret
+    with naming(str(path)):
+        return key(_license(text, path))
 
 
 def read_keys(path: Path | None) -> list[Secret]:
@@ -192,19 +189,6 @@ def read_keys(path: Path | None) -> list[Secret]:
     if not secrets:
         raise SettingsError(f"{where} contains no key; write one key per line")
     return secrets
-
-
-def _checked_key(text: str, where: str) -> Secret:
-    """`text` as a key; `SettingsError`, which does not show it, when it cannot be one."""
-    key = text.strip()
-    if not key:
-        raise SettingsError(f"{where} contains no key; put the key into it that `wakestream license issue` printed")
-    if len(key) > MAX_KEY or not key.isascii() or not key.isprintable() or " " in key:
-        raise SettingsError(
-            f"{where}: not a key (one word of at most {MAX_KEY} ASCII characters); "
-            'write the bare key, or {"license_key": "…"}'
-        )
-    return Secret(key)
 
 
 def _license(text: str, path: Path) -> str:

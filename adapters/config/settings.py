@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 from wakestream.adapters.config import addresses, setting_values, trust
 from wakestream.adapters.config.numbers import seconds
 from wakestream.adapters.config.setting_files import (
+    SHORT,
     Given,
     Secret,
     SettingsError,
@@ -220,10 +221,10 @@ _PLAIN = (
 _OLD_HUB = "API_SERVER_URL"
 """The variable of deployed programs for `WAKESTREAM_HUB`."""
 _TIMES = tuple(_ours(name, seconds) for name in WAITS.values())
-_KEY = _ours("key", setting_values.plain_text)
+_KEY = _ours("key", key)
 _KEY_FILE = _ours("key_file", setting_values.path)
-_API_SECRET = _Setting("api_secret", "HEYGEM_API_SECRET", setting_values.plain_text, "api_secret")
-_WEBHOOK_SECRET = _ours("webhook_secret", setting_values.plain_text)
+_API_SECRET = _Setting("api_secret", "HEYGEM_API_SECRET", secret, "api_secret")
+_WEBHOOK_SECRET = _ours("webhook_secret", secret)
 _ALL = (*_PLAIN, *_TIMES, _KEY, _KEY_FILE, _API_SECRET, _WEBHOOK_SECRET)
 _FLAGS = {
     "worker": "--worker-url", "probe": "--no-probe", "webhook_url": "--webhook", "log_format": "--log-json",
@@ -274,19 +275,18 @@ def load(
     values["waits"] = {
         by_setting[setting.name]: value for setting in _TIMES if (value := _value(setting, layers)) is not None
     }
-    warnings: list[str] = []
-    api_secret = _secret(layers, _API_SECRET, warnings)
-    license_key, key_place = _key(layers, warnings, here, owns)
     given = {setting.name: source for setting in _ALL if (source := _first(layers, setting)) is not None}
-    return Settings(
-        **values,
-        api_secret=api_secret,
-        no_secret=api_secret is None and any(_API_SECRET.name in layer for layer in files),
-        webhook_secret=_secret(layers, _WEBHOOK_SECRET, warnings),
-        key=license_key,
-        warnings=tuple(warnings),
-        given=given if key_place is None else {**given, _KEY.name: key_place},
-    )
+    warnings: list[str] = []
+    if (held := _key(layers, warnings, here, owns)) is not None:
+        given[_KEY.name] = held
+    for setting in (_API_SECRET, _KEY, _WEBHOOK_SECRET):
+        if setting.name in given:
+            value = values[setting.field] = _read(setting, given[setting.name])
+            if len(value) < SHORT:
+                said = f"this secret has {len(value)} characters and can be guessed; use {SHORT} or more"
+                warnings.append(f"{given[setting.name].where}: {said}")
+    no_secret = _API_SECRET.name not in given and any(_API_SECRET.name in layer for layer in files)
+    return Settings(**values, no_secret=no_secret, warnings=tuple(warnings), given=given)
 
 
 def variables() -> frozenset[str]:
@@ -388,21 +388,14 @@ def _read(setting: _Setting, given: Given) -> Any:
         return setting.read(given.value)
 
 
-def _secret(layers: tuple[_Layer, ...], setting: _Setting, warnings: list[str]) -> Secret | None:
-    given = _first(layers, setting)
-    return None if given is None else secret(given, warnings)
-
-
-def _key(
-    layers: tuple[_Layer, ...], warnings: list[str], here: Path, owns: Collection[Path]
-) -> tuple[Secret | None, Given | None]:
+def _key(layers: tuple[_Layer, ...], warnings: list[str], here: Path, owns: Collection[Path]) -> Given | None:
     """The key, and where it is; a key in a file belongs to the folder of that file."""
     for layer in layers:
         if _KEY.name in layer:
-            return key(layer[_KEY.name], warnings), layer[_KEY.name]
+            return layer[_KEY.name]
         if _KEY_FILE.name in layer:
             given = layer[_KEY_FILE.name]
             path = _read(_KEY_FILE, given)
             source = given.source if given.source == trust.OWN else trust.source_of(path, here, owns)
-            return key_in(path, given.where, warnings), Given(None, str(path), source)
-    return None, None
+            return Given(key_in(path, given.where, warnings), str(path), source)
+    return None

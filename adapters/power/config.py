@@ -159,7 +159,8 @@ def secret_from_environment(name: str) -> Secret:
 def _credential(name: str) -> tuple[Secret, Given]:
     """A credential, hidden in all logs, and where it is."""
     given = _given(name)
-    credential = secret(given, [])  # without warnings: providers choose the length of their keys
+    with naming(given.where):
+        credential = secret(given.value)
     hide(credential)
     return credential, given
 

@@ -12,7 +12,7 @@ import logging
 import sys
 import traceback
 from collections import deque
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import partial
@@ -26,7 +26,7 @@ from loguru import logger
 
 from wakestream.adapters.config.setting_files import SettingsError
 from wakestream.adapters.disk.atomic import private
-from wakestream.adapters.runtime.known_secrets import hide, redacted_text
+from wakestream.adapters.runtime.known_secrets import redacted_text
 from wakestream.adapters.runtime.printing import say
 from wakestream.streams.protocol.printable import printable
 
@@ -151,25 +151,22 @@ _lines = _Lines()
 
 def configure(
     level: str,
-    secrets: Collection[str] = (),
     *,
     json: bool = False,
     program: str = "",
     file: Path | None = None,
     file_level: str | None = None,
 ) -> None:
-    """Configure the log of this program.
+    """Configure the log of this program. Hidden secrets (`known_secrets.hide`) and what looks like a key are redacted.
 
     Args:
         level: The lowest level that is written to stderr.
-        secrets: Are redacted, as is all that looks like a key.
         json: Each line is an object with time (ISO 8601, UTC), level, message, job, stage, program, error and, if there
             is one, traceback. An unexpected error of the program is such a line too.
         program: The program's name in JSON lines.
         file: Also receives the lines, with the date.
         file_level: The lowest level in `file`, if it differs.
     """
-    hide(*secrets)
     _lines.json, _lines.program = json, program
     _lines.lowest = min(level, file_level or level, key=lambda name: logger.level(name).no)
     sys.excepthook = _broke if json else _broke_plainly

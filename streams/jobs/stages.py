@@ -67,7 +67,9 @@ class JobStage:
         if not made:
             made.append(steps(self.stages))
         stage: Stage[JobEvent] = getattr(made[0], self.name)
-        return self.stages.run(self.name, stage if self.around is None else replace(stage, around=self.around), before)
+        if self.around is not None:
+            stage = replace(stage, around=self.around)
+        return self.stages.begin(self.name, stage, before)
 
     def each(self, *operators: Operator) -> JobStage:
         """Return this stage with other operators around each of its calls.
@@ -180,7 +182,7 @@ class Stages(Parts):
         """Download the results from the depot to `job.outputs`; from `Delivered` to `Done`."""
         return JobStage(self, "fetch")
 
-    def run(self, name: str, stage: Stage[JobEvent], before: Any) -> Events:
+    def begin(self, name: str, stage: Stage[JobEvent], before: Any) -> Events:
         """Begin a stage; the daemon's jobs wait for their turn first."""
         return stage(before)
 

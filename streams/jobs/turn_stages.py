@@ -110,7 +110,7 @@ class TurnStages(Stages):
 
         return LightObservable(subscribe)
 
-    def run(self, name: str, stage: Stage[JobEvent], before: Any) -> Events:
+    def begin(self, name: str, stage: Stage[JobEvent], before: Any) -> Events:
         """Begin a stage when it is the job's turn."""
         match name:
             case "online":  # from here on, jobs that come after this one wait for it for a moment: see `Arrivals`

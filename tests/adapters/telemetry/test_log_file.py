@@ -48,7 +48,8 @@ def written(tmp_path: Path) -> Path:
 @pytest.mark.parametrize("as_json", [False, True])
 def test_a_program_keeps_its_log_with_the_date_and_without_secrets(tmp_path: Path, as_json: bool) -> None:
     path = tmp_path / "hub.log"
-    logs.configure("INFO", ("swordfish",), json=as_json, program="hub", file=path)
+    known_secrets.hide("swordfish")
+    logs.configure("INFO", json=as_json, program="hub", file=path)
     logger.bind(job="ws-1", stage="upload").info("the word is swordfish")
     logger.debug("not this")
     text = path.read_text(encoding="utf-8")

@@ -59,7 +59,8 @@ def test_a_message_of_several_lines_stays_one_line(lines: list[str]) -> None:
 def test_secrets_are_redacted_wherever_they_stand_and_json_stays_json(
     lines: list[str], text: str, as_json: bool
 ) -> None:
-    logs.configure("INFO", ["hunter22"], json=as_json)
+    known_secrets.hide("hunter22")
+    logs.configure("INFO", json=as_json)
     logger.info("{}", text)
     logger.bind(job=text).info("x")
     logger.bind(stage=text).info("x")
@@ -71,7 +72,8 @@ def test_secrets_are_redacted_wherever_they_stand_and_json_stays_json(
 
 @pytest.mark.parametrize("as_json", [False, True])
 def test_secrets_are_redacted_in_exceptions_and_no_variables_are_shown(lines: list[str], as_json: bool) -> None:
-    logs.configure("INFO", ["hunter22"], json=as_json)
+    known_secrets.hide("hunter22")
+    logs.configure("INFO", json=as_json)
 
     def failing(password: str) -> None:
         raise ValueError(f"bad {password}\nand more")
@@ -105,7 +107,8 @@ def test_words_similar_to_keys_stay(lines: list[str]) -> None:
 
 
 def test_warnings_of_libraries_become_our_lines(lines: list[str]) -> None:
-    logs.configure("INFO", ["hunter22"])
+    known_secrets.hide("hunter22")
+    logs.configure("INFO")
     logging.getLogger("websockets.client").warning("odd frame {x} %s", "hunter22")
     logging.getLogger("aiohttp.access").info("not shown")
     (line,) = lines
@@ -198,8 +201,8 @@ def test_an_error_that_a_traceback_quotes_ends_no_line_of_it(lines: list[str]) -
 
 
 def test_an_unexpected_error_is_printed_without_control_characters_and_secrets() -> None:
-    begin = "from wakestream.adapters.telemetry import logs; logs.configure('INFO', ['hunter22'])"
-    code = f"{begin}; raise OSError('\\x1b[2J\\nhunter22')"
+    names = "from wakestream.adapters.runtime.known_secrets import hide; from wakestream.adapters.telemetry import logs"
+    code = f"{names}; hide('hunter22'); logs.configure('INFO'); raise OSError('\\x1b[2J\\nhunter22')"
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert ran.returncode == 1
     assert ran.stderr.splitlines()[-1] == "OSError: \ufffd***"
