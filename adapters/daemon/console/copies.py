@@ -11,7 +11,7 @@ import stat
 import time
 from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, BinaryIO, Final
@@ -56,25 +56,29 @@ _SCHEME: Final = re.compile(r"([a-z][a-z0-9+.-]+)://", re.IGNORECASE)
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A file that was found. `chunks` are its bytes, `close` ends the reading."""
+    """A file that was found. `chunks` are its bytes."""
 
     name: str
     size: int
     chunks: AsyncIterator[bytes]
-    close: Callable[[], Awaitable[object]]
 
 
-async def open_source(text: str) -> Source:
-    """Find a file by its path or its URL.
+@asynccontextmanager
+async def open_source(text: str) -> AsyncIterator[Source]:
+    """A file by its path or its URL, open while the block runs.
 
     Raises:
         ApiError: There is no such file, or it may not be read; the sentence says why.
     """
     text = _checked(text)
-    if _is_remote(text):
-        return await _open_url(text)
+    async with _open_url(text) if _is_remote(text) else _open_path(_path_in(text)) as source:
+        yield source
+
+
+def _path_in(text: str) -> str:
+    """The path in a text that is a path, or a URL of a file on this machine."""
     if _SCHEME.match(text) is None:
-        return await _open_in_thread(text)
+        return text
     parts = _split(text)
     if parts.netloc.lower() not in ("", "localhost"):
         raise _elsewhere(parts.netloc)
@@ -85,19 +89,7 @@ async def open_source(text: str) -> Source:
         raise _no_url() from None
     if "\0" in path:
         raise _no_url()
-    return await _open_in_thread(path)
-
-
-async def _open_in_thread(path: str) -> Source:
-    """Open a file in a thread, and close it again if the caller is cancelled meanwhile."""
-    sources: list[Source] = []
-    try:
-        await finish_despite_cancel(asyncio.to_thread(lambda: sources.append(_open_path(path))))
-    except asyncio.CancelledError:
-        for source in sources:
-            await source.close()
-        raise
-    return sources[0]
+    return path
 
 
 async def find_source(text: str) -> tuple[str, int]:
@@ -113,9 +105,8 @@ async def find_source(text: str) -> tuple[str, int]:
         except NotPublic as error:
             raise _unreachable(text, error) from None
         return shown_name(unquote(urlsplit(text).path.rpartition("/")[2])), 0
-    source = await open_source(text)
-    await source.close()
-    return source.name, source.size
+    async with open_source(text) as source:
+        return source.name, source.size
 
 
 def _checked(text: str) -> str:
@@ -154,7 +145,18 @@ def _elsewhere(host: str) -> ApiError:
     return _refused("network", why, host=host[:80])
 
 
-def _open_path(text: str) -> Source:
+@asynccontextmanager
+async def _open_path(path: str) -> AsyncIterator[Source]:
+    files: list[BinaryIO] = []
+    try:  # a cancel waits for the thread that opens, since the file is closed then
+        await finish_despite_cancel(asyncio.to_thread(lambda: files.append(_media_file(path))))
+        yield Source(shown_name(Path(path).name), os.fstat(files[0].fileno()).st_size, _blocks(files[0]))
+    finally:  # not in a thread: a cancel would leave it open if none is free
+        for file in files:
+            file.close()
+
+
+def _media_file(text: str) -> BinaryIO:
     if text.startswith("\\\\") or (_ON_WINDOWS and re.match(r"[\\/]{2}", text)):
         # Windows sends the user's name and a hash of the password to the host of such a path.
         raise _elsewhere(re.split(r"[\\/]+", text)[1])
@@ -173,16 +175,12 @@ def _open_path(text: str) -> Source:
     except OSError as error:
         why = f"{path} cannot be read: {error.strerror or error}"
         raise _refused("unreadable", why, text=str(path)[:200]) from None
-    size, head = os.fstat(file.fileno()).st_size, file.read(_HEAD)
+    head = file.read(_HEAD)
     file.seek(0)
     if not is_media(head):
         file.close()
         raise _refused("not_media", f"{path.name} does not begin as a media file; choose another one", name=path.name)
-
-    async def close() -> None:  # not in a thread: a cancel would leave it open if none is free
-        file.close()
-
-    return Source(shown_name(path.name), size, _blocks(file), close)
+    return file
 
 
 def _opened(path: Path) -> BinaryIO:
@@ -206,37 +204,36 @@ async def _blocks(file: BinaryIO) -> AsyncIterator[bytes]:
 # URLs
 
 
-async def _open_url(url: str) -> Source:
-    timeout = aiohttp.ClientTimeout(COPY_WITHIN, sock_connect=CONNECT_WITHIN, sock_read=SILENCE)
-    session = aiohttp.ClientSession(
-        connector=public_connector(),
-        timeout=timeout,
-        cookie_jar=aiohttp.DummyCookieJar(),
-        auto_decompress=False,
-        trust_env=False,
-    )
-    try:
-        async with asyncio.timeout(SILENCE):
-            return await _answered(session, url)
-    except BaseException as error:
-        await session.close()
-        if isinstance(error, aiohttp.ClientError | TimeoutError | OSError | ValueError | NotPublic):
+@asynccontextmanager
+async def _open_url(url: str) -> AsyncIterator[Source]:
+    async with AsyncExitStack() as stack:
+        try:
+            async with asyncio.timeout(SILENCE):
+                source = await _answered(stack, url)
+        except (aiohttp.ClientError, TimeoutError, OSError, ValueError, NotPublic) as error:
             raise _unreachable(url, error) from None
-        raise
+        yield source
 
 
-async def _answered(session: aiohttp.ClientSession, url: str) -> Source:
+async def _answered(stack: AsyncExitStack, url: str) -> Source:
+    """The file at an address; what is open for it is closed with the stack."""
+    timeout = aiohttp.ClientTimeout(COPY_WITHIN, sock_connect=CONNECT_WITHIN, sock_read=SILENCE)
+    session = await stack.enter_async_context(
+        aiohttp.ClientSession(
+            connector=public_connector(),
+            timeout=timeout,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            auto_decompress=False,
+            trust_env=False,
+        )
+    )
     for _ in range(HOPS):
         _check_url(url)
-        response = await session.get(url, allow_redirects=False, headers={hdrs.ACCEPT_ENCODING: "identity"})
+        asked = session.get(url, allow_redirects=False, headers={hdrs.ACCEPT_ENCODING: "identity"})
+        response = await stack.enter_async_context(asked)
         where = response.headers.get(hdrs.LOCATION)
         if response.status not in (301, 302, 303, 307, 308) or where is None:
-            try:
-                return _source_of(session, url, response)
-            except ApiError:
-                response.close()
-                raise
-        response.close()
+            return _source_of(url, response)
         url = urljoin(url, where)
     raise _refused("redirects", f"the address redirects more than {HOPS} times; give the address of the file itself")
 
@@ -250,7 +247,7 @@ def _check_url(url: str) -> None:
         check_public(parts.hostname, parts.hostname)
 
 
-def _source_of(session: aiohttp.ClientSession, url: str, response: aiohttp.ClientResponse) -> Source:
+def _source_of(url: str, response: aiohttp.ClientResponse) -> Source:
     if response.status != 200:
         why = f"the server answered {response.status} {response.reason or ''}".rstrip()
         raise _refused("status", f"{why}; open the address in a browser to see why", number=response.status)
@@ -259,14 +256,10 @@ def _source_of(session: aiohttp.ClientSession, url: str, response: aiohttp.Clien
     if response.content_length is None:
         raise _refused("length", "the server does not say how large the file is; download it and choose it here")
 
-    async def close() -> None:
-        response.close()
-        await session.close()
-
     given = response.content_disposition.filename if response.content_disposition else None
     name = shown_name(given or unquote(urlsplit(url).path.rpartition("/")[2]))
     ending = "" if ending_of(name) else mimetypes.guess_extension(response.content_type) or ""
-    return Source(f"{name}{ending}", response.content_length, _received(response), close)
+    return Source(f"{name}{ending}", response.content_length, _received(response))
 
 
 async def _received(response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
@@ -376,21 +369,17 @@ class Copies:
 
     async def _copy(self, upload: UploadedFile) -> None:
         try:
-            async with self._turns[upload.owner]:
-                source = await open_source(upload.source)
-                try:
-                    size, chunks = source.size, self._shown(upload, source.chunks)
-                    if upload.more:
-                        self.holdings.uploads.check_quota(size)
-                        await self.holdings.free(1)
-                        upload.whole = size
-                        size, chunks = min(size, 1), self.holdings.arriving(upload, chunks, size)
-                    self.holdings.uploads.measure(upload, source.name, size, self.holdings.referred())
-                    upload.busy = False
-                    self._show(upload)
-                    await self.holdings.uploads.receive(upload.id, chunks)
-                finally:
-                    await source.close()
+            async with self._turns[upload.owner], open_source(upload.source) as source:
+                size, chunks = source.size, self._shown(upload, source.chunks)
+                if upload.more:
+                    self.holdings.uploads.check_quota(size)
+                    await self.holdings.free(1)
+                    upload.whole = size
+                    size, chunks = min(size, 1), self.holdings.arriving(upload, chunks, size)
+                self.holdings.uploads.measure(upload, source.name, size, self.holdings.referred())
+                upload.busy = False
+                self._show(upload)
+                await self.holdings.uploads.receive(upload.id, chunks)
         except BaseException as error:
             await asyncio.shield(self.holdings.uploads.discard(upload))
             if isinstance(error, ApiError):

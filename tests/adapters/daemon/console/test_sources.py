@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import BinaryIO
@@ -18,7 +18,12 @@ from wakestream.adapters.daemon.console.copies import SOURCE_MOST, find_source, 
 LONG = "https://example.org/" + "a" * SOURCE_MOST
 
 
-@pytest.mark.parametrize("look", [find_source, open_source])
+async def opened(text: str) -> None:
+    async with open_source(text):
+        pass
+
+
+@pytest.mark.parametrize("look", [find_source, opened])
 @pytest.mark.parametrize(
     ("source", "code"),
     [
@@ -33,7 +38,9 @@ LONG = "https://example.org/" + "a" * SOURCE_MOST
         ('"' * SOURCE_MOST + "/a.mp4", "source_source"),
     ],
 )
-async def test_what_is_no_path_and_no_url_is_refused(look: type[find_source], source: str, code: str) -> None:
+async def test_what_is_no_path_and_no_url_is_refused(
+    look: Callable[[str], Awaitable[object]], source: str, code: str
+) -> None:
     with pytest.raises(ApiError) as refused:
         await look(source)
     assert (refused.value.status, refused.value.code) == (400, code)
@@ -43,46 +50,53 @@ async def test_a_url_may_have_quotes_around_it() -> None:
     assert await find_source('"https://example.org/my%20clip.mp4?x=1"') == ("my clip.mp4", 0)
 
 
+@pytest.fixture
+def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[BinaryIO]:
+    """The files that were opened, `a.mp4` among them."""
+    (tmp_path / "a.mp4").write_bytes(b"\0\0\0\x20ftypisom")
+    files, opens = list[BinaryIO](), copies._opened
+    monkeypatch.setattr(copies, "_opened", lambda path: files.append(opens(path)) or files[0])
+    return files
+
+
 async def test_a_file_that_was_being_opened_when_its_copy_was_cancelled_is_closed(
-    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path, files: list[BinaryIO], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    begun, go_on, closed = threading.Event(), threading.Event(), list[str]()
+    begun, go_on, opens = threading.Event(), threading.Event(), copies._opened
 
-    async def close() -> None:
-        closed.append("a.mp4")
-
-    async def nothing() -> AsyncIterator[bytes]:
-        yield b""
-
-    def slow(_: str) -> copies.Source:
+    def slow(path: Path) -> BinaryIO:
         begun.set()
         go_on.wait()
-        return copies.Source("a.mp4", 1, nothing(), close)
+        return opens(path)
 
-    monkeypatch.setattr(copies, "_open_path", slow)
-    opening = asyncio.ensure_future(copies.open_source("/a.mp4"))
+    monkeypatch.setattr(copies, "_opened", slow)
+    opening = asyncio.ensure_future(opened(str(tmp_path / "a.mp4")))
     await asyncio.to_thread(begun.wait)
     opening.cancel()
     go_on.set()
     with pytest.raises(asyncio.CancelledError):
         await opening
-    assert closed == ["a.mp4"]
+    assert [file.closed for file in files] == [True]
 
 
 async def test_a_file_is_closed_also_if_the_end_of_its_copy_is_cancelled_while_all_threads_are_busy(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, files: list[BinaryIO]
 ) -> None:
-    (tmp_path / "a.mp4").write_bytes(b"\0\0\0\x20ftypisom")
-    opened, opens = list[BinaryIO](), copies._opened
-    monkeypatch.setattr(copies, "_opened", lambda path: opened.append(opens(path)) or opened[0])
     asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(1))
-    source = await open_source(str(tmp_path / "a.mp4"))
-    go_on = threading.Event()
+    copying, go_on = asyncio.Event(), threading.Event()
+
+    async def copies_it() -> None:
+        async with open_source(str(tmp_path / "a.mp4")):
+            copying.set()
+            await asyncio.Event().wait()
+
+    copy = asyncio.ensure_future(copies_it())
+    await copying.wait()
     busy = asyncio.ensure_future(asyncio.to_thread(go_on.wait))
-    closing = asyncio.ensure_future(source.close())
+    copy.cancel()
     await asyncio.sleep(0)
-    closing.cancel()
-    await asyncio.wait((closing,))
+    copy.cancel()
+    await asyncio.wait((copy,))
     go_on.set()
     await busy
-    assert opened[0].closed
+    assert files[0].closed
