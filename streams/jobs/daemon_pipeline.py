@@ -12,7 +12,7 @@ from reactivex.abc import DisposableBase, ObserverBase, SchedulerBase
 
 from wakestream.operators.model import errors
 from wakestream.operators.model.backoff import Backoff
-from wakestream.operators.model.events import Done, Granted, Job, JobEvent, Note, ResultFile, Running
+from wakestream.operators.model.events import Done, Granted, Job, JobEvent, Note, ResultFile, Running, Waking
 from wakestream.operators.model.policy import Policy
 from wakestream.operators.model.ports import Effects
 from wakestream.operators.rx.concat_unless import concat_unless
@@ -38,6 +38,9 @@ TEMPORARY_REFUSALS = frozenset({
 })  # fmt: skip
 """Refusals of the hub that are not caused by the job: an operator can fix them, and the job is retried until then."""
 
+NO_GPU = frozenset({"unknown_kind", "unmet"})
+"""Refusals of a hub that knows no GPU that can do the job."""
+
 OF_THE_JOB = frozenset({
     "refused", "bad_request", "wrong_input", "unknown_kind", "file_unusable", "too_large",
 })  # fmt: skip
@@ -60,6 +63,10 @@ OURS = frozenset({own(EARLIER), own(EARLIER_ENDED)})
 
 MAX_LOST_TASKS = 5
 """How often in a row a worker may lose or damage a job's task without working on it: the GPU is on meanwhile."""
+
+MAX_NO_GPU = 12
+"""How often a hub that was away is asked again, in about seven minutes, if it knows no GPU that can do the job: it may
+have lost its journal, and the GPU's monitor or worker may not be back yet."""
 
 SELDOM: Final = Backoff(initial=30.0, max_delay=3600.0)
 """The delays between attempts of a pipeline that has no other pauses in which the GPU is released."""
@@ -243,6 +250,7 @@ class _RetryRules:
     def __init__(self, again: Backoff) -> None:
         self.again = again
         self.lost = 0
+        self.no_gpu = MAX_NO_GPU  # so that only a hub that was away is asked again
 
     def is_retryable(self, error: Exception) -> bool:
         if isinstance(error, errors.BootFailed):
@@ -251,7 +259,8 @@ class _RetryRules:
             self.lost += 1
             return self.lost < MAX_LOST_TASKS and self.again.retry_on(error)
         if isinstance(error, errors.HubRefused):
-            return error.code in TEMPORARY_REFUSALS
+            self.no_gpu += error.code in NO_GPU
+            return error.code in TEMPORARY_REFUSALS or (error.code in NO_GPU and self.no_gpu <= MAX_NO_GPU)
         return _may_pass(error) or self.again.retry_on(error)
 
     def is_success(self, event: JobEvent) -> bool:
@@ -259,4 +268,6 @@ class _RetryRules:
             return True  # the pause is over: the next attempt follows
         if isinstance(event, Running) and event.status not in FINISHED:  # the worker works on the task
             self.lost = 0
+        if isinstance(event, Waking) and event.phase == "hub_lost":
+            self.no_gpu = 0
         return self.again.reset_on_success is not None and self.again.reset_on_success(event)

@@ -4,6 +4,7 @@ import asyncio
 import sys
 import time
 from collections.abc import AsyncGenerator
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,15 @@ from aiohttp import web
 
 from tests.support.field.house import field
 from tests.support.field.worker import cache_key, md5, rendered
+from tests.support.ports import free_port
 from tests.support.programs.client_scene import User
 from tests.support.programs.daemon_scene import daemon, state_of
-from tests.support.programs.our_peers import Joining, Place, gpu_online, held, until
+from tests.support.programs.our_peers import SECRET, Joining, Place, gpu_online, held, until
 from wakestream.adapters.disk.journal import open_journal
+from wakestream.adapters.net.hub_link import Link
 from wakestream.adapters.worker import file_store as store
+from wakestream.adapters.worker.config import WorkerConfig
+from wakestream.adapters.worker.program import running_worker
 from wakestream.operators.model.engine import Frame
 from wakestream.streams.outbox import facts as f
 
@@ -62,6 +67,36 @@ async def test_killed_while_the_gpu_wakes_the_job_keeps_its_place_and_is_done_on
             assert user.out.read_bytes() == RESULT
             assert engine.runs == 1
             await until(lambda: held(hub) == [])
+
+
+@pytest.mark.parametrize("at_work", [False, True])
+async def test_a_job_outlives_a_hub_that_lost_its_journal_and_knows_another_gpu_first(
+    user: User, place: Place, at_work: bool
+) -> None:
+    engine, port = Counting(held=True), free_port()
+    other = WorkerConfig(place.folder / "other", Joining(), SECRET, gpu="other", key=place.keys["worker"])
+    async with AsyncExitStack() as life:
+        await life.enter_async_context(place.hub())
+        async with AsyncExitStack() as gpu:
+            if at_work:  # its worker stays, and never hears of the next hub
+                await gpu.enter_async_context(place.worker(engine))
+            user.environment["API_SERVER_URL"] += f",ws://127.0.0.1:{port}/dsp"
+            async with daemon(user) as api:
+                inputs, outputs = {"video": str(user.video), "audio": str(user.audio)}, {"video": str(user.out)}
+                job = {"id": "job-1", "kind": "lipsync", "inputs": inputs, "outputs": outputs, "gpus": ["gpu"]}
+                assert (await api.ask("POST", "/api/jobs", job))[0] == 201
+                await api.until("running" if at_work else "queued")
+                await life.aclose()
+                async with place.hub(port) as hub, running_worker(other, lambda register: Link(hub.url, register)):
+                    await gpu_online(hub)
+                    if at_work:
+                        await until(lambda: hub.state.clients)
+                    else:
+                        await api.until("retrying", why="there is no GPU gpu; there are other")
+                        await gpu.enter_async_context(place.worker(engine))
+                    engine.go_on.set()
+                    assert (await api.outcome())["event"] == "done"
+                    assert engine.runs == 1
 
 
 async def test_a_daemon_killed_in_an_upload_resumes(user: User, place: Place, monkeypatch: pytest.MonkeyPatch) -> None:

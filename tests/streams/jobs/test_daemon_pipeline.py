@@ -18,7 +18,7 @@ from wakestream.adapters.testing.harness import PipelineHarness, awake
 from wakestream.operators.model import errors
 from wakestream.operators.model import events as e
 from wakestream.operators.model.ports import TaskReceipt, TaskReport
-from wakestream.streams.jobs.daemon_pipeline import DURABLE, MAX_LOST_TASKS, durable_pipeline
+from wakestream.streams.jobs.daemon_pipeline import DURABLE, MAX_LOST_TASKS, MAX_NO_GPU, durable_pipeline
 from wakestream.streams.jobs.gpu_backoff import MAX_NO_PROGRESS
 from wakestream.streams.jobs.job_runner import RETRY_NOW
 from wakestream.streams.jobs.stages import Events, Stages
@@ -129,6 +129,35 @@ async def test_an_unresponsive_refusing_or_full_hub_and_one_whose_worker_is_too_
     assert isinstance(await house.start(1), e.Done)
     why = ["reply: nothing within 30 s", "it is queue_full", "it is unsupported"]
     assert [retry.why for retry in house.kinds(1, e.Retrying)] == why
+
+
+@pytest.mark.parametrize("code", ["unknown_kind", "unmet"])
+async def test_a_hub_that_lost_its_journal_is_asked_again_until_the_gpu_is_back_for_some_minutes(code: str) -> None:
+    def none(submit: m.Submit) -> m.Error:
+        return m.Error(code=code, msg="there is no GPU a", request_id=submit.request_id)
+
+    for answers, outcome in (([none] * (MAX_NO_GPU - 1) + [ack], e.Done), ([none] * MAX_NO_GPU, e.Failed)):
+        answers[:0] = [offline, offline]
+        house = House(answer=lambda submit, say=answers: say.pop(0)(submit)).connect()  # type: ignore[misc]
+        began = house.loop.time()
+        house.at(began + 60.0, house.link.disconnect, "restarting")
+        house.at(began + 61.0, house.connect)
+        house.at(began + 62.0, house.link.receive, none(m.Submit(request_id="job-1", task_type="", payload={})))
+        ended = await house.start(1)
+        assert isinstance(ended, outcome), ended
+        assert [retry.why for retry in house.kinds(1, e.Retrying)] == ["there is no GPU a"] * MAX_NO_GPU
+        assert answers == []
+        assert 300.0 < house.loop.time() - began < 900.0
+
+
+async def test_a_job_that_no_gpu_can_do_is_refused_for_good_by_a_hub_that_was_not_away() -> None:
+    answers: list[Callable[[m.Submit], m.Message]] = [
+        offline, lambda submit: m.Error(code="unknown_kind", msg="no GPU has the kind", request_id=submit.request_id)
+    ]  # fmt: skip
+    house = House(answer=lambda submit: answers[0](submit)).connect()
+    house.at(60.0, lambda: house.link.receive(answers[1](m.Submit(request_id="job-1", task_type="", payload={}))))
+    assert await house.start(1) == e.Failed("no GPU has the kind", "unknown_kind")
+    assert house.kinds(1, e.Retrying) == []
 
 
 @pytest.mark.parametrize("call", ["upload", "submit"])
