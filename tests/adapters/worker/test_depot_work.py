@@ -84,7 +84,7 @@ class Desk(HubBench):
         return d.DepotPlace(name=file.name, blake3=file.blake3, ext=file.ext, size=file.size, have=have, url=url)
 
     def say(self, message: m.Message) -> None:
-        self.link.events.feed(message)
+        self.link.receive(message)
 
     def fetch(self, job: str = "r1", license_: str = LICENSE, **changes: Any) -> None:
         """The hub gives the worker this job, or new links for it."""
@@ -108,12 +108,12 @@ class Desk(HubBench):
 
     def steps(self) -> list[str]:
         """The steps that the worker reported to the hub, in order."""
-        return list(dict.fromkeys(said.step for said in self.link.of(d.DepotProgress)))
+        return list(dict.fromkeys(said.step for said in self.link.said(d.DepotProgress)))
 
     async def ended(self, job: str = "r1") -> d.DepotDelivered:
         """How the job ended."""
-        await self.until(lambda: job in {said.request_id for said in self.link.of(d.DepotDelivered)})
-        ends: list[d.DepotDelivered] = self.link.of(d.DepotDelivered)
+        await self.until(lambda: job in {said.request_id for said in self.link.said(d.DepotDelivered)})
+        ends: list[d.DepotDelivered] = self.link.said(d.DepotDelivered)
         return [said for said in ends if said.request_id == job][-1]
 
     async def delivered(self, *jobs: str) -> None:
@@ -181,7 +181,7 @@ async def test_a_job_is_fetched_rendered_and_delivered_without_its_client(gated:
     (task,) = gated.queue.state.tasks.values()
     assert (task.owners, task.status) == ({("r1", LICENSE)}, "done")
     assert gated.queue.state.has(LICENSE, *FILES.values())
-    (offer,) = gated.link.of(d.DepotOffer)
+    (offer,) = gated.link.said(d.DepotOffer)
     assert offer.files == (d.DepotFile(name="video", blake3=FILM, ext=".mp4", size=4),)
     assert gated.transfers.moved == {"fetched": sum(map(len, CONTENT.values())), "delivered": 4}
     assert (await gated.ended()).task_id == task.id
@@ -284,7 +284,7 @@ async def test_a_file_that_the_depot_lacks_is_asked_for_as_long_as_the_hub_wants
     del bucket.kept[audio]
     here.fetch()
     await here.until(lambda: len(here.asked("GET", audio)) > 5)
-    assert len(here.link.of(d.DepotQuery)) > 4
+    assert len(here.link.said(d.DepotQuery)) > 4
     assert not here.queue.state.tasks
     bucket.kept[audio] = CONTENT["audio"]
     await here.delivered()
@@ -301,7 +301,7 @@ async def test_a_job_whose_fresh_links_are_all_refused_is_given_back(gated: Desk
     end = await gated.ended()
     assert end.code == depot_work.REFUSED
     assert "answered HTTP 403 AccessDenied" in (end.reason or "")
-    assert len(gated.link.of(d.DepotOffer)) == (0 if at == "fetch" else depot_work.MOST_REFUSED + 1)
+    assert len(gated.link.said(d.DepotOffer)) == (0 if at == "fetch" else depot_work.MOST_REFUSED + 1)
 
 
 async def test_a_restarted_worker_goes_on_with_a_file_that_it_has_in_part(tmp_path: Path, bucket: NastyBucket) -> None:
@@ -340,12 +340,12 @@ async def test_a_full_disk_pauses_the_worker_until_there_is_room(here: Desk, mon
     usage = SimpleNamespace(free=1000, total=2**40)
     monkeypatch.setattr("shutil.disk_usage", lambda _: usage)
     here.fetch()
-    await here.until(lambda: any(said.state == "paused" for said in here.link.of(m.WorkerState)))
-    paused = [said for said in here.link.of(m.WorkerState) if said.state == "paused"]
+    await here.until(lambda: any(said.state == "paused" for said in here.link.said(m.WorkerState)))
+    paused = [said for said in here.link.said(m.WorkerState) if said.state == "paused"]
     assert "needs 700001 bytes" in (paused[0].reason or "") or "needs 30000 bytes" in (paused[0].reason or "")
     usage.free = 2**30
     await here.delivered()
-    assert here.link.of(m.WorkerState)[-1].state == "ready"
+    assert here.link.said(m.WorkerState)[-1].state == "ready"
 
 
 async def test_a_file_that_no_disk_of_this_size_can_hold_ends_the_job(
@@ -399,7 +399,7 @@ async def test_a_render_ends_with_its_job(gated: Desk, by: m.Message) -> None:
     gated.say(by)
     await gated.until(lambda: gated.statuses() == ["cancelled"])
     await gated.forgotten()
-    assert not gated.link.of(d.DepotDelivered)
+    assert not gated.link.said(d.DepotDelivered)
 
 
 async def test_a_hub_that_is_lost_during_the_render_gets_the_results_when_it_is_back(gated: Desk) -> None:
@@ -419,9 +419,9 @@ async def test_delivered_is_repeated_at_each_connection_until_it_is_on_record(he
     for count in (2, 3):
         here.link.disconnect()
         here.link.connect("grant", d.FEATURE)
-        await here.until(lambda: len(here.link.of(d.DepotDelivered)) == count)  # noqa: B023
+        await here.until(lambda: len(here.link.said(d.DepotDelivered)) == count)  # noqa: B023
     here.fetch()  # also when the hub asks
-    await here.until(lambda: len(here.link.of(d.DepotDelivered)) == 4)
+    await here.until(lambda: len(here.link.said(d.DepotDelivered)) == 4)
     here.say(d.DepotStored(request_id="r1"))
     await here.forgotten()
     assert here.engine.runs == 1
@@ -434,7 +434,7 @@ async def test_results_that_the_hub_does_not_find_in_the_depot_are_put_again(her
     await here.delivered()
     del bucket.kept[FILM]
     here.holds = False
-    here.answer(here.link.of(d.DepotOffer)[-1])
+    here.answer(here.link.said(d.DepotOffer)[-1])
     await here.forgotten()
     assert bucket.kept[FILM] == b"film"
 
@@ -446,7 +446,7 @@ async def test_a_result_is_offered_again_when_its_link_expires_or_the_depot_is_o
     bucket.faults += [bucket.slow_down] * 7
     bucket.first = 2
     gated.engine.gate.set()
-    await gated.until(lambda: len(gated.link.of(d.DepotOffer)) >= 3)
+    await gated.until(lambda: len(gated.link.said(d.DepotOffer)) >= 3)
     gated.version = 2
     await gated.delivered()
 
@@ -459,7 +459,7 @@ async def test_a_depot_that_goes_on_refusing_the_results_ends_the_job(
     here.link.on_send = lambda message: here.say(full) if isinstance(message, d.DepotOffer) else None
     here.fetch()
     end = await here.ended()
-    assert (end.code, end.reason, len(here.link.of(d.DepotOffer))) == ("full", "the depot is full", 4)
+    assert (end.code, end.reason, len(here.link.said(d.DepotOffer))) == ("full", "the depot is full", 4)
     assert here.statuses() == ["done"]
 
 
@@ -509,4 +509,4 @@ async def test_progress_is_told_at_most_once_in_its_interval(here: Desk, monkeyp
     monkeypatch.setattr(depot_work, "TELL_EVERY", 3600.0)
     here.fetch()
     await here.delivered()
-    assert len(here.link.of(d.DepotProgress)) == 1
+    assert len(here.link.said(d.DepotProgress)) == 1

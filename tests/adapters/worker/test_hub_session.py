@@ -49,7 +49,7 @@ async def test_the_hub_hears_for_each_job_how_long_its_task_runs_and_never_twice
     bench.link.disconnect()
     bench.link.sent.clear()
     bench.link.connect("grant", m.JobWork.FEATURE)
-    begun = bench.link.of(m.JobWork)
+    begun = bench.link.said(m.JobWork)
     assert [(each.request_id, each.ended) for each in begun] == [("r1", None), ("r2", None)]
     bench.link.disconnect()
     bench.engine.gate.set()
@@ -59,9 +59,9 @@ async def test_the_hub_hears_for_each_job_how_long_its_task_runs_and_never_twice
     done = bench.queue.state.tasks[task.id]
     each = round(((done.finished_at or 0.0) - (done.started_at or 0.0)) / 2, 3)
     ends = [m.JobWork(request_id=job, seconds=each, ended=True) for job in ("r1", "r2")]
-    assert bench.link.of(m.JobWork) == ends
+    assert bench.link.said(m.JobWork) == ends
     await bench.queue.ask(spec, "r3")  # the result is here: this job costs no work
-    assert bench.link.of(m.JobWork) == ends
+    assert bench.link.said(m.JobWork) == ends
 
 
 async def test_a_hub_that_knows_neither_work_nor_states_hears_of_none(bench: HubBench) -> None:
@@ -72,7 +72,7 @@ async def test_a_hub_that_knows_neither_work_nor_states_hears_of_none(bench: Hub
     bench.engine.gate.set()
     await bench.queue.ask(w.pair(VIDEO, AUDIO), "r1")
     await bench.until(lambda: bench.statuses() == ["done"])
-    assert bench.link.of(m.JobWork) == bench.link.of(m.WorkerState) == []
+    assert bench.link.said(m.JobWork) == bench.link.said(m.WorkerState) == []
 
 
 def submit(request_id: str = "r1") -> m.Submit:
@@ -83,16 +83,16 @@ async def test_online_is_sent_after_initialization_and_on_each_connection(bench:
     bench.link.connect()
     assert bench.link.sent == []
     bench.hub.initialized()
-    online = bench.link.of(m.Online)
+    online = bench.link.said(m.Online)
     assert [(one.gpu, one.url) for one in online] == [("gpu-7", "http://gpu:8383")]
     bench.link.disconnect()
     bench.link.connect()
-    assert len(bench.link.of(m.Online)) == 2
+    assert len(bench.link.said(m.Online)) == 2
     bench.link.disconnect()
     bench.hub.initialized()  # waits for a link
-    assert len(bench.link.of(m.Online)) == 2
+    assert len(bench.link.said(m.Online)) == 2
     bench.link.connect()
-    assert len(bench.link.of(m.Online)) == 3
+    assert len(bench.link.said(m.Online)) == 3
 
 
 @pytest.mark.parametrize("fails", [False, True])
@@ -100,10 +100,10 @@ async def test_a_job_with_stored_files_starts_and_its_end_is_sent(bench: HubBenc
     bench.files()
     bench.engine.fail = fails
     bench.link.connect()
-    bench.link.events.feed(submit())
+    bench.link.receive(submit())
     bench.engine.gate.set()
-    await bench.until(lambda: bench.link.of(m.Result))
-    (result,) = bench.link.of(m.Result)
+    await bench.until(lambda: bench.link.said(m.Result))
+    (result,) = bench.link.said(m.Result)
     assert (result.request_id, result.key, result.sender_fd) == ("r1", "client-7", 7)
     assert (result.error, result.error_msg) == ((True, "no sound") if fails else (None, None))
     assert result.result == {"task_id": next(iter(bench.queue.state.tasks)), "status": "error" if fails else "done"}
@@ -111,65 +111,65 @@ async def test_a_job_with_stored_files_starts_and_its_end_is_sent(bench: HubBenc
 
 async def test_a_job_without_files_waits_for_its_client_and_its_end_is_sent(bench: HubBench) -> None:
     bench.link.connect()
-    bench.link.events.feed(submit("early"))
+    bench.link.receive(submit("early"))
     bench.files()
-    bench.link.events.feed(replace(submit("late"), payload={"prompt": "no files in it"}))
+    bench.link.receive(replace(submit("late"), payload={"prompt": "no files in it"}))
     bench.engine.gate.set()
-    bench.link.events.feed(m.Ping())
+    bench.link.receive(m.Ping())
     await bench.queue.ask(w.pair(VIDEO, AUDIO), "early")
-    await bench.until(lambda: bench.link.of(m.Result))
-    assert [result.request_id for result in bench.link.of(m.Result)] == ["early"]
+    await bench.until(lambda: bench.link.said(m.Result))
+    assert [result.request_id for result in bench.link.said(m.Result)] == ["early"]
 
 
 async def test_the_end_of_a_job_is_sent_whose_secret_the_hub_does_not_have(bench: HubBench) -> None:
     bench.link.connect()
     files = {name: {"hash": ref.hash, "ext": ref.ext} for name, ref in (("video", VIDEO), ("audio", AUDIO))}
     payload = {"kind": w.LIPSYNC, "inputs": files, "params": {"token": "[redacted] 1"}, "outputs": ["video"]}
-    bench.link.events.feed(replace(submit(), payload=payload))
+    bench.link.receive(replace(submit(), payload=payload))
     bench.files()
     bench.engine.gate.set()
     await bench.queue.ask(replace(w.pair(VIDEO, AUDIO), params={"token": "[redacted] 2"}), "r1")
-    await bench.until(lambda: bench.link.of(m.Result))
-    assert [result.request_id for result in bench.link.of(m.Result)] == ["r1"]
+    await bench.until(lambda: bench.link.said(m.Result))
+    assert [result.request_id for result in bench.link.said(m.Result)] == ["r1"]
 
 
 async def test_a_batch_is_taken_job_by_job_and_a_broken_one_is_left_out(bench: HubBench) -> None:
     bench.files()
     bench.link.connect()
     jobs = ({"nonsense": 1}, {"request_id": "r1", "payload": PAYLOAD, "key": "k", "sender_fd": 3})
-    bench.link.events.feed(m.DispatchBatch(batch_id="b", jobs=jobs))
+    bench.link.receive(m.DispatchBatch(batch_id="b", jobs=jobs))
     bench.engine.gate.set()
-    await bench.until(lambda: bench.link.of(m.Result))
-    assert [result.request_id for result in bench.link.of(m.Result)] == ["r1"]
+    await bench.until(lambda: bench.link.said(m.Result))
+    assert [result.request_id for result in bench.link.said(m.Result)] == ["r1"]
 
 
 async def test_a_missed_end_is_sent_on_the_next_connection(bench: HubBench) -> None:
     bench.files()
     bench.link.connect()
-    bench.link.events.feed(submit())
+    bench.link.receive(submit())
     await bench.until(lambda: bench.statuses() == ["running"])
     bench.link.disconnect()
     bench.engine.gate.set()
     await bench.until(lambda: bench.statuses() == ["done"])
-    assert bench.link.of(m.Result) == []
+    assert bench.link.said(m.Result) == []
     bench.link.connect()
-    assert len(bench.link.of(m.Result)) == 1
+    assert len(bench.link.said(m.Result)) == 1
 
 
 async def test_a_cancel_stops_the_job_and_sends_no_end(bench: HubBench) -> None:
     bench.files()
     bench.link.connect()
-    bench.link.events.feed(submit("r1"))
-    bench.link.events.feed(submit("r2"))
+    bench.link.receive(submit("r1"))
+    bench.link.receive(submit("r2"))
     await bench.until(lambda: [len(task.holders) for task in bench.queue.state.tasks.values()] == [2])
-    bench.link.events.feed(m.Cancel(request_id="r1"))
-    bench.link.events.feed(m.Cancel(request_id="nobody"))
+    bench.link.receive(m.Cancel(request_id="r1"))
+    bench.link.receive(m.Cancel(request_id="nobody"))
     await bench.until(lambda: [len(task.holders) for task in bench.queue.state.tasks.values()] == [1])
     assert bench.statuses() == ["running"]
-    bench.link.events.feed(m.Cancel(request_id="r2"))
+    bench.link.receive(m.Cancel(request_id="r2"))
     await bench.until(lambda: not bench.queue.state.busy)
     assert bench.statuses() == ["cancelled"]
-    assert bench.link.of(m.Result) == []
+    assert bench.link.said(m.Result) == []
 
 
 @pytest.mark.parametrize("granted_again", [False, True])
@@ -179,10 +179,10 @@ async def test_a_job_that_comes_after_its_cancel_is_carried_out_only_if_the_hub_
     bench.files()
     bench.link.connect()
     bench.engine.gate.set()
-    bench.link.events.feed(m.Cancel(request_id="r1"))
+    bench.link.receive(m.Cancel(request_id="r1"))
     await asyncio.sleep(0)
     if granted_again:
-        bench.link.events.feed(submit("r1"))
+        bench.link.receive(submit("r1"))
     else:
         await bench.queue.ask(w.pair(VIDEO, AUDIO), "r1")
     await bench.until(lambda: bench.statuses() == ["done" if granted_again else "cancelled"])
@@ -206,10 +206,10 @@ async def test_a_job_that_the_hub_grants_again_is_carried_out_also_if_its_client
     spec = w.pair(VIDEO, AUDIO)
     await bench.queue.ask(spec, "other")
     for job in ("r1", "other"):
-        bench.link.events.feed(m.Cancel(request_id=job))
+        bench.link.receive(m.Cancel(request_id=job))
     await entered.wait()
     one = {"request_id": "r1", "payload": PAYLOAD, "key": "k", "sender_fd": 3}
-    bench.link.events.feed(m.DispatchBatch(batch_id="b", jobs=(one,)) if batch else submit("r1"))
+    bench.link.receive(m.DispatchBatch(batch_id="b", jobs=(one,)) if batch else submit("r1"))
     await bench.queue.ask(spec, "r1")
     disk.set()
     bench.engine.gate.set()
@@ -221,29 +221,29 @@ async def test_activity_is_sent_at_the_start_and_every_30_s(bench: HubBench) -> 
     bench.files()
     bench.link.connect()
     task = await bench.queue.ask(w.pair(VIDEO, AUDIO))
-    assert [active.task_id for active in bench.link.of(m.TaskActive)] == [task.id]
+    assert [active.task_id for active in bench.link.said(m.TaskActive)] == [task.id]
     assert bench.timer.fire() == [ACTIVE_EVERY]
-    assert len(bench.link.of(m.TaskActive)) == 2
+    assert len(bench.link.said(m.TaskActive)) == 2
     bench.engine.gate.set()
     await bench.until(lambda: bench.statuses() == ["done"])
     assert bench.timer.fire() == [ACTIVE_EVERY]
-    assert len(bench.link.of(m.TaskActive)) == 2
+    assert len(bench.link.said(m.TaskActive)) == 2
     assert bench.timer.fire() == []
 
 
 async def test_a_refused_registration_is_logged_once(bench: HubBench) -> None:
     with logged("ERROR") as lines:
-        bench.link.events.feed(LinkDown("hub: unknown key", "unauthorized"))
-        bench.link.events.feed(LinkDown("hub: unknown key", "unauthorized"))
+        bench.link.receive(LinkDown("hub: unknown key", "unauthorized"))
+        bench.link.receive(LinkDown("hub: unknown key", "unauthorized"))
     assert len(lines) == 1
     assert "--role worker" in lines[0]
 
 
 async def answered(bench: HubBench, job: m.Submit) -> m.Result:
-    before = len(bench.link.of(m.Result))
-    bench.link.events.feed(job)
-    await bench.until(lambda: len(bench.link.of(m.Result)) > before)
-    result: m.Result = bench.link.of(m.Result)[before]
+    before = len(bench.link.said(m.Result))
+    bench.link.receive(job)
+    await bench.until(lambda: len(bench.link.said(m.Result)) > before)
+    result: m.Result = bench.link.said(m.Result)[before]
     assert (result.request_id, result.key, result.sender_fd) == (job.request_id, "client-7", 7)
     return result
 
@@ -263,7 +263,7 @@ async def test_a_deployed_hub_is_answered_at_once_and_not_at_the_end(bench: HubB
     assert again.result == result.result
     bench.engine.gate.set()
     await bench.until(lambda: bench.statuses() == ["done"])
-    assert len(bench.link.of(m.Result)) == 2
+    assert len(bench.link.said(m.Result)) == 2
 
 
 @pytest.mark.parametrize(
@@ -320,13 +320,13 @@ async def test_activity_is_sent_during_an_upload(bench: HubBench) -> None:
     bench.link.connect()
     with bench.transfers.running():
         with bench.transfers.running():
-            assert len(bench.link.of(m.TaskActive)) == 1
+            assert len(bench.link.said(m.TaskActive)) == 1
             assert bench.timer.fire() == [ACTIVE_EVERY]
         assert bench.timer.fire() == [ACTIVE_EVERY]
-        assert len(bench.link.of(m.TaskActive)) == 3
+        assert len(bench.link.said(m.TaskActive)) == 3
     assert bench.timer.fire() == [ACTIVE_EVERY]
     assert bench.timer.fire() == []
-    assert len(bench.link.of(m.TaskActive)) == 3
+    assert len(bench.link.said(m.TaskActive)) == 3
 
 
 @pytest.mark.parametrize("fails", [False, True])
@@ -340,7 +340,7 @@ async def test_a_client_with_a_license_gets_begin_and_end_through_the_hub(bench:
     await bench.queue.ask(w.pair(VIDEO, AUDIO))
     bench.engine.gate.set()
     await bench.until(lambda: not bench.queue.state.busy)
-    frames = [one.frame for one in bench.link.of(m.Unknown)]
+    frames = [one.frame for one in bench.link.said(m.Unknown)]
     about = {"type": "gpu.task.progress", "task_id": task_id, "key": "old-key", "sender_fd": 9, "ts": 1000}
     assert all(about.items() <= frame.items() for frame in frames)
     ends = ("error", 0, "no sound") if fails else ("done", 100, "the result is ready")
@@ -349,7 +349,7 @@ async def test_a_client_with_a_license_gets_begin_and_end_through_the_hub(bench:
     ]  # fmt: skip
     assert {"total_frames", "current_frame"} <= set(frames[0])
     await bench.queue.ask(w.pair(VIDEO, AUDIO))
-    assert len(bench.link.of(m.Unknown)) == 2
+    assert len(bench.link.said(m.Unknown)) == 2
 
 
 def over(bench: HubBench, job: str, license_: str = "lic") -> bool:
@@ -359,24 +359,24 @@ def over(bench: HubBench, job: str, license_: str = "lic") -> bool:
 async def test_the_end_of_a_job_overtakes_queued_messages(bench: HubBench, monkeypatch: pytest.MonkeyPatch) -> None:
     bench.link.connect()
     for number in range(worker_hub._MAX_INBOX + 10):
-        bench.link.events.feed(m.Submit(request_id=f"j{number}", license="lic"))
-    bench.link.events.feed(m.JobDone(request_id="j1", license="lic"))
-    bench.link.events.feed(m.Cancel(request_id="j2", license="lic"))
+        bench.link.receive(m.Submit(request_id=f"j{number}", license="lic"))
+    bench.link.receive(m.JobDone(request_id="j1", license="lic"))
+    bench.link.receive(m.Cancel(request_id="j2", license="lic"))
     await until(bench.hub._inbox.empty)
     assert [over(bench, f"j{number}") for number in (1, 2, 3)] == [True, True, False]
     assert not over(bench, "j1", "another")
     jobs = ({"request_id": "j1", "license": "lic"}, {"request_id": 7}, {})
-    bench.link.events.feed(m.DispatchBatch(ts=1, batch_id="b", jobs=jobs))
+    bench.link.receive(m.DispatchBatch(ts=1, batch_id="b", jobs=jobs))
     assert not over(bench, "j1")
 
 
 async def test_an_ended_job_waits_for_no_result_and_takes_no_place(bench: HubBench) -> None:
     bench.link.connect()
-    bench.link.events.feed(replace(submit("mine"), license="one"))
+    bench.link.receive(replace(submit("mine"), license="one"))
     for number in range(5):
-        bench.link.events.feed(replace(submit(f"j{number}"), license="many"))
-        bench.link.events.feed(m.JobDone(request_id=f"j{number}", license="many"))
-    bench.link.events.feed(m.JobDone(request_id="mine", license="many"))  # a job of that id, and not this one
+        bench.link.receive(replace(submit(f"j{number}"), license="many"))
+        bench.link.receive(m.JobDone(request_id=f"j{number}", license="many"))
+    bench.link.receive(m.JobDone(request_id="mine", license="many"))  # a job of that id, and not this one
     await until(lambda: list(bench.hub._watched) == ["mine"] and bench.hub._inbox.empty())
 
 
@@ -391,12 +391,12 @@ async def test_a_job_of_a_license_without_the_files_keeps_nothing_of_another_s_a
     for path in paths:
         os.utime(path, (old, old))
     bench.link.connect()
-    bench.link.events.feed(replace(submit("theirs"), license="many"))
-    await bench.until(lambda: bench.link.of(m.Result))
+    bench.link.receive(replace(submit("theirs"), license="many"))
+    await bench.until(lambda: bench.link.said(m.Result))
     assert [path.stat().st_mtime for path in paths] == [old] * 3
     assert task.id not in bench.queue.state.used
-    bench.link.events.feed(replace(submit("again"), license="one"))
-    await bench.until(lambda: len(bench.link.of(m.Result)) == 2)
+    bench.link.receive(replace(submit("again"), license="one"))
+    await bench.until(lambda: len(bench.link.said(m.Result)) == 2)
     assert all(path.stat().st_mtime > old for path in paths)
 
 
@@ -404,11 +404,11 @@ async def test_the_end_of_a_task_hashes_no_other_job_again(bench: HubBench, monk
     bench.link.connect()
     others = {**PAYLOAD, "video_hash": "c" * 32}
     for number in range(50):
-        bench.link.events.feed(m.Submit(request_id=f"j{number}", payload=others))
+        bench.link.receive(m.Submit(request_id=f"j{number}", payload=others))
     bench.files()
-    bench.link.events.feed(submit("mine"))
+    bench.link.receive(submit("mine"))
     await bench.until(lambda: bench.statuses() == ["running"])
     monkeypatch.setattr(w, "task_id", lambda _: pytest.fail("it hashes a job"))
     bench.engine.gate.set()
-    await bench.until(lambda: bench.link.of(m.Result))
-    assert [each.request_id for each in bench.link.of(m.Result)] == ["mine"]
+    await bench.until(lambda: bench.link.said(m.Result))
+    assert [each.request_id for each in bench.link.said(m.Result)] == ["mine"]

@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Callable
 from pathlib import Path
-from typing import Any
 
 from tests.support.engines.pair import PairEngine
 from tests.support.programs.queue_bench import QueueBench
 from wakestream.adapters.client.worker import HttpWorkers
 from wakestream.adapters.net.capability_keys import Verifier
+from wakestream.adapters.testing.fakes import FakeLink
 from wakestream.adapters.testing.memory_journal import FakeJournal
 from wakestream.adapters.worker.http.progress_socket import ProgressListeners
 from wakestream.adapters.worker.http.server import WorkerCalls
@@ -20,8 +20,6 @@ from wakestream.adapters.worker.resumable_uploads import Uploads
 from wakestream.operators.model.engine import Frame
 from wakestream.operators.model.errors import TaskFailed
 from wakestream.operators.model.events import FileRef
-from wakestream.operators.model.ports import LinkDown, LinkUp
-from wakestream.streams.jobs.keyed_subject import KeyedSubject
 from wakestream.streams.protocol import messages as m
 from wakestream.streams.worker import state as w
 
@@ -29,40 +27,24 @@ VIDEO, AUDIO = FileRef("a" * 32, ".mp4"), FileRef("b" * 64, ".wav")
 PAYLOAD = {"video_hash": VIDEO.hash, "video_ext": ".mp4", "audio_hash": AUDIO.hash, "audio_ext": ".wav"}
 
 
-class HandLink:
-    """A link that is up or down as the test says, and remembers what was sent."""
+class HandLink(FakeLink):
+    """The shipped fake, whose hub is one of wakestream unless the test says otherwise. It is `changed` by each send."""
 
-    def __init__(self) -> None:
-        self.up = False
-        self.sent: list[m.Message] = []
-        self.changed = asyncio.Event()
-        self.on_send: Callable[[m.Message], object] = lambda _: None
-        self.events: KeyedSubject[m.Message | LinkUp | LinkDown] = KeyedSubject(self._fault)
-
-    def _fault(self, error: Exception, item: object) -> None:
-        raise error
+    changed: asyncio.Event
+    on_send: Callable[[m.Message], object] = staticmethod(lambda _: None)
 
     def send(self, message: m.Message) -> bool:
-        if self.up:
-            self.sent.append(message)
+        sent = super().send(message)
+        if sent:
             self.changed.set()
             self.on_send(message)
-        return self.up
+        return sent
 
     def connect(self, *features: str) -> None:
-        self.up = True
-        self.events.feed(LinkUp(frozenset(features or ("grant",))))
+        super().connect(*(features or ("grant",)))
 
     def connect_to_a_deployed_hub(self) -> None:
-        self.up = True
-        self.events.feed(LinkUp())
-
-    def disconnect(self) -> None:
-        self.up = False
-        self.events.feed(LinkDown("gone"))
-
-    def of(self, kind: type[m.Message]) -> list[Any]:
-        return [message for message in self.sent if isinstance(message, kind)]
+        super().connect()
 
 
 class HandTimer:
