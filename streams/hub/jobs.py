@@ -50,7 +50,9 @@ def submit(state: HubState, peer: Connection, message: m.Submit, now: float, dec
             decision.fact(f.JobRemoved(message.request_id, never[0], now))
         return
     lost = held is not None and not usable and (not late_jobs.may_be_back(held, now) if late else gpu is None)
-    if job is None or lost or (held is None and late is not job.late):
+    # A client of another version may have taken the job over.
+    other = job is not None and late is not job.late and (held is None or not (late or usable))
+    if job is None or lost or other:
         decision.fact(f.JobQueued(message.request_id, owner, peer.fd, message.task_type, payload, now, late))
     else:
         decision.fact(f.JobClaimed(job.id, peer.fd, payload, now))

@@ -469,7 +469,7 @@ class Durable:
     jobs: dict[str, HubJob] = field(default_factory=dict)
     kept: dict[str, list[tuple[Moment, m.Result]]] = field(default_factory=dict)
     waking: Moment | None = None
-    boots: list[tuple[float, float]] = field(default_factory=list)
+    boots: list[tuple[Moment, float]] = field(default_factory=list)
     pending_cancels: dict[str, dict[str, Moment]] = field(default_factory=dict)
     recently_released: dict[str, tuple[str, str]] = field(default_factory=dict)
     serial: int = 0

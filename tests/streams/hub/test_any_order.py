@@ -240,7 +240,6 @@ class World(RuleBasedStateMachine):
         self, *, honest: bool, faithful: bool, money: bool, issued: bool, awake: bool, busy: bool, depot: str
     ) -> None:
         self.honest, self.faithful, self.depot = honest, faithful, depot
-        busy = busy and self.HUB is Checked
         more: dict[str, Any] = {"prices": {"a": 1.0, "b": 2.0, "c": 3.0}}
         if money and self.HUB is Checked:
             more["budgets"] = Budgets({ALL: (4.0, None), "a": (1.0, 2.0)})

@@ -267,6 +267,16 @@ def test_a_gpu_that_is_held_gets_nothing_new_and_the_job_says_why() -> None:
     assert leases(net, "a") == ["j1", "j2"]
 
 
+def test_a_job_that_an_older_client_takes_over_is_no_more_placed_late_once_its_gpu_is_lost() -> None:
+    net = Net()
+    new, worker = client(net), net.worker("a")
+    net.reply(m.Ack, new)
+    net.leave(worker)
+    net.worker("b")
+    assert net.reply(m.Ack, net.join("client", owner="ann")).gpu == "b"
+    assert not net.state.jobs["j1"].late
+
+
 def test_jobs_of_other_clients_are_granted_at_once_as_before() -> None:
     net = Net()
     old, _ = net.join("client", features=("done",)), net.worker("a")
