@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, TypeVar, overload
 
 from wakestream.adapters.cli import exit_codes, flags
-from wakestream.adapters.cli.live_jobs import exit_code
+from wakestream.adapters.cli.at_daemon import exit_code
 from wakestream.adapters.cli.render import job_text as words
 from wakestream.adapters.cli.submission import job_of
 from wakestream.adapters.client.client import open_client

@@ -18,9 +18,9 @@ from rich.live import Live
 from rich.text import Text
 
 from wakestream.adapters.cli import exit_codes
+from wakestream.adapters.cli.at_daemon import AGAIN_WITHIN
 from wakestream.adapters.cli.batch_plan import Item, Plan
 from wakestream.adapters.cli.i18n import t
-from wakestream.adapters.cli.live_jobs import AGAIN_WITHIN
 from wakestream.adapters.cli.render import job_text as words
 from wakestream.adapters.cli.render.jobs_table import Costs, JobProgress, jobs_table
 from wakestream.adapters.cli.render.table import bar

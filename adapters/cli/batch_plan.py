@@ -17,8 +17,8 @@ from typing import Any, Final
 import orjson
 
 from wakestream.adapters.cli.any_kind import Given, made_folder
+from wakestream.adapters.cli.at_daemon import daemon_for
 from wakestream.adapters.cli.i18n import t
-from wakestream.adapters.cli.live_jobs import daemon_for
 from wakestream.adapters.cli.many_jobs import natural
 from wakestream.adapters.cli.submission import JobFlags, Submission, checked, submission_of
 from wakestream.adapters.config.settings import Settings, SettingsError

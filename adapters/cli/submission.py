@@ -11,8 +11,8 @@ from functools import cache
 from pathlib import Path
 
 from wakestream.adapters.cli import any_kind, exit_codes
+from wakestream.adapters.cli.at_daemon import daemon_for, daemons_own, exit_code, follow_or_cancel
 from wakestream.adapters.cli.i18n.catalog import t, translated
-from wakestream.adapters.cli.live_jobs import daemon_for, daemons_own, exit_code, follow_or_cancel
 from wakestream.adapters.cli.render import job_text as words
 from wakestream.adapters.cli.render.display import Display, Leaving, Notifying, display, is_terminal
 from wakestream.adapters.cli.service import Stop

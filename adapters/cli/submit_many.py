@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from wakestream.adapters.cli import exit_codes
-from wakestream.adapters.cli.at_daemon import refused
+from wakestream.adapters.cli.at_daemon import daemon_for, exit_code, follow, refused
 from wakestream.adapters.cli.i18n import t
-from wakestream.adapters.cli.live_jobs import Listed, daemon_for, exit_code, follow, follow_jobs
+from wakestream.adapters.cli.live_jobs import Listed, follow_jobs
 from wakestream.adapters.cli.render import cost_text
 from wakestream.adapters.cli.render import job_text as words
 from wakestream.adapters.cli.render.display import Display, JsonLines, PlainLines

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from wakestream.adapters.cli import exit_codes, flags
+from wakestream.adapters.cli.at_daemon import exit_code, job_events
 from wakestream.adapters.cli.demo.output import DemoOutput
 from wakestream.adapters.cli.demo.processes import DemoBroken, House, house
 from wakestream.adapters.cli.i18n import t
-from wakestream.adapters.cli.live_jobs import exit_code, job_events
 from wakestream.adapters.cli.service import Stop, run_program, unless_stopped
 from wakestream.adapters.client.client import Client, open_client
 from wakestream.adapters.daemon.api_client import open_daemon_client

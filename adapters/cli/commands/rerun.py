@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from wakestream.adapters.cli import any_kind, exit_codes, flags
-from wakestream.adapters.cli.live_jobs import follow_or_cancel
+from wakestream.adapters.cli.at_daemon import follow_or_cancel
 from wakestream.adapters.cli.render.display import display
 from wakestream.adapters.cli.service import Stop, begin, run_program
 from wakestream.adapters.cli.submission import id_of

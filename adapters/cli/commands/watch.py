@@ -10,8 +10,9 @@ from contextlib import suppress
 from typing import Any
 
 from wakestream.adapters.cli import exit_codes, flags
+from wakestream.adapters.cli.at_daemon import exit_code, follow
 from wakestream.adapters.cli.i18n import t
-from wakestream.adapters.cli.live_jobs import exit_code, follow, live_jobs
+from wakestream.adapters.cli.live_jobs import live_jobs
 from wakestream.adapters.cli.render.display import Display, PlainLines, display, is_terminal
 from wakestream.adapters.cli.service import begin, run_program, unless_stopped
 from wakestream.adapters.daemon.api_client import DaemonClient, DaemonRefused, DaemonUnreachable, open_daemon_client

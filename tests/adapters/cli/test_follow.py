@@ -7,7 +7,7 @@ from typing import Any, cast
 import pytest
 
 from wakestream.adapters.cli import exit_codes
-from wakestream.adapters.cli.live_jobs import follow_or_cancel
+from wakestream.adapters.cli.at_daemon import follow_or_cancel
 from wakestream.adapters.cli.service import Stop
 from wakestream.adapters.daemon.api_client import DaemonClient, DaemonUnreachable
 

@@ -15,8 +15,8 @@ from typing import cast
 import pytest
 
 from tests.support.log_lines import logged
+from wakestream.adapters.cli import at_daemon as following
 from wakestream.adapters.cli import exit_codes, flags, main, serve
-from wakestream.adapters.cli import live_jobs as following
 from wakestream.adapters.cli import parser as parsing
 from wakestream.adapters.cli import service as program
 from wakestream.adapters.config import settings
