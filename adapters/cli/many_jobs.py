@@ -213,7 +213,10 @@ def confirmed(many: Many, estimate: Callable[[], Iterable[str]], *, yes: bool) -
     say(*paragraphs([*estimate()], terminal_columns()))
     say(t("many.ask", jobs=count(len(many.jobs))))
     said = sys.stdin.readline()  # with a line break, unless the terminal has ended
-    return said.strip().lower() in ("", *YES) if said else False
+    if said and said.strip().lower() in ("", *YES):
+        return True
+    say(t("many.none"))
+    return False
 
 
 def _list(many: Many) -> Iterable[str]:

@@ -13,7 +13,6 @@ from typing import Any
 from wakestream.adapters.cli import any_kind, exit_codes, flags
 from wakestream.adapters.cli.at_daemon import refused
 from wakestream.adapters.cli.first_start import is_first_start, offer
-from wakestream.adapters.cli.i18n import t
 from wakestream.adapters.cli.kinds_show import show_kind
 from wakestream.adapters.cli.main import parser_of
 from wakestream.adapters.cli.many_jobs import Many, confirmed, many_jobs
@@ -22,7 +21,6 @@ from wakestream.adapters.cli.submission import JobFlags, Submission, check_chain
 from wakestream.adapters.cli.submit_many import estimated, submit_many
 from wakestream.adapters.config.settings import Settings, SettingsError
 from wakestream.adapters.daemon.api_client import open_daemon_client
-from wakestream.adapters.runtime.printing import say
 from wakestream.operators.model.errors import WakestreamError, WrongInput
 
 EXAMPLES = (
@@ -130,7 +128,6 @@ def run(args: argparse.Namespace) -> int:
         jobs = [submission_of(job, settings) for job in (asked, *later)]
         return run_program(lambda stop: _run_all(jobs, stop))
     if not confirmed(asked, lambda: asyncio.run(estimated(asked.jobs, probe=settings.probe)), yes=args.yes):
-        say(t("many.none"))
         return exit_codes.DONE
     wait = args.wait or args.notify
     return run_program(lambda stop: submit_many(asked.jobs, settings, stop, wait=wait))
@@ -150,7 +147,6 @@ def _batch(job: JobFlags, args: argparse.Namespace, settings: Settings) -> int:
     rows = [(names_of(item.job), str(item.job.output)) for item in plan.due[:SHOWN_MOST]]
     many = Many([job] * len(plan.due), rows, hidden=len(plan.due) - len(rows))
     if rows and not confirmed(many, lambda: asyncio.run(estimated(many.jobs, probe=False)), yes=args.yes):
-        say(t("many.none"))
         return exit_codes.DONE
 
     async def run(stop: Stop) -> int:
