@@ -71,6 +71,7 @@ class MonitorProgram:
         journal: Stores what must outlast a restart, before the commands that depend on it are carried out.
         known: What the journal had at the start, as `persistence.ages` returns it.
         clock: Returns UNIX seconds.
+        monotonic: Returns the seconds by which the monitor waits; by default those of the running loop.
         end_machine: Ends a machine that ends with the monitor, and returns when that is done; None for any other one.
 
     Attributes:
@@ -90,10 +91,11 @@ class MonitorProgram:
         journal: Journal[persistence.MachineKept] | None = None,
         known: Mapping[str, Any] | None = None,
         clock: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] | None = None,
         end_machine: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
-        now = asyncio.get_running_loop().time()
-        machine = persistence.restore(known, now)
+        self._now = monotonic or asyncio.get_running_loop().time
+        machine = persistence.restore(known, self._now())
         self._clock, self._end_machine = clock, end_machine
         self.remembered = self._snapshot(machine)
         self.runner: DeciderRunner[p.Machine, p.PowerEvent, p.Machine, p.PowerCommand] = DeciderRunner(
@@ -102,7 +104,7 @@ class MonitorProgram:
             machine,
             journal,
             self._execute,
-            clock=asyncio.get_running_loop().time,
+            clock=self._now,
             durable=self._kept if journal is not None else lambda _: [],
             on_decision=self._record,
             on_fact=self._count,
@@ -175,9 +177,9 @@ class MonitorProgram:
         if self.runner.crowded:
             self._log.error("too many events are waiting: {} was dropped", type(event).__name__)
         else:  # in a turn of its own: the link and a call have to end theirs first
-            loop, recorded = asyncio.get_running_loop(), self._tap.newest()
-            self._events.append((event, loop.time() if recorded is None else recorded))
-            loop.call_soon(self._decide)
+            recorded = self._tap.newest()
+            self._events.append((event, self._now() if recorded is None else recorded))
+            asyncio.get_running_loop().call_soon(self._decide)
 
     def _decide(self) -> None:
         while self._events:
@@ -193,8 +195,8 @@ class MonitorProgram:
             self.entered[machine.state] += 1
 
     def _snapshot(self, machine: p.Machine | None = None) -> persistence.MachineKept:
-        now, ends = asyncio.get_running_loop().time(), self._end_machine is not None
-        return persistence.snapshot(machine or self.machine, now, self._clock(), ends=ends)
+        ends = self._end_machine is not None
+        return persistence.snapshot(machine or self.machine, self._now(), self._clock(), ends=ends)
 
     def _kept(self, _: Sequence[p.Machine]) -> list[persistence.MachineKept]:
         """The machine's state, if it changed in a way that must outlast a restart."""

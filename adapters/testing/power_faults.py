@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import cast
 
 import pytest
@@ -70,12 +69,16 @@ class PowerFaults:
         async with calling(world) as power:
             with pytest.raises(Transient) as caught:
                 await power.inspect()
-        assert (caught.value.retry_after is not None) == (fault == "busy")
+        pause = caught.value.retry_after
+        assert (pause is not None) == (fault == "busy")
         async with watched(world, misses=2) as seen:
             seen.wake()
+            await seen.until(lambda: seen.program.machine.looks.failed >= 1)
+            seen.ahead += pause or 0.0
             await seen.until(lambda: seen.program.machine.looks.failed >= 2)
             assert (seen.state, world.calls) == ("unknown", 0)
             world.fault = None
+            seen.ahead += pause or 0.0
             await seen.boots()
         assert seen.failures() == []
 
@@ -157,10 +160,13 @@ class PowerFaults:
         world.break_with("start_busy")
         async with watched(world) as seen:
             await seen.asks()
-            began = time.monotonic()
+            await seen.until(lambda: seen.program.machine.boot.again_at is not None)
+            boot = seen.program.machine.boot
+            wait = (boot.again_at or 0.0) - boot.tried_at
+            assert wait >= 1.0  # the second that the API names
             world.fault = None
+            seen.ahead += wait
             await seen.until(lambda: world.starts == 1)
-            assert time.monotonic() - began >= 0.5  # of the second that the provider named; it began to count earlier
         assert (world.calls, seen.failures()) == (2, [])
 
     @pytest.mark.parametrize("fault", ["start_broken", "start_unknown"])
@@ -188,19 +194,21 @@ class PowerFaults:
         self, world: PowerWorld
     ) -> None:
         world.break_with("start_ignored")
-        async with watched(world, start_within=world.call_timeout) as seen:
+        async with watched(world, start_within=world.within) as seen:
             await seen.asks()
             await seen.looks()
             assert world.calls == 1
+            seen.ahead = world.within
             await seen.comes("no_capacity")
             world.fault = None
             await seen.boots(2)
 
     async def test_a_start_that_does_not_come_to_its_end_counts_as_no_capacity(self, world: PowerWorld) -> None:
         world.break_with("start_slow")
-        async with watched(world, start_within=world.call_timeout / 2) as seen:
-            await seen.comes("off")
-            seen.wake()
+        async with watched(world, start_within=world.within) as seen:
+            await seen.asks(accepted=True)
+            await seen.until(lambda: seen.program.machine.looks.reading == "starting")
+            seen.ahead = world.within
             await seen.comes("no_capacity")
             await seen.looks()
             assert (seen.state, world.calls) == ("no_capacity", 1)

@@ -172,11 +172,17 @@ def _reason(power: CheckedPower, error: Exception) -> Exception:
 
 
 class Watched:
-    """A running monitor: `link` plays its hub."""
+    """A running monitor: `link` plays its hub. It is `ahead` of the loop's time by so many seconds."""
 
-    def __init__(self, program: MonitorProgram, link: FakeLink, world: PowerWorld) -> None:
-        self.program, self.link, self.world = program, link, world
+    program: MonitorProgram
+
+    def __init__(self, power: CheckedPower, world: PowerWorld) -> None:
+        self.power, self.world, self.link, self.ahead = power, world, FakeLink(), 0.0
         self.stop = asyncio.Event()
+
+    def now(self) -> float:
+        """The seconds of the monitor, which a case moves to the end of a wait."""
+        return asyncio.get_running_loop().time() + self.ahead
 
     @property
     def state(self) -> str:
@@ -188,8 +194,9 @@ class Watched:
         self.link.receive(m.Boot(request_id=job))
 
     async def until(self, holds: Callable[[], bool]) -> None:
-        """Wait until this holds."""
-        while not holds():  # noqa: ASYNC110 - polled, since providers of other people announce nothing
+        """Wait until this holds. What is wrong with a call ends the case: it explains why this does not hold."""
+        while not holds():  # polled, since providers of other people announce nothing
+            self.power.check()
             await asyncio.sleep(LOOK / 2)
 
     async def comes(self, *states: str) -> None:
@@ -247,16 +254,18 @@ async def watched(
         "stop_again": 0.5, "shows_within": 0.1, "gone_after": 0.1,
         "capacity": Backoff(initial=0.05, max_delay=0.1), "trouble": Backoff(initial=0.05, max_delay=0.1), **more,
     }  # fmt: skip
-    link, power = FakeLink(), CheckedPower(world.provider(machine=machine, timeout=policy["call_timeout"]))
+    power = CheckedPower(world.provider(machine=machine, timeout=policy["call_timeout"]))
+    seen = Watched(power, world)
     kept: FakeJournal[persistence.MachineKept] = FakeJournal() if journal is None else journal
     monitor = Monitor(PowerPolicy(gpu="gpu-1", **policy), Random(1))
     known = persistence.ages(kept.read(), time.time(), kept.restore())
-    program = MonitorProgram(monitor, link, power, no_health, tick=LOOK, journal=kept, known=known)
-    seen = Watched(program, link, world)
+    seen.program = MonitorProgram(
+        monitor, seen.link, power, no_health, tick=LOOK, journal=kept, known=known, monotonic=seen.now
+    )
     async with tasks_of_block() as start:
-        running = start(program.run(seen.stop))
+        running = start(seen.program.run(seen.stop))
         await asyncio.sleep(0)
-        link.connect("power_state")
+        seen.link.connect("power_state")
         try:
             async with asyncio.timeout(world.within):
                 yield seen

@@ -96,8 +96,10 @@ class OwnMachine(PowerWorld):
         if packet != PACKET or self.packets % wol.COPIES != 1:  # the first copy wakes it
             return
         self.calls += 1
-        if not self.running and self.fault != "start_ignored":
-            self.starts += 1
+        if self.running:
+            return
+        self.starts += 1
+        if self.fault != "start_ignored":
             self.woken.set()
             self.becoming = "running"
 
