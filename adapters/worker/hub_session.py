@@ -35,9 +35,6 @@ _MAX_WATCHED = 10_000
 _MAX_INBOX = 10_000
 
 
-Later = Callable[[float, Callable[[], None]], asyncio.TimerHandle]
-
-
 class WorkerHub:
     """Connects the queue with the hub.
 
@@ -51,7 +48,6 @@ class WorkerHub:
         calls: The worker's tasks and files, its running transfers, and the clients that want progress messages. Its
             verifier gets the hub's key.
         url: The worker's address, for clients.
-        later: Calls a function later; by default that of the running loop.
         on_revoked: Called with the id of a revoked license.
         role: `worker`; or `depot`, which does no tasks.
         session: Moves files between the depot and this machine.
@@ -66,7 +62,6 @@ class WorkerHub:
         calls: WorkerCalls,
         *,
         url: str | None = None,
-        later: Later | None = None,
         on_revoked: Callable[[str], None] = lambda _: None,
         role: str = "worker",
         session: HttpWorkers,
@@ -74,7 +69,6 @@ class WorkerHub:
         self._link, self._calls, self._queue, self._store = link, calls, calls.queue, calls.store
         self._verifier, self._on_revoked = calls.verifier, on_revoked
         self._online = m.Online(msg="the GPU is online", gpu=calls.gpu, url=url)
-        self._later: Later = later or asyncio.get_running_loop().call_later
         self._role = role
         if role == "worker":
             calls.transfers.on_first = self._start_activity
@@ -355,7 +349,7 @@ class WorkerHub:
         if running or self._calls.transfers.open:
             # Deployed monitors accept only this task type; the id is for people.
             self._link.send(m.TaskActive(task_id=running[0] if running else "transfer", task_type="heygem_submit"))
-            self._next_active = self._later(ACTIVE_EVERY, self._send_active)
+            self._next_active = asyncio.get_running_loop().call_later(ACTIVE_EVERY, self._send_active)
 
     def _stop_activity(self) -> None:
         if self._next_active is not None:

@@ -222,13 +222,13 @@ async def test_activity_is_sent_at_the_start_and_every_30_s(bench: HubBench) -> 
     bench.link.connect()
     task = await bench.queue.ask(w.pair(VIDEO, AUDIO))
     assert [active.task_id for active in bench.link.said(m.TaskActive)] == [task.id]
-    assert bench.timer.fire() == [ACTIVE_EVERY]
+    assert bench.next_activity() == ACTIVE_EVERY
     assert len(bench.link.said(m.TaskActive)) == 2
     bench.engine.gate.set()
     await bench.until(lambda: bench.statuses() == ["done"])
-    assert bench.timer.fire() == [ACTIVE_EVERY]
+    assert bench.next_activity() == ACTIVE_EVERY
     assert len(bench.link.said(m.TaskActive)) == 2
-    assert bench.timer.fire() == []
+    assert bench.next_activity() is None
 
 
 async def test_a_refused_registration_is_logged_once(bench: HubBench) -> None:
@@ -321,11 +321,11 @@ async def test_activity_is_sent_during_an_upload(bench: HubBench) -> None:
     with bench.transfers.running():
         with bench.transfers.running():
             assert len(bench.link.said(m.TaskActive)) == 1
-            assert bench.timer.fire() == [ACTIVE_EVERY]
-        assert bench.timer.fire() == [ACTIVE_EVERY]
+            assert bench.next_activity() == ACTIVE_EVERY
+        assert bench.next_activity() == ACTIVE_EVERY
         assert len(bench.link.said(m.TaskActive)) == 3
-    assert bench.timer.fire() == [ACTIVE_EVERY]
-    assert bench.timer.fire() == []
+    assert bench.next_activity() == ACTIVE_EVERY
+    assert bench.next_activity() is None
     assert len(bench.link.said(m.TaskActive)) == 3
 
 

@@ -31,11 +31,13 @@ class HandLink(FakeLink):
     """The shipped fake, whose hub is one of wakestream unless the test says otherwise. It is `changed` by each send."""
 
     changed: asyncio.Event
+    active_at = 0.0
     on_send: Callable[[m.Message], object] = staticmethod(lambda _: None)
 
     def send(self, message: m.Message) -> bool:
         sent = super().send(message)
         if sent:
+            self.active_at = asyncio.get_running_loop().time() if isinstance(message, m.TaskActive) else self.active_at
             self.changed.set()
             self.on_send(message)
         return sent
@@ -45,31 +47,6 @@ class HandLink(FakeLink):
 
     def connect_to_a_deployed_hub(self) -> None:
         super().connect()
-
-
-class HandTimer:
-    """`call_later` whose time passes only when the test says so."""
-
-    def __init__(self) -> None:
-        self.waiting: list[tuple[float, Callable[[], None], HandHandle]] = []
-
-    def __call__(self, delay: float, callback: Callable[[], None]) -> HandHandle:
-        handle = HandHandle()
-        self.waiting.append((delay, callback, handle))
-        return handle
-
-    def fire(self) -> list[float]:
-        due, self.waiting = [entry for entry in self.waiting if not entry[2].cancelled], []
-        for _, callback, _ in due:
-            callback()
-        return [delay for delay, _, _ in due]
-
-
-class HandHandle:
-    cancelled = False
-
-    def cancel(self) -> None:
-        self.cancelled = True
 
 
 class GatedEngine(PairEngine):
@@ -98,7 +75,7 @@ class HubBench(QueueBench):
     """
 
     def __init__(self, root: Path, journal: FakeJournal[w.Kept] | None = None) -> None:
-        self.link, self.timer, self.engine = HandLink(), HandTimer(), GatedEngine()
+        self.link, self.engine = HandLink(), GatedEngine()
         super().__init__(root, self.engine, journal)
         self.link.changed = self.changed
         self.verifier = Verifier("gpu-7")
@@ -108,11 +85,20 @@ class HubBench(QueueBench):
             self.store, self.queue, Uploads(self.store, self.queue), "gpu-7", self.verifier,
             transfers=self.transfers, listeners=self.listeners,
         )  # fmt: skip
-        self.hub = WorkerHub(self.link, self.calls, url="http://gpu:8383", later=self.timer, session=self.session)
+        self.hub = WorkerHub(self.link, self.calls, url="http://gpu:8383", session=self.session)
 
     def files(self) -> None:
         for ref in (VIDEO, AUDIO):
             self.store.path(ref).write_bytes(b"x")
+
+    def next_activity(self) -> float | None:
+        """Send the next activity message now, if there will be one; returns the seconds after the last one."""
+        timer = self.hub._next_active
+        if timer is None:
+            return None
+        seconds = round(timer.when() - self.link.active_at)
+        self.hub._send_active()
+        return seconds
 
     def statuses(self) -> list[str]:
         return [task.status for task in self.queue.state.tasks.values()]
