@@ -21,17 +21,6 @@ def urls(net: Net, client: int) -> list[str | None]:
     return [ack.url for ack in net.heard(client, m.Ack)]
 
 
-def test_a_job_is_granted_the_address_that_the_monitor_reports(net: Net) -> None:
-    monitor, client = net.monitor(), net.join("client")
-    net.submit(client)
-    says(net, monitor, "booted", FIRST)
-    worker(net)
-    assert urls(net, client) == [FIRST]
-    assert net.heard(client, m.Online)[-1].url == FIRST
-    assert isinstance(net.submit(client, "j2"), m.Ack)
-    assert urls(net, client) == [FIRST]
-
-
 def test_a_worker_that_names_its_url_is_believed(net: Net) -> None:
     monitor, client = net.monitor(), net.join("client")
     net.submit(client)

@@ -132,15 +132,6 @@ def test_only_the_machines_that_can_do_a_job_are_woken_and_kept_on_for_it(net: N
     assert waiting == [0, 1]
 
 
-def test_a_job_whose_only_machine_has_no_monitor_says_so_although_another_is_online(net: Net, client: int) -> None:
-    net.monitor("attic")
-    net.worker("attic", features=OLD)
-    net.leave(net.worker("studio", features=NEW))
-    offline = paint(net, client)
-    assert isinstance(offline, m.Offline)
-    assert offline.phase == "no_monitor"
-
-
 def test_a_failed_boot_ends_the_jobs_that_only_this_machine_could_do(net: Net, client: int) -> None:
     attic, studio = net.monitor("attic"), net.monitor("studio")
     old = net.worker("attic", features=OLD)

@@ -75,27 +75,21 @@ def test_only_a_worker_that_announced_it_gets_the_hubs_key(net: Net) -> None:
     assert shown == [f.Seal(), None, None]
 
 
-def test_a_worker_with_capabilities_gets_the_license_and_not_its_key(net: Net) -> None:
+@pytest.mark.parametrize(
+    ("features", "told"), [(("capability",), {"license": "id-client"}), ((), {"key": "key-id-client"})]
+)
+def test_a_worker_with_capabilities_gets_the_license_of_a_job_and_an_old_one_its_key(
+    net: Net, features: Any, told: Any
+) -> None:
     client = net.join("client", *HOLD)
     net.submit(client, "queued")
-    worker = net.worker("capability")
-    net.submit(client, "at-once")
-    (batch,) = net.of(worker, m.DispatchBatch)
-    (submit,) = net.of(worker, m.Submit)
-    for job in (frame(batch)["data"]["jobs"][0], frame(submit)):
-        assert "key" not in job
-        assert (job["license"], job["sender_fd"]) == ("id-client", client)
-    assert "key-id-client" not in str([wire.to_frame(message) for message in net.sent[worker]])
-
-
-def test_an_old_worker_gets_the_key(net: Net, client: int) -> None:
-    net.submit(client, "queued")
-    worker = net.worker()
+    worker = net.worker(*features)
     net.submit(client, "at-once")
     (batch,), (submit,) = net.of(worker, m.DispatchBatch), net.of(worker, m.Submit)
     for job in (frame(batch)["data"]["jobs"][0], frame(submit)):
-        assert job["key"] == "key-id-client"
-        assert "license" not in job
+        assert job["sender_fd"] == client
+        assert {name: job[name] for name in ("license", "key") if name in job} == told
+    assert ("key-id-client" in str([wire.to_frame(message) for message in net.sent[worker]])) == ("key" in told)
 
 
 def test_a_result_that_names_the_license_finds_its_other_connections_and_shows_them_no_id(net: Net) -> None:
@@ -158,9 +152,11 @@ def test_a_client_that_comes_back_is_given_a_fresh_one_with_its_ack(net: Net) ->
 
 
 def test_workers_get_revocations_at_once_or_when_they_connect_soon_after(net: Net) -> None:
+    old = net.join("worker", gpu="old")
     worker, client = net.worker("capability"), net.join("client", *HOLD)
     net.submit(client)
     net.happen(f.Revoked("id-client"))
+    assert net.of(old, m.LicenseRevoked) == []
     assert [frame(one)["license"] for one in net.of(worker, m.LicenseRevoked)] == ["id-client"]
     assert [frame(one)["request_id"] for one in net.of(worker, m.Cancel)] == ["j1"]
     assert net.closed == {client: hub.FORBIDDEN}
@@ -170,14 +166,6 @@ def test_workers_get_revocations_at_once_or_when_they_connect_soon_after(net: Ne
     net.pass_time(1000)
     net.happen(f.Closed(again))
     assert net.of(net.worker("capability"), m.LicenseRevoked) == []
-
-
-def test_an_old_worker_gets_no_revocation(net: Net) -> None:
-    worker, client = net.worker(), net.join("client")
-    net.submit(client)
-    net.happen(f.Revoked("id-client"))
-    assert net.of(worker, m.LicenseRevoked) == []
-    assert len(net.of(worker, m.Cancel)) == 1
 
 
 def test_a_worker_that_announced_it_gets_ended_jobs_and_their_licenses(net: Net) -> None:

@@ -158,6 +158,7 @@ def test_without_a_price_there_is_time_only() -> None:
     net.submit(ann, "a")
     net.pass_time(600)
     said = asked(net, ann)
+    assert net.status(ann).costs is None, "it did not ask for them"
     assert said["days"] == [{"day": "2026-03-10", "on_s": 600}]
     assert "cost" not in said["jobs"][0]
     assert said["forecast"] is None
@@ -178,13 +179,6 @@ def test_the_forecast_is_what_was_spent_and_the_mean_of_full_days_for_the_rest()
     net.pass_time(HOUR)
     said = asked(net, ann)["forecast"]
     assert said == {"month": 5 + 4 + 1 + 1 + 21 * 2, "mean": 2.0, "days": 2}
-
-
-def test_it_is_told_to_those_who_ask_only() -> None:
-    net = hub()
-    net.worker()
-    ann = client(net)
-    assert net.status(ann).costs is None
 
 
 def boss_of(net: Net) -> int:

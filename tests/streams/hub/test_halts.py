@@ -45,6 +45,9 @@ def test_its_jobs_wait_with_the_reason_and_its_machine_may_stop(net: Scene, stat
         assert (waits.phase, FULL in (waits.why or ""), FULL in (waits.msg or "")) == (state, True, True)
     assert list(net.state.queue) == ["held", "new"]
     assert net.may_stop()
+    net.restart()
+    known = net.state.gpus["studio"]
+    assert (known.halted, known.halt_cause) == (state, FULL)
 
 
 def test_when_it_is_ready_again_the_jobs_get_it(net: Scene) -> None:
@@ -77,13 +80,6 @@ def test_a_machine_that_stopped_so_is_not_started_for_jobs_until_an_hour_has_pas
     assert net.heard(net.watch, m.Boot) == []
     net.pass_time(1)
     assert [boot.request_id for boot in net.heard(net.watch, m.Boot)] == ["held"]
-
-
-def test_a_restarted_hub_knows_it(net: Scene) -> None:
-    net.says(net.gpu, "paused", FULL)
-    net.restart()
-    known = net.state.gpus["studio"]
-    assert (known.halted, known.halt_cause) == ("paused", FULL)
 
 
 def test_an_older_worker_of_this_gpu_is_granted_jobs_again(net: Scene) -> None:

@@ -72,16 +72,6 @@ def test_only_peers_that_announce_the_feature_are_offered_it(net: Net) -> None:
         assert ("kinds" in (registered.features or ())) is offered
 
 
-def test_a_job_goes_to_a_gpu_that_has_its_kind(net: Net, client: int) -> None:
-    one, two = worker(net, "one", kind("paint")), worker(net, "two", kind("join"), kind("lipsync"))
-    answers = [submit(net, client, "join", f"j{number}") for number in range(3)]
-    assert [each.gpu for each in answers if isinstance(each, m.Ack)] == ["two"] * 3
-    assert net.heard(one, m.Submit) == []
-    assert len(net.heard(two, m.Submit)) == 3
-    pair = net.reply(m.Ack, client, "pair", {"video_ext": ".mp4", "audio_ext": ".wav"})
-    assert pair.gpu == "two", "a pair of files is the kind lipsync"
-
-
 def test_a_job_for_a_gpu_goes_to_this_one_and_waits_for_it(net: Net, client: int) -> None:
     worker(net, "one", kind("paint"), kind("lipsync"))
     two = worker(net, "two", kind("paint"), kind("join"), kind("lipsync"))

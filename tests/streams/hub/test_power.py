@@ -36,21 +36,20 @@ def told(net: Net, client: int) -> list[m.PowerState]:
     return net.heard(client, m.PowerState)
 
 
-def test_a_client_with_the_feature_gets_each_gpus_state_on_register(net: Net) -> None:
+def test_clients_get_the_state_of_each_gpu_on_register_or_its_changes_as_they_announced(net: Net) -> None:
     monitor = net.monitor()
     net.phase(monitor, "starting")
-    client = net.join("client", features=("power_state", "power_now"))
-    assert told(net, client) == [m.PowerState(gpu="studio", state="starting", present=True)]
+    features = ("power_state", "power_now"), ("power_now",), ("power_state",), ()
+    both, present, changes, neither = (net.join("client", features=announced) for announced in features)
+    before = [m.PowerState(gpu="studio", state="starting", present=True)]
+    assert [told(net, client) for client in (both, present, changes, neither)] == [before, before, [], []]
     net.phase(monitor, "booted")
-    assert [said.present for said in told(net, client)] == [True, None]
-
-
-def test_a_client_without_the_feature_gets_only_changes(net: Net) -> None:
-    monitor = net.monitor()
-    net.phase(monitor, "starting")
-    client = net.join("client", features=("power_state",))
-    assert told(net, client) == []
-    assert told(net, net.join("client", features=("power_now",))) != []
+    change = [m.PowerState(gpu="studio", state="booted")]
+    assert [told(net, client) for client in (both, present, changes, neither)] == [
+        before + change, before, change, [],
+    ]  # fmt: skip
+    net.phase(monitor, "dancing")
+    assert [error.code for error in net.heard(monitor, m.Error)] == ["bad_request"]
 
 
 def test_a_booted_gpu_is_not_online_and_an_online_gpu_is_not_booted(net: Net) -> None:

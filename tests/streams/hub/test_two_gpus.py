@@ -3,10 +3,7 @@
 import pytest
 
 from tests.support.streams.hub_net import Net
-from tests.support.streams.monitor_desk import Desk
 from wakestream.streams.hub.power import ONE_STOP
-from wakestream.streams.monitor import power_machine as p
-from wakestream.streams.monitor.monitor import to_event
 from wakestream.streams.protocol import messages as m
 
 ACTIVE = m.TaskActive(task_id="t")
@@ -25,13 +22,6 @@ def test_a_granted_job_is_reported_to_its_gpus_monitor_only(net: Net) -> None:
     assert copies(net, attic) == []
 
 
-def test_nor_does_a_boot_while_one_gpu_is_online_start_the_other(net: Net) -> None:
-    studio, attic = net.monitor("studio"), net.monitor("attic")
-    net.worker("studio")
-    net.say(net.join("client"), m.Boot(request_id="b"))
-    assert (len(net.heard(studio, m.Boot)), net.heard(attic, m.Boot)) == (1, [])
-
-
 @pytest.mark.parametrize("unnamed", ["monitor", "gpu"])
 def test_a_monitor_gets_all_messages_if_it_or_the_gpu_has_no_name(net: Net, unnamed: str) -> None:
     worker, client = net.worker("gpu" if unnamed == "gpu" else "studio"), net.join("client")
@@ -39,33 +29,6 @@ def test_a_monitor_gets_all_messages_if_it_or_the_gpu_has_no_name(net: Net, unna
     net.submit(client)
     net.say(worker, ACTIVE)
     assert copies(net, monitors[0] or monitors[1]) == [m.Submit(request_id="j1"), ACTIVE]
-
-
-def test_a_queued_job_starts_any_available_gpu(net: Net) -> None:
-    studio, attic, client = net.monitor("studio"), net.monitor("attic"), net.join("client")
-    net.submit(client)
-    assert copies(net, studio) == copies(net, attic) == [m.Submit(request_id="j1")]
-
-
-def test_with_two_machines_an_unneeded_one_stays_off_and_an_idle_one_stops(net: Net) -> None:
-    worker, attic, client = net.worker("studio"), net.monitor("gpu-1"), net.join("client", features=("done",))
-    net.monitor("studio")
-    off, idle = Desk().off(), Desk().online()
-    seen = 0
-    for number in range(60):
-        net.pass_time(60.0)
-        net.submit(client, f"j{number}")
-        net.say(worker, ACTIVE)
-        told, seen = net.sent.get(attic, [])[seen:], len(net.sent.get(attic, []))
-        for desk in (off, idle):
-            for event in filter(None, (to_event(message, "gpu-1") for message in told)):
-                desk.happens(event)
-            desk.passes(60.0)
-        idle.happens(p.HealthAnswer(True))
-        while idle.machine.use.asked_at is not None:
-            idle.answers(0)
-    assert not off.did(p.Start)
-    assert idle.did(p.Stop)
 
 
 def of_machine(net: Net, gpu: str, machine: str = "i-1", owner: str | None = None) -> int:

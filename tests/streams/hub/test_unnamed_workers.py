@@ -67,9 +67,3 @@ def test_unnamed_workers_are_distinct_and_a_reconnected_one_is_the_same(net: Net
     assert phases(net) == {"gpu": "lost", "gpu-2": "online"}
     gpu_worker(net)
     assert phases(net) == {"gpu": "online", "gpu-2": "online"}
-
-
-def test_a_repeated_online_adds_no_second_gpu(net: Net) -> None:
-    worker = gpu_worker(net)
-    net.say(worker, m.Online())
-    assert sorted(net.state.gpus) == ["gpu"]
