@@ -43,6 +43,12 @@ def text(said: str) -> Preview:
     return Preview(TEXT, said.encode())
 
 
+@pytest.fixture(autouse=True)
+def soon_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The daemon soon looks again at a job that has no worker yet."""
+    monkeypatch.setattr(fetched, "AGAIN", 0.1)
+
+
 class Drawing(Command):
     """Programs, and the works that they got."""
 
@@ -278,6 +284,7 @@ async def test_a_stream_that_is_continued_has_no_text_twice(api: Programs) -> No
 
 async def test_previews_are_fetched_while_somebody_looks(api: Programs, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fetched, "LOOKS", 0.0)
+    monkeypatch.setattr(shown, "HEARTBEAT", 0.1)  # with it the worker notices that its reader has gone
     says, previews = api.scene.engine.shows(), api.daemon.previews
     made = await api.create(version="say", input={"first": "data:,Once"})
     says.put_nowait(text("On"))
