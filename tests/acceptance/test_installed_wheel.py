@@ -1,4 +1,7 @@
-"""The wheel, as another project has it: built, installed into an environment of its own, and used there by pytest."""
+"""The wheel, as other projects have it: built, installed into environments of its own, and used there.
+
+One of them also has the plugins of examples/, an engine and a power provider, from wheels of their own.
+"""
 
 import email
 import re
@@ -6,12 +9,14 @@ import shutil
 import subprocess
 import sys
 import tarfile
+import wave
 from collections.abc import Sequence
 from pathlib import Path
 from zipfile import ZipFile
 
 import pytest
 
+from tests.support.programs.our_peers import Place, gpu_online
 from tests.support.programs.wheels import (
     BESIDE,
     PAGES,
@@ -23,6 +28,15 @@ from tests.support.programs.wheels import (
     sdist_of,
     wheel_of,
 )  # fmt: skip
+from tests.support.programs.worker_process import worker_process
+from wakestream.adapters.client.client import open_client
+from wakestream.adapters.config import settings
+from wakestream.operators.model import events as e
+from wakestream.operators.model.policy import Policy
+
+pytestmark = pytest.mark.timeout(240)  # wheels are built
+
+ENGINE, POWER = ROOT / "examples" / "engine_tones", ROOT / "examples" / "power_shelly"
 
 PIPELINE = """
 from wakestream import Done, Events, Stages, of, pipeline, then
@@ -106,6 +120,16 @@ def wheel(source: Path, packed: Path) -> Path:
 def python(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An environment that has the wheel, and what it depends on from the environment of these tests."""
     return environment_with(tmp_path_factory.mktemp("environment"), wheel)
+
+
+@pytest.fixture(scope="module")
+def with_plugins(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """As `python`, with the plugins."""
+    folder = tmp_path_factory.mktemp("plugins")
+    for example in (ENGINE, POWER):
+        shutil.copytree(example, folder / example.name, ignore=shutil.ignore_patterns("__pycache__"))
+        wheel_of(folder / example.name, folder)
+    return environment_with(tmp_path_factory.mktemp("environment"), wheel, *folder.glob("*.whl"))
 
 
 @pytest.fixture(scope="module")
@@ -213,3 +237,53 @@ def test_an_editable_install_runs_the_tree_and_makes_no_other_name_importable(ed
     file, version, *found = command(editing, "-c", code, cwd=editing.parent).split()
     assert Path(file).resolve() == source / "adapters" / "cli" / "main.py"
     assert (version[0].isdigit(), found) == (True, ["[]"])
+
+
+def test_the_tests_of_the_engine_pass_beside_the_installed_plugin(with_plugins: Path, tmp_path: Path) -> None:
+    shutil.copy(ENGINE / "test_tones.py", tmp_path)
+    assert "2 passed" in command(with_plugins, "-m", "pytest", "-q", "-p", "no:cacheprovider", cwd=tmp_path)
+
+
+async def test_a_real_worker_does_a_job_with_the_installed_plugin(with_plugins: Path, tmp_path: Path) -> None:
+    place, key, text = Place(tmp_path), tmp_path / "worker.key", tmp_path / "hello.txt"
+    key.write_text(place.keys["worker"])
+    text.write_text("hello 世界", encoding="utf-8")
+    wrong = tmp_path / "latin.txt"
+    wrong.write_bytes("é".encode("latin-1"))
+    sound = tmp_path / "hello.wav"
+    events: list[e.JobEvent] = []
+    async with place.hub() as hub:
+        arguments = ("--hub", place.hub_url, "--key-file", str(key), "--gpu", "gpu", "--engine", "tones")
+        found = settings.load({}, environment=place.client_settings(), folder=tmp_path)
+        worker = worker_process(tmp_path / "worker", *arguments, python=with_plugins)
+        async with worker, open_client(found, Policy(hub=10.0, poll_every=0.01)) as client:
+            await gpu_online(hub)
+            done = await client.run(e.Job("a", {"text": text}, {"audio": sound}, "tones", {"speed": 20}), events.append)
+            failed = await client.run(
+                e.Job("b", {"text": wrong}, {"audio": tmp_path / "b.wav"}, "tones"), events.append
+            )
+    assert isinstance(done, e.Done)
+    with wave.open(str(sound)) as tones:
+        assert tones.getnframes() == len("hello 世界") * 8000 // 20
+    assert isinstance(failed, e.Failed)
+    assert "the text file is not UTF-8" in failed.why
+
+
+def test_the_installed_provider_is_found_by_its_name(with_plugins: Path, tmp_path: Path) -> None:
+    code = (
+        "from wakestream.adapters.power import config; import wakestream_shelly;"
+        "made = config.make_power('shelly', config.PowerConfig('0'));"
+        "print(type(made).__module__, wakestream_shelly.__file__, *config.installed())"
+    )
+    module, file, *names = command(with_plugins, "-c", code, cwd=tmp_path).split()
+    assert module == "wakestream_shelly"
+    assert Path(file).is_relative_to(with_plugins.parents[1])
+    assert {"shelly", "runpod", "compshare", "vast", "autodl", "command", "process"} <= set(names)
+
+
+def test_the_test_of_the_provider_runs_the_shipped_cases(with_plugins: Path, tmp_path: Path) -> None:
+    for name in ("test_shelly.py", "pyproject.toml"):
+        shutil.copy(POWER / name, tmp_path)
+    said = command(with_plugins, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_shelly.py", cwd=tmp_path)
+    passed = int(said.rpartition(" passed")[0].split()[-1])
+    assert passed >= 35, said

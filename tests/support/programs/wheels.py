@@ -8,8 +8,6 @@ import sysconfig
 import venv
 from pathlib import Path
 
-import pytest
-
 ROOT = Path(__file__).parents[3]
 ROOMS = ("operators", "streams", "adapters")
 BESIDE = ("deploy", "docs", "examples")
@@ -57,15 +55,6 @@ def wheel_of(project: Path, folder: Path) -> Path:
     command(sys.executable, "-m", "pip", "wheel", *options, "--wheel-dir", folder, project, cwd=project.parent)
     (built,) = set(folder.glob("*.whl")) - before
     return built
-
-
-def environment_with_plugin(example: Path, factory: pytest.TempPathFactory) -> Path:
-    """The interpreter of an environment with the wheels of this tree and of this example."""
-    source, wheels = copy_tree(factory.mktemp("source")), factory.mktemp("wheels")
-    plugin = factory.mktemp("plugin") / example.name
-    shutil.copytree(example, plugin, ignore=shutil.ignore_patterns("__pycache__"))
-    built = (wheel_of(sdist_of(source), wheels), wheel_of(plugin, wheels))
-    return environment_with(factory.mktemp("environment"), *built)
 
 
 def environment_with(place: Path, *what: str | Path) -> Path:
