@@ -12,7 +12,7 @@ from typing import Any, Final
 import msgspec
 import orjson
 
-from wakestream.adapters.disk.atomic import retry_in_use, write_atomic
+from wakestream.adapters.disk.atomic import remove, retry_in_use, write_atomic
 from wakestream.adapters.disk.path_key import data_folder
 from wakestream.operators.model.errors import FileUnusable
 
@@ -49,8 +49,7 @@ def announced(state: Path, address: Address) -> Iterator[None]:
     finally:
         current = read(state)
         if current is not None and current.token == address.token:
-            with contextlib.suppress(OSError):
-                path.unlink(missing_ok=True)
+            remove(path)
 
 
 def read(state: Path) -> Address | None:

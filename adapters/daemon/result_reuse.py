@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
@@ -11,7 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from wakestream.adapters.client.download import disk_errors
-from wakestream.adapters.disk.atomic import copy_new
+from wakestream.adapters.disk.atomic import copy_new, remove
 from wakestream.adapters.disk.fingerprints import DiskFiles
 from wakestream.adapters.disk.media_types import fitted
 from wakestream.adapters.disk.part_file import beside, sync_rename
@@ -212,5 +211,4 @@ def _copy(source: Path, output: Path, accepted: JobAccepted, wanted: Callable[[]
         sync_rename(output)
         return output
     finally:
-        with contextlib.suppress(OSError):
-            partial.unlink(missing_ok=True)
+        remove(partial)

@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from contextlib import aclosing, suppress
+from contextlib import aclosing
 from pathlib import Path
 from typing import Final
 
 from wakestream.adapters.client.heygem_engine import EasyEngine, EngineBusy
 from wakestream.adapters.config.setting_files import SettingsError
+from wakestream.adapters.disk.atomic import remove
 from wakestream.adapters.engines.config import EngineConfig
 from wakestream.operators.model.engine import Engine, Frame, Kind, Line, Made, Readiness, Slot, Work
 from wakestream.operators.model.errors import (
@@ -98,8 +99,7 @@ class Duix(Engine):
         if not target.stat().st_size:
             raise TaskFailed("the engine made an empty file")
         yield Made("video", target)
-        with suppress(OSError):
-            self._easy.folder.result(code).unlink()
+        remove(self._easy.folder.result(code))
 
     async def cancel(self, work: Work) -> None:
         """Does nothing: the engine cannot cancel, and renders to the end."""

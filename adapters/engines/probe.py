@@ -7,8 +7,8 @@ import os
 import re
 import tempfile
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, aclosing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -121,11 +121,12 @@ async def _input_probed(room: asyncio.Semaphore, name: str, path: Path, media: s
 
 async def _decode_one(path: Path, which: Which, formats: str) -> list[str]:
     """The output of ffmpeg while it decodes one frame. `TaskFailed`: it failed for an unknown reason."""
-    program = await asyncio.to_thread(found_ffmpeg)
+    program, stream = await asyncio.to_thread(found_ffmpeg), _STREAM[which]
     lines: deque[str] = deque(maxlen=_LINES)
     progress, failed = Progress(), ""
+    one_frame = ("-map", f"0:{stream}:0", f"-frames:{stream}", "1", "-progress", "pipe:1", "-f", "null", "-")
     try:
-        async with aclosing(run_program(_command(program, path, which, formats), limit=60.0, merge=True)) as output:
+        async with _looking(program, path, formats, *one_frame) as output:
             async for line in output:
                 progress = progress.after(line)
                 lines.append(line)
@@ -140,11 +141,12 @@ async def _decode_one(path: Path, which: Which, formats: str) -> list[str]:
     raise MediaUnusable(path, which, *(known or ("empty", "has nothing that can be decoded")))
 
 
-def _command(program: str, path: Path, which: Which, formats: str) -> list[str]:
-    stream = _STREAM[which]
-    read = [program, *_LOOK, *source(path, ANY_MEMORY, formats)]
-    one_frame = ["-map", f"0:{stream}:0", f"-frames:{stream}", "1", "-progress", "pipe:1", "-f", "null", "-"]
-    return limited([*read, *one_frame])
+def _looking(
+    program: str, path: Path, formats: str, *wanted: str
+) -> AbstractAsyncContextManager[AsyncGenerator[str, None]]:
+    """Let ffmpeg do what is `wanted` with a file; yields its lines."""
+    command = [program, *_LOOK, *source(path, ANY_MEMORY, formats), *wanted]
+    return aclosing(run_program(limited(command), limit=60.0, merge=True))
 
 
 def limited(command: Sequence[str]) -> list[str]:
@@ -196,9 +198,11 @@ async def preview(path: Path) -> Preview | None:
         program = await asyncio.to_thread(found_ffmpeg)
         with tempfile.TemporaryDirectory(prefix="wakestream-") as folder:
             jpeg = Path(folder) / "preview.jpg"
+            wanted = _SOUND if path.suffix.lower() in _SOUNDS else (*_PICTURE, str(jpeg))
             try:
-                async with asyncio.timeout(WITHIN):
-                    await _run(program, path, jpeg, lines)
+                async with asyncio.timeout(WITHIN), _looking(program, path, FORMATS, *wanted) as output:
+                    async for line in output:
+                        lines.append(line)
             except TaskFailed as error:  # as for a file without a picture
                 logger.debug("no picture of {}: {}", path, error)
             said = "\n".join(lines)
@@ -206,18 +210,6 @@ async def preview(path: Path) -> Preview | None:
     except (TimeoutError, ImportError, OSError, TaskFailed) as error:
         logger.debug("{} has no preview: {}", path, str(error) or "it took too long")
         return None
-
-
-async def _run(program: str, path: Path, jpeg: Path, lines: deque[str]) -> None:
-    command = [
-        program,
-        *_LOOK,
-        *source(path, ANY_MEMORY, FORMATS),
-        *(_SOUND if path.suffix.lower() in _SOUNDS else (*_PICTURE, str(jpeg))),
-    ]
-    async with aclosing(run_program(limited(command), limit=60.0, merge=True)) as output:
-        async for line in output:
-            lines.append(line)
 
 
 def _read(jpeg: Path) -> bytes:

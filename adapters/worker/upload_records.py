@@ -7,7 +7,6 @@ import hashlib
 import re
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
@@ -17,7 +16,7 @@ from blake3 import blake3
 from loguru import logger
 from msgspec import Meta
 
-from wakestream.adapters.disk.atomic import write_atomic
+from wakestream.adapters.disk.atomic import remove, write_atomic
 from wakestream.adapters.disk.hashing_writer import HashingWriter
 from wakestream.operators.model.events import FileRef
 
@@ -141,8 +140,7 @@ class UploadFolder:
                 yield upload
         for path in self._folder.iterdir():
             if path.suffix == ".new" or (path.suffix == ".part" and not path.with_suffix(".json").exists()):
-                with suppress(OSError):  # a kill interrupted a write, or came before the upload was removed
-                    path.unlink()
+                remove(path)  # a kill interrupted a write, or came before the upload was removed
 
     def save(self, upload: Upload) -> None:
         """Store a new upload."""
@@ -159,8 +157,7 @@ class UploadFolder:
     def erase(self, upload: Upload) -> None:
         """Remove the files of an upload."""
         for path in (self._folder / f"{upload.id}.json", self.partial(upload)):
-            with suppress(OSError):  # on Windows, while it is written; the next start removes it
-                path.unlink(missing_ok=True)
+            remove(path)  # if it is being written on Windows, the next start removes it
 
 
 def _restored(path: Path, has: Callable[[FileRef], bool]) -> Upload | None:

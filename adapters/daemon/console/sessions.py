@@ -9,7 +9,6 @@ They all end with the program: after that another program may listen at its port
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import hmac
 import html
@@ -23,7 +22,7 @@ from pathlib import Path
 from typing import Final
 
 from wakestream.adapters.config.numbers import whole_number
-from wakestream.adapters.disk.atomic import write_atomic
+from wakestream.adapters.disk.atomic import remove, write_atomic
 from wakestream.adapters.runtime.printing import say
 from wakestream.adapters.runtime.recent import Recent
 
@@ -109,8 +108,7 @@ def shown(state: Path, url: str, code: Callable[[], str], *, browser: bool) -> I
     try:
         yield
     finally:
-        with contextlib.suppress(OSError):
-            (state / PAGE).unlink(missing_ok=True)
+        remove(state / PAGE)
 
 
 def in_browser(state: Path, link: str) -> bool:
