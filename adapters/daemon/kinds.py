@@ -20,7 +20,7 @@ from wakestream.adapters.disk.secret_values import SecretValues
 from wakestream.adapters.disk.state_file import keep_state, read_state
 from wakestream.adapters.net.hub_link import Link
 from wakestream.adapters.runtime.known_secrets import hide_params, secret_names
-from wakestream.adapters.runtime.tasks import background, end
+from wakestream.adapters.runtime.tasks import background, end, first_of
 from wakestream.operators.model.errors import WakestreamError
 from wakestream.operators.model.ports import LinkDown, LinkUp
 from wakestream.streams.protocol import messages as m
@@ -52,7 +52,7 @@ class DaemonKinds:
         self.known = _read(self._path, hub)
         self._link: Link  # since `follow`
         self._at = float("-inf")
-        self._up = False
+        self._up, self._heard = False, asyncio.Event()  # `_heard`: whether the hub was reached, or not, once
         self._asking: asyncio.Task[None] | None = None
         self._again = False
         self._online: dict[str, bool] = {}
@@ -68,11 +68,14 @@ class DaemonKinds:
     def _feed(self, event: object) -> None:
         match event:
             case LinkUp(features=features):
+                self._heard.set()
                 self._up = KINDS in features
                 self.known = self.known if self._up else _not_told(self.known)
                 self._ask_again()
-            case LinkDown():
+            case LinkDown(connecting=connecting):
                 self._up, self.known = False, _stale(self.known)
+                if not connecting:
+                    self._heard.set()
             case m.KindsChanged():
                 self._ask_again()
             case m.PowerState(gpu=gpu, state=state) if self._online.get(gpu) != (state == "online"):
@@ -81,6 +84,8 @@ class DaemonKinds:
 
     async def present(self) -> KnownKinds:
         """The kinds as they are now; after a few seconds without an answer, as they were."""
+        if not self._heard.is_set():
+            await first_of(self._heard.wait(), asyncio.sleep(WAIT))
         if self._up and time.monotonic() - self._at > FRESH:
             asking = self._asking or self._ask()
             await asyncio.wait([asking], timeout=WAIT)

@@ -230,6 +230,8 @@ def knows(state: HubState, peer: Connection, id_: str, now: float, decision: Hub
     gpu = state.gpus.get(job.gpu or "")
     if not (able and job.stored) or (gpu is not None and not gpu.fetches(job)):
         return False
+    if gpu is None and placement.refusal(state, job.need, now) is not None:  # the submit is refused for that
+        return False
     decision.fact(f.JobClaimed(id_, peer.fd, job.payload, now))
     if gpu is None:  # with its client here, a worker that knows no depot can do it too
         late_jobs.place_new(state, state.jobs[id_], now, decision)

@@ -44,7 +44,7 @@ def submit(state: HubState, peer: Connection, message: m.Submit, now: float, dec
     payload, need = message.payload, state.need(need_of(message.task_type, message.payload), owner)
     usable = held is not None and held.online and not held.halted
     gpu, late = held if usable else placement.best_gpu(state, need), late_jobs.FEATURE in peer.features
-    if gpu is None and (never := placement.refusal(state, need)) is not None:
+    if gpu is None and (never := placement.refusal(state, need, now)) is not None:
         decision.refuse(peer.fd, *never, message.request_id)
         if message.request_id in state.jobs:
             decision.fact(f.JobRemoved(message.request_id, never[0], now))
@@ -181,7 +181,7 @@ def grant(state: HubState, gpu: Gpu, url: str | None, now: float, decision: HubD
 
 def refuse_impossible(state: HubState, now: float, decision: HubDecision) -> None:
     """Refuse the waiting jobs that no GPU can do."""
-    never = {need: why for need in state.wanted if (why := placement.refusal(state, need)) is not None}
+    never = {need: why for need in state.wanted if (why := placement.refusal(state, need, now)) is not None}
     for job in state.queued() if never else ():
         why, to = never.get(state.need_of(job)), state.listeners(job)
         if why is not None and to:  # an owner without a connection gets this answer to the next submit

@@ -140,7 +140,7 @@ def query(state: HubState, peer: Connection, message: m.KindsQuery, now: float, 
         return
     decision.fact(f.MonitorsTold(peer.fd, now))
     frames = [*_frames(state)] or [()]
-    complete = placement.all_described(state)
+    complete = placement.all_described(state, now)
     for number, kinds in enumerate(frames, 1):
         answer = m.KindsResponse(
             request_id=message.request_id, number=number, of=len(frames), kinds=kinds, complete=complete

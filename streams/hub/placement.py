@@ -31,6 +31,9 @@ REPORTED_EVERY: Final = 5.0
 GUESSED_RATE: Final = 1e6
 """Bytes a second of the first upload of a license, until its client has said it."""
 
+BACK_WITHIN: Final = 60.0
+"""Seconds after which the monitor or worker of a GPU should be back, when the hub was restarted or the worker left."""
+
 _SHOWN = 20
 """Names in a sentence."""
 
@@ -183,13 +186,13 @@ def tell(state: HubState, message: m.Message, to: Iterable[int], decision: HubDe
     decision.send([fd for fd in to if fd not in new], replace(message, payload=plain))
 
 
-def refusal(state: HubState, need: Need) -> tuple[str, str] | None:
+def refusal(state: HubState, need: Need, now: float) -> tuple[str, str] | None:
     """Why no GPU will ever do such a job: a code and a sentence; None if one may."""
     need = need._replace(depot="")
     named = state.named()
     if need.gpus and state.gpus and not any(name in state.gpus or name in named for name in need.gpus):
         return "unknown_kind", f"there is no GPU {_list(need.gpus)}; there are {_list({*state.gpus, *named})}"
-    if any(can(state, gpu, need) and _is_hope(state, gpu, named) for gpu in state.gpus.values()):
+    if any(can(state, gpu, need) and _is_hope(state, gpu, named, now) for gpu in state.gpus.values()):
         return None
     unfit = [gpu for gpu in state.gpus.values() if not can(state, gpu, need)]
     if need.gpus:
@@ -219,17 +222,18 @@ def _unmet(state: HubState, gpus: Sequence[Gpu], need: Need) -> str:
     return f"no GPU has all that the job requires: {'; '.join(missing)}. There are the labels {labels}"
 
 
-def _is_hope(state: HubState, gpu: Gpu, named: Collection[str]) -> bool:
+def _is_hope(state: HubState, gpu: Gpu, named: Collection[str], now: float) -> bool:
     """Whether a GPU that may have the kind will come: it is known to have it, or it is not just a name of the past."""
     known = gpu.kinds is not None or gpu.pairs_only or gpu.worker is not None or gpu.phase == "lost"
-    return known or not state.monitors or gpu.name in named
+    back = gpu.name in named or gpu.unwatched is not None or now - gpu.away < BACK_WITHIN
+    return known or not state.monitors or back
 
 
-def all_described(state: HubState) -> bool:
+def all_described(state: HubState, now: float) -> bool:
     """Whether the kinds are known of all GPUs, so that another kind than theirs is had by none."""
     unknown = (gpu for gpu in state.gpus.values() if gpu.kinds is None and not pairs_only(state, gpu))
     named = state.named()
-    return bool(state.gpus) and not any(_is_hope(state, gpu, named) for gpu in unknown)
+    return bool(state.gpus) and not any(_is_hope(state, gpu, named, now) for gpu in unknown)
 
 
 def no_way(state: HubState, need: Need) -> str | None:

@@ -65,8 +65,8 @@ MAX_LOST_TASKS = 5
 """How often in a row a worker may lose or damage a job's task without working on it: the GPU is on meanwhile."""
 
 MAX_NO_GPU = 12
-"""How often a hub that was away is asked again, in about seven minutes, if it knows no GPU that can do the job: it may
-have lost its journal, and the GPU's monitor or worker may not be back yet."""
+"""How often the hub is asked again, in about seven minutes, if it knows no GPU that can do a job that had one, or if it
+was away: it may have lost its journal, and the GPU's monitor or worker may not be back yet."""
 
 SELDOM: Final = Backoff(initial=30.0, max_delay=3600.0)
 """The delays between attempts of a pipeline that has no other pauses in which the GPU is released."""
@@ -250,7 +250,7 @@ class _RetryRules:
     def __init__(self, again: Backoff) -> None:
         self.again = again
         self.lost = 0
-        self.no_gpu = MAX_NO_GPU  # so that only a hub that was away is asked again
+        self.no_gpu = MAX_NO_GPU  # a first refusal is final
 
     def is_retryable(self, error: Exception) -> bool:
         if isinstance(error, errors.BootFailed):
@@ -268,6 +268,6 @@ class _RetryRules:
             return True  # the pause is over: the next attempt follows
         if isinstance(event, Running) and event.status not in FINISHED:  # the worker works on the task
             self.lost = 0
-        if isinstance(event, Waking) and event.phase == "hub_lost":
+        if isinstance(event, Granted) or (isinstance(event, Waking) and event.phase == "hub_lost"):
             self.no_gpu = 0
         return self.again.reset_on_success is not None and self.again.reset_on_success(event)

@@ -74,7 +74,7 @@ async def test_a_job_outlives_a_hub_that_lost_its_journal_and_knows_another_gpu_
     user: User, place: Place, at_work: bool
 ) -> None:
     engine, port = Counting(held=True), free_port()
-    other = WorkerConfig(place.folder / "other", Joining(), SECRET, gpu="other", key=place.keys["worker"])
+    other = WorkerConfig(place.folder / "other", Joining(), SECRET, port=0, gpu="other", key=place.keys["worker"])
     async with AsyncExitStack() as life:
         await life.enter_async_context(place.hub())
         async with AsyncExitStack() as gpu:

@@ -15,6 +15,7 @@ from msgspec import structs
 
 from tests.support.streams.checked_hub import Checked, Shifted
 from wakestream.streams.hub import events as f
+from wakestream.streams.hub import placement
 from wakestream.streams.hub.power import STATES
 from wakestream.streams.hub.state import ALL, Budgets, WarmHours
 from wakestream.streams.protocol import depot_messages as d
@@ -616,6 +617,9 @@ class World(RuleBasedStateMachine):
                     if not machine.on:
                         machine.switches(told=True)
             self.goes_on(1.0 if turn < 300 else 1000.0)
+        for job in [*self.net.state.jobs.values()]:  # the owner of a job that no GPU can do is told when it comes back
+            if placement.refusal(self.net.state, job.need, self.net.now) is not None:
+                self.comes_back(next(who for who in CLIENTS if CLIENTS[who][0] == job.owner))
         assert not self.net.state.jobs, self.net.state.jobs
         self.all_is_forgotten()
 
@@ -679,8 +683,8 @@ class World(RuleBasedStateMachine):
         net, state = self.net, self.net.state
         for fd in [*state.connections]:
             net.leave(fd)
-        for _ in range(3):
-            self.passes(4000.0)
+        for seconds in (4000.0, 4000.0, 4000.0, 1.0):  # a day may begin with each of the long ones
+            self.passes(seconds)
         for name in OF_JOBS:
             assert not getattr(state, name), name
         assert not state.texts.open

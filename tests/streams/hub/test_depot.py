@@ -428,6 +428,20 @@ def test_a_worker_that_knows_no_depot_gets_a_stored_job_only_while_its_client_is
     assert not net.heard(ann, d.DepotStored)
 
 
+def test_the_owner_of_a_stored_job_that_no_gpu_can_do_is_told_when_it_comes_back() -> None:
+    net, _, ann = resting()
+    needs = {"requires": ["vram>4"]}
+    net.submit(ann, "j1", needs)
+    net.say(ann, d.DepotOffer(request_id="j1", files=FILES))
+    net.put("ann", *FILES)
+    net.say(ann, d.DepotStored(request_id="j1"))
+    net.leave(ann)
+    worker(net)  # it has no labels
+    assert [*net.state.jobs] == ["j1"]
+    assert net.reply(m.Error, client(net), "j1", needs).code == "unmet"
+    assert net.state.jobs == {}
+
+
 def test_a_stored_job_wakes_a_machine_also_when_its_client_is_gone() -> None:
     net, monitor, ann = resting()
     offer(net, ann, files=(d.DepotFile(name="video", blake3="a" * 64, size=900_000_000),))

@@ -8,6 +8,7 @@ import pytest
 from tests.support.streams.hub_net import Net
 from wakestream.streams.hub import events as f
 from wakestream.streams.hub.evolve import CHANGES
+from wakestream.streams.hub.placement import BACK_WITHIN
 from wakestream.streams.protocol import messages as m
 from wakestream.streams.protocol import wire
 
@@ -98,6 +99,39 @@ def test_a_kind_that_no_gpu_has_is_refused_with_those_there_are(net: Net, client
     assert isinstance(refused, m.Error)
     assert (refused.code, refused.text) == ("unknown_kind", "no GPU has the kind fly; there are join, lipsync, paint")
     assert net.state.jobs == {}
+
+
+def test_a_job_waits_for_a_gpu_that_may_have_its_kind_while_the_gpus_monitor_is_away(net: Net, client: int) -> None:
+    one, watch = worker(net, "one", kind("paint")), net.monitor("one")
+    two = net.monitor("two")
+    net.phase(two, "off", "two")
+    assert isinstance(submit(net, client, "fly"), m.Offline)
+    net.phase(two, "starting", "two")
+    net.leave(two)
+    net.pass_time(net.limits.kinds_every)
+    describe(net, one, kind("join"))
+    assert [*net.state.jobs] == ["j1"]
+    assert isinstance(submit(net, client, "walk", "j2"), m.Offline)
+    assert asked(net, client)[1] is False
+    net.leave(watch)
+    net.monitor("one")
+    describe(net, net.join("worker", gpu="two", features=NEW), kind("walk"))
+    assert [*net.state.jobs] == ["j2"], "now the kinds of all are known"
+
+
+def test_a_restarted_hub_refuses_no_job_before_the_gpus_that_may_do_it_could_be_back(net: Net) -> None:
+    worker(net, "one", kind("paint"))
+    net.phase(net.monitor("two"), "off", "two")
+    net.happen(f.BookSeen((), (("id-monitor", net.now),)))  # so that nothing is kept of the monitor
+    net.restart()
+    net.monitor("one")
+    worker(net, "one", kind("paint"))
+    client = net.join("client", features=NEW)
+    assert isinstance(submit(net, client, "fly"), m.Offline)
+    assert asked(net, client)[1] is False
+    net.pass_time(BACK_WITHIN)
+    assert isinstance(submit(net, client, "fly"), m.Error)
+    assert asked(net, client)[1] is True
 
 
 def test_a_gpu_whose_kinds_are_not_known_may_have_any(net: Net, client: int) -> None:

@@ -150,6 +150,16 @@ async def test_a_hub_that_lost_its_journal_is_asked_again_until_the_gpu_is_back_
         assert 300.0 < house.loop.time() - began < 900.0
 
 
+async def test_a_job_that_had_a_gpu_is_not_refused_at_once_when_the_hub_knows_none_for_it() -> None:
+    answers: list[Callable[[m.Submit], m.Message]] = [
+        ack, lambda submit: m.Error(code="unknown_kind", msg="no GPU has the kind", request_id=submit.request_id), ack
+    ]  # fmt: skip
+    reports = [errors.TaskLost("restarted"), TaskReport("done", 100.0)]
+    house = House(answer=lambda submit: answers.pop(0)(submit), worker=FakeWorker(reports=reports)).connect()
+    assert isinstance(await house.start(1, replace(DURABLE, call=replace(DURABLE.call, max_retries=0))), e.Done)
+    assert [retry.why for retry in house.kinds(1, e.Retrying)] == ["restarted", "no GPU has the kind"]
+
+
 async def test_a_job_that_no_gpu_can_do_is_refused_for_good_by_a_hub_that_was_not_away() -> None:
     answers: list[Callable[[m.Submit], m.Message]] = [
         offline, lambda submit: m.Error(code="unknown_kind", msg="no GPU has the kind", request_id=submit.request_id)
