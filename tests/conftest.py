@@ -7,6 +7,7 @@ import gc
 import inspect
 import os
 import signal
+import sys
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests.support.looking_loop import LookingLoop
 from tests.support.postgres import PostgresServer, postgres_server
 from tests.support.programs import fork_server
 from wakestream.adapters.cli.i18n.catalog import asked_for
@@ -135,7 +137,8 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 def pytest_asyncio_loop_factories(
     config: pytest.Config, item: pytest.Item
 ) -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
-    return {"virtual": VirtualLoop} if _is_virtual(item) else {"real": asyncio.new_event_loop}
+    real = asyncio.new_event_loop if sys.platform == "win32" else LookingLoop
+    return {"virtual": VirtualLoop} if _is_virtual(item) else {"real": real}
 
 
 @pytest.fixture(scope="module")

@@ -437,9 +437,7 @@ async def test_a_cancel_while_the_answer_to_the_prompt_is_on_its_way_stops_it(pl
     engine, hold = place.start(), place.hold()
     work = place.slow(hold=hold, steps=1)
     rendering = asyncio.create_task(done(engine, work))
-    async with asyncio.timeout(100):
-        while prompt_id(work) not in engine._sent:  # noqa: ASYNC110 - nothing announces it
-            await asyncio.sleep(0)
+    await our_peers.until(lambda: prompt_id(work) in engine._sent)
     place.proxy.set(down=Fault(stall=True))
     await end(rendering)
     cancelling = asyncio.create_task(place.cancelled(engine, work, hold))

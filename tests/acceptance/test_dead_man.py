@@ -10,7 +10,7 @@ import aiohttp
 
 from tests.support.programs.client_scene import User
 from tests.support.programs.hub_keeper import Keeper
-from tests.support.programs.our_peers import Place
+from tests.support.programs.our_peers import Place, until
 from wakestream.adapters.cli.demo.processes import command_line
 from wakestream.adapters.net.hub_link import Link
 from wakestream.streams.protocol import messages as m
@@ -23,9 +23,7 @@ def off(file: Path, code: int = 0) -> str:
 
 
 async def written(file: Path) -> None:
-    async with asyncio.timeout(100):
-        while not file.exists():  # noqa: ASYNC110 - another process writes it
-            await asyncio.sleep(0)
+    await until(file.exists)
 
 
 def flags(user: User, file: Path, after: str) -> tuple[str, ...]:

@@ -1,6 +1,5 @@
 """Our client and daemon among deployed parts, with peers that behave as the field's do."""
 
-import asyncio
 import sys
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -18,6 +17,7 @@ from tests.support.field.worker import FieldWorker, field_worker, rendered
 from tests.support.mixes import OldMachine, our_monitor
 from tests.support.programs.client_scene import User
 from tests.support.programs.daemon_scene import RunningDaemon, daemon
+from tests.support.programs.our_peers import until
 
 QUICK = replace(MonitorTimes().scaled(0.001), idle=60.0)
 
@@ -236,8 +236,7 @@ async def test_an_online_of_the_published_monitor_that_comes_before_the_worker_i
         gpu.http.before["health"] = unreachable
         cloud = FieldCloud("running")
         async with field_monitor(hub.url, cloud, times=QUICK, published=True) as monitor:
-            while monitor.status != "running":  # noqa: ASYNC110 - its first look at the cloud
-                await asyncio.sleep(0)
+            await until(lambda: monitor.status == "running")  # its first look at the cloud
             async with user.runs(*user.command("--lost-timeout", "0.2")) as running:
                 await monitor.said.wait("gpu.power.online")
                 await running.event("granted")

@@ -1,6 +1,5 @@
 """Our hub among deployed peers: what each mix of parts does, with peers that behave as the field's do."""
 
-import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -57,8 +56,7 @@ async def test_an_unchanged_desktop_renders_with_imported_keys_at_our_hub(place:
     async with OldMachine(address(hub)) as machine, field_monitor(hub.url, machine.cloud, times=QUICK) as monitor:
         limits = replace(DesktopLimits(), health_every=60.0)  # it goes by what the hub says
         user = FieldDesktop(address(hub), machine.url, license_key="VIP-2024-0007", limits=limits)
-        while monitor.status != "stopped":  # noqa: ASYNC110 - its first look at the cloud
-            await asyncio.sleep(0)
+        await our_peers.until(lambda: monitor.status == "stopped")  # its first look at the cloud
         film = await user.render(video, audio)
         assert (user.went_on_by, user.boots, machine.cloud.starts) == ("hub", 1, 1)
         assert film == rendered(audio.read_bytes(), video.read_bytes())

@@ -22,7 +22,7 @@ from tests.support.ports import free_port
 from tests.support.programs.client_scene import User
 from tests.support.programs.daemon_scene import daemon
 from tests.support.programs.hub_scene import Peer
-from tests.support.programs.our_peers import SECRET, Joining, Place, gpu_online
+from tests.support.programs.our_peers import SECRET, Joining, Place, gpu_online, until
 from wakestream.adapters.net.hub_link import Link
 from wakestream.adapters.worker import hub_session as worker_hub
 from wakestream.adapters.worker.config import WorkerConfig
@@ -132,8 +132,7 @@ async def test_a_deployed_desktop_and_monitor_start_our_worker(
         async with field_monitor(hub.url, cloud, times=MONITOR) as monitor:
             limits = replace(QUICK, hub_silence=20.0, health_every=60.0)  # it goes by what the hub says
             desktop = FieldDesktop(hub.url, f"http://127.0.0.1:{port}", SECRET, KEY, limits)
-            while monitor.status != "stopped":  # noqa: ASYNC110 - its first look at the cloud
-                await asyncio.sleep(0)
+            await until(lambda: monitor.status == "stopped")  # its first look at the cloud
             rendering = asyncio.create_task(desktop.render(*files))
             before = len(monitor.heard.all)
             await monitor.heard.wait("gpu.task.active", 3)

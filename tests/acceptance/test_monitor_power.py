@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from loguru import logger
 
+from tests.support.programs.our_peers import until
 from wakestream.adapters.monitor.runner import MonitorProgram
 from wakestream.adapters.power import CommandPower, ProcessPower
 from wakestream.adapters.power import command as power_command
@@ -218,9 +219,7 @@ async def test_only_a_programs_children_end_with_it(process: Start, log: Log, mo
     power = process(LEAVES_A_CHILD)
     await power.start()
     await power.ended()
-    async with asyncio.timeout(100):
-        while not killed:  # noqa: ASYNC110 - no event announces it
-            await asyncio.sleep(0)
+    await until(lambda: killed)
     assert (await power.inspect()).state == "failed"
     killed.clear()  # from now on the number may be another program's
     await power.stop()

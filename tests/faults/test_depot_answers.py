@@ -25,20 +25,21 @@ GET = r"^GET \S*/file\?"
 
 
 class Door:
-    """Passes calls on to the depot. The next `left` of those that match `when` get 503 with `Retry-After`."""
+    """Passes calls on to the depot. So many of the next ones as are `left`, PUT or GET, get 503 with `Retry-After`."""
 
     def __init__(self, port: int, session: aiohttp.ClientSession) -> None:
         self.port, self.session = port, session
-        self.when, self.left = GET, 0
+        self.left = {PUT: 0, GET: 0}
         self.seen: list[str] = []
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
         call = f"{request.method} {request.path_qs}"
         body = await request.read()
         self.seen.append(call)
-        if self.left and re.search(self.when, call):
-            self.left -= 1
-            return web.Response(status=503, headers={"Retry-After": "1"}, text="overloaded")
+        for calls, left in self.left.items():
+            if left and re.search(calls, call):
+                self.left[calls] -= 1
+                return web.Response(status=503, headers={"Retry-After": "1"}, text="overloaded")
         headers = {name: value for name, value in request.headers.items() if name != "Transfer-Encoding"}
         async with self.session.request(
             request.method, f"http://127.0.0.1:{self.port}{request.path_qs}", data=BytesIO(body), headers=headers
@@ -82,38 +83,35 @@ def kept(home: Home, path: Path | None = None) -> list[Path]:
 # Overloaded for a while
 
 
-@pytest.mark.parametrize("moment", ["upload", "fetch", "deliver", "result"])
-async def test_a_depot_that_is_overloaded_for_a_while_is_asked_again(home: Home, door: Door, moment: str) -> None:
-    door.when, door.left = (PUT, 3) if moment == "upload" else (GET, 3 * (moment == "fetch"))
+async def test_a_depot_that_is_overloaded_for_a_while_is_asked_again_in_each_transfer(home: Home, door: Door) -> None:
+    door.left = {PUT: 3, GET: 3}
     with home.held():
         await home.stores()
-        if moment == "deliver":
-            door.when, door.left = PUT, 3
+        assert not door.left[PUT]
+        await home.notes("start")
+        assert not door.left[GET]
+        door.left[PUT] = 3
     await home.delivered()
-    door.left += 3 * (moment == "result")
+    assert not door.left[PUT]
+    door.left[GET] = 3
     await home.finishes()
-    assert not door.left
+    assert not door.left[GET]
     home.accounts()
 
 
 # Lost or spoiled
 
 
-@pytest.mark.parametrize("how", ["gone", "spoiled"])
-async def test_an_input_that_the_depot_has_lost_or_spoiled_is_sent_again_by_its_pc_and_no_other(
-    home: Home, door: Door, how: str
-) -> None:
-    door.left = 10**6
+async def test_inputs_that_the_depot_has_lost_or_spoiled_are_sent_again_by_their_pc(home: Home, door: Door) -> None:
+    door.left[GET] = 10**6
     await home.stores()
-    [path] = kept(home, home.job.video)
-    if how == "gone":
-        path.unlink()
-    else:
-        path.write_bytes(bytes(path.stat().st_size))
-    door.left = 0
+    [lost], [spoiled] = kept(home, home.job.video), kept(home, home.job.audio)
+    lost.unlink()
+    spoiled.write_bytes(bytes(spoiled.stat().st_size))
+    door.left[GET] = 0
     door.seen.clear()
     await home.finishes()
-    assert sum(call.startswith("POST /files/") for call in door.seen) == 2  # the video, and the result
+    assert sum(call.startswith("POST /files/") for call in door.seen) == 3  # both, and the result
     home.accounts()
 
 
@@ -143,38 +141,44 @@ who, by = os.environ["KILL_RUN_CLOCK"].split(":")
 if sys.orig_argv[3:4] == [who]:
     right = time.time
     time.time = lambda: right() + float(by)
-    open(os.path.join(os.path.dirname(__file__), "used"), "w").close()
+    open(os.path.join(os.path.dirname(__file__), f"used-{who}"), "w").close()
 """
 
 
 @asynccontextmanager
-async def clock_off(folder: Path, who: str, by: int) -> AsyncIterator[Home]:
-    """The programs, of which one has a wrong clock."""
+async def clocks_off(folder: Path, **seconds: int) -> AsyncIterator[Home]:
+    """The programs, of which these have a clock that is wrong by so many seconds."""
     (folder / "clock").mkdir()
     (folder / "clock" / "sitecustomize.py").write_text(CLOCK)
-    wrong = {"PYTHONPATH": str(folder / "clock"), "KILL_RUN_CLOCK": f"{who}:{by}"}
-    async with home_with_depot(folder, **wrong) as home:
+    own = {
+        "monitor" if who == "worker" else who: {"PYTHONPATH": str(folder / "clock"), "KILL_RUN_CLOCK": f"{who}:{by}"}
+        for who, by in seconds.items()
+    }
+    async with home_with_depot(folder, own=own) as home:
         yield home
-    assert (folder / "clock" / "used").exists()
+    assert {path.name for path in (folder / "clock").glob("used-*")} == {f"used-{who}" for who in seconds}
+
+
+async def test_a_depot_whose_clock_is_wrong_by_twenty_minutes_is_left_out(tmp_path: Path) -> None:
+    async with clocks_off(tmp_path, depot=1200) as home, home.pc() as pc:
+        await home.submit(pc)
+        assert (await ended(pc, home))["event"] == "done"
+        assert "by this depot's clock" in (await pc.until("note", home.job.id))["text"]
+        home.accounts()
 
 
 @pytest.mark.parametrize("by", [1200, -1200])
-@pytest.mark.parametrize("who", ["depot", "worker", "daemon"])
-async def test_a_clock_that_is_wrong_by_twenty_minutes_ends_no_job(tmp_path: Path, who: str, by: int) -> None:
-    async with clock_off(tmp_path, who, by) as home:
-        async with home.pc() as pc:
-            await home.submit(pc)
-            assert (await ended(pc, home))["event"] == "done"
-            if who == "depot":  # the direct way
-                assert "by this depot's clock" in (await pc.until("note", home.job.id))["text"]
-            else:
-                assert (await pc.until("delivered", home.job.id))["gpu"]
+async def test_clocks_of_worker_and_pc_that_are_wrong_by_twenty_minutes_end_no_job(tmp_path: Path, by: int) -> None:
+    async with clocks_off(tmp_path, worker=by, daemon=-by) as home, home.pc() as pc:
+        await home.submit(pc)
+        assert (await ended(pc, home))["event"] == "done"
+        assert (await pc.until("delivered", home.job.id))["gpu"]
         home.accounts()
 
 
 @pytest.mark.parametrize("by", [1200, -1200])
 async def test_a_hub_whose_clock_is_wrong_by_twenty_minutes_is_said_and_its_job_waits(tmp_path: Path, by: int) -> None:
-    async with clock_off(tmp_path, "hub", by) as home, home.pc() as pc:
+    async with clocks_off(tmp_path, hub=by) as home, home.pc() as pc:
         await home.submit(pc)
         assert "by this depot's clock" in (await pc.until("note", home.job.id))["text"]
         side = "behind" if by > 0 else "ahead of"

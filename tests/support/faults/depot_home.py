@@ -1,10 +1,11 @@
 """The real programs with a depot, a PC that is on or off, and one job whose account is what the engine noted."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from random import Random
+from types import MappingProxyType
 
 from tests.support.faults.fault_proxy import Fault
 from tests.support.faults.kill_jobs import KillJob
@@ -17,8 +18,8 @@ from wakestream.adapters.config.settings import Secret, Settings
 from wakestream.operators.model.errors import HubRefused, WakestreamError
 
 WITHIN = 45.0
-SLOWLY = Fault(rate=150_000)
-"""The files of a job then take some seconds."""
+SLOWLY = Fault(rate=20_000)
+"""The files of a job then take longer than all that is done meanwhile."""
 
 
 class Home:
@@ -75,10 +76,15 @@ class Home:
         await seen(lambda: len(self.noted(word)) >= times)
 
     async def kill(self, name: str) -> None:
-        """Kill a program. Returns when what it takes along is gone, too."""
+        """Kill a program. Returns when what it takes along is gone, too, and when it (if not the worker) is back."""
+        starts = {other: program.starts for other, program in self.house.programs.items()}
         assert self.house.kill(name)
         if name == "worker":
             await self.engine_gone()
+            return
+        if name == "depot":
+            self.house.lines["depot"].break_all()  # the proxy has read ahead
+        await seen(lambda: self.house.programs[name].starts > starts[name])
 
     async def engine_gone(self) -> None:
         """Returns when no engine that has begun is still at work."""
@@ -131,12 +137,18 @@ async def seen(holds: Callable[[], bool]) -> None:
 
 
 @asynccontextmanager
-async def home_with_depot(folder: Path, size: str = "50MB", **more: str) -> AsyncIterator[Home]:
-    """All programs but the PC's, once monitor and depot have reached the hub. `more` is the environment of all."""
-    async with kill_house(folder / "house", lambda: 0.3, depot=size, more={"KILL_RUN_SLOWER": "4", **more}) as house:
+async def home_with_depot(
+    folder: Path, size: str = "50MB", own: Mapping[str, Mapping[str, str]] = MappingProxyType({})
+) -> AsyncIterator[Home]:
+    """All programs but the PC's, once monitor and depot have reached the hub.
+
+    `own` is what single programs have in their environment; the worker has that of the monitor.
+    """
+    own = {**own, "monitor": {"KILL_RUN_SLOWER": "4", **own.get("monitor", {})}}
+    async with kill_house(folder / "house", lambda: 0.3, depot=size, own=own) as house:
         (folder / "pc").mkdir()
         here = Home(house, folder / "pc")
-        here.user.environment |= more
+        here.user.environment |= own.get("daemon", {})
         for name in ("monitor", "depot"):
             log = house.programs[name].log
             await seen(lambda log=log: log.exists() and b"connected to" in log.read_bytes())

@@ -30,7 +30,6 @@ RATE = 2_000_000
 
 WAKESTREAM = (sys.executable, "-m", "wakestream.adapters.cli")
 ENGINE = Path(__file__).parents[1] / "engines" / "kill_run_engine.py"
-MARK = "A_MARK_OF_THIS_KILL_RUN"
 
 
 @dataclass(eq=False)
@@ -62,7 +61,7 @@ class Program:
             log.flush()
             self.process = await asyncio.create_subprocess_exec(
                 *self.argv, stdin=asyncio.subprocess.DEVNULL, stdout=log, stderr=log, env=dict(self.env),
-                start_new_session=True,
+                cwd=self.log.parent, start_new_session=True,
             )  # fmt: skip
         self.starts += 1
         try:
@@ -151,14 +150,15 @@ async def kill_house(
     *,
     hub_delay: float = 0.0,
     depot: str = "",
-    more: Mapping[str, str] = MappingProxyType({}),
+    own: Mapping[str, Mapping[str, str]] = MappingProxyType({}),
 ) -> AsyncIterator[KillHouse]:
     """All programs but the client, running for as long as the block does; at its end none is left.
 
-    What the others send to the hub arrives `hub_delay` seconds later. With a size there is a `depot` too; `more` is
-    the environment of all.
+    What the others send to the hub arrives `hub_delay` seconds later. With a size there is a `depot` too. `own` is
+    what single programs have in their environment; the worker has that of the monitor.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    folder = folder.resolve()
     book = LicenseBook(folder / "hub")
     for role in ("client", "worker", "monitor", *(["depot"] if depot else ())):
         path = folder / f"{role}.key"
@@ -167,7 +167,7 @@ async def kill_house(
     hub_port, worker_port, depot_port = free_port(), free_port(), free_port()
     counts = folder / "counts.txt"
     counts.touch()
-    env = environment(secrets.token_urlsafe(24)) | more
+    env = environment(secrets.token_urlsafe(24))
     async with fault_proxy(worker_port) as proxy, fault_proxy(hub_port) as line, fault_proxy(depot_port) as store:
         for narrow in (proxy, store):
             narrow.set(up=Fault(rate=RATE), down=Fault(rate=RATE))
@@ -183,7 +183,7 @@ async def kill_house(
                 "--state", str(folder / "depot"), "--listen", f"127.0.0.1:{depot_port}", "--public-url", store.url(),
             )  # fmt: skip
         programs = {
-            name: Program(name, (*WAKESTREAM, *words), env, folder / f"{name}.log", again)
+            name: Program(name, (*WAKESTREAM, *words), env | own.get(name, {}), folder / f"{name}.log", again)
             for name, words in arguments.items()
         }
         house = KillHouse(folder, env, hub_url, counts, programs, {"worker": proxy, "depot": store})
@@ -194,7 +194,7 @@ async def kill_house(
             for task in running:
                 task.cancel()
             await asyncio.gather(*running, return_exceptions=True)
-            await _gone(env)
+            await _gone(folder)
 
 
 def environment(secret: str) -> dict[str, str]:
@@ -202,11 +202,7 @@ def environment(secret: str) -> dict[str, str]:
     ours = ("WAKESTREAM_", "HEYGEM_", "API_SERVER_URL")
     env = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
     quick = {"POLL_EVERY": "0.1", "HEALTH_EVERY": "0.1", "LOG_LEVEL": "DEBUG", "LOST_TIMEOUT": "5"}
-    return (
-        env
-        | {f"WAKESTREAM_{name}": value for name, value in quick.items()}
-        | {"HEYGEM_API_SECRET": secret, MARK: secrets.token_hex(8)}
-    )
+    return env | {f"WAKESTREAM_{name}": value for name, value in quick.items()} | {"HEYGEM_API_SECRET": secret}
 
 
 def _monitor(folder: Path, hub: str, port: int, public: str, counts: Path) -> Sequence[str]:
@@ -222,23 +218,23 @@ def _monitor(folder: Path, hub: str, port: int, public: str, counts: Path) -> Se
     )  # fmt: skip
 
 
-async def _gone(env: Mapping[str, str]) -> None:
+async def _gone(folder: Path) -> None:
     """End what the killed programs left behind (a worker whose monitor is gone ends by itself, a moment later)."""
     for _ in range(100):
-        left = _of(env)
+        left = _at_work_in(folder)
         if not left:
             return
         await asyncio.sleep(0.1)
-    for pid in _of(env):
+    for pid in _at_work_in(folder):
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
 
 
-def _of(env: Mapping[str, str]) -> list[int]:
-    """Processes that bear the mark of this very run."""
-    mark, found = f"{MARK}={env[MARK]}".encode(), []
+def _at_work_in(folder: Path) -> list[int]:
+    """Processes that run in this folder: the programs of this run, and what they have started."""
+    found = []
     for entry in Path("/proc").iterdir():
         with contextlib.suppress(OSError):
-            if entry.name.isdigit() and mark in (entry / "environ").read_bytes().split(b"\0"):
+            if entry.name.isdigit() and (entry / "cwd").readlink() == folder:
                 found.append(int(entry.name))
     return found
