@@ -18,6 +18,7 @@ from hypothesis import HealthCheck, settings
 from tests.support.looking_loop import LookingLoop
 from tests.support.postgres import PostgresServer, postgres_server
 from tests.support.programs import fork_server
+from tests.support.windows.as_on_windows import MARK
 from wakestream.adapters.cli.i18n.catalog import asked_for
 from wakestream.adapters.testing.virtual_loop import VirtualLoop
 
@@ -91,6 +92,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    gc.disable()  # until all is collected
     config.addinivalue_line("markers", "virtual: run this test's loop in virtual time")
     fork_server.install()
 
@@ -117,6 +119,7 @@ def pytest_itemcollected(item: pytest.Item) -> None:
 
 def pytest_collection_finish() -> None:
     """The collected tests stay, so the garbage collector need not look through them, nor as often as usual."""
+    gc.enable()
     gc.freeze()
     gc.set_threshold(5000, 20, 20)
 
@@ -137,7 +140,7 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 def pytest_asyncio_loop_factories(
     config: pytest.Config, item: pytest.Item
 ) -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
-    real = asyncio.new_event_loop if sys.platform == "win32" else LookingLoop
+    real = asyncio.new_event_loop if sys.platform == "win32" or MARK in os.environ else LookingLoop
     return {"virtual": VirtualLoop} if _is_virtual(item) else {"real": real}
 
 

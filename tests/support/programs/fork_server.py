@@ -3,7 +3,7 @@
 A start of Python costs 0.4 s of processor time, nearly all of it for imports, and the tests start more than a thousand
 programs. What starts is a process like any other, with its own id, files, folder and environment, and it is a child of
 the process that asked. `install` makes `subprocess` and asyncio use it for `python -m wakestream.adapters.cli …`. Every
-other command, and every call with something unusual (a terminal, other settings of Python, a mark by which a test finds
+other command, and every call with something unusual (other settings of Python, a mark by which a test finds
 the process), starts as always; so does everything where Linux or the Python that we know is not there.
 """
 
@@ -122,7 +122,7 @@ def _request(call: Sequence[Any]) -> tuple[str, bytes, list[int]] | None:
     folder = Path(os.fsdecode(cwd)) if cwd is not None else Path.cwd()
     passed = [file for file in pass_fds if file != error_pipe]
     files = [given if given != -1 else usual for usual, given in enumerate((stdin, stdout, stderr))] + passed
-    if not folder.is_dir() or any(os.isatty(file) for file in files[:3]):
+    if not folder.is_dir():
         return None
     wanted = {
         "words": words,
