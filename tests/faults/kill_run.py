@@ -28,6 +28,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 from tests.support.faults.kill_daemon import DaemonClients
 from tests.support.faults.kill_jobs import JobMaker, KillJob
 from tests.support.faults.kill_programs import KillHouse, kill_house
+from tests.support.programs import fork_server
 
 MOMENTS = ("random", "ack", "upload", "render", "rendered", "named", "download", "commit")
 OF_DEPOT = ("stored", "remote", "delivered")
@@ -297,7 +298,9 @@ def main() -> int:
     again = f"tests/faults/kill_run.py --kills {args.kills} --hub-delay {args.hub_delay:g} --seed {seed}"
     again += " --depot" if args.depot else ""
     _say(again)
+    fork_server.install()
     accounts = asyncio.run(KillRun(folder, seed, args.kills, args.hub_delay, _say, depot=args.depot).run())
+    fork_server.close()
     _say(json.dumps(asdict(accounts) | {"killed": accounts.killed}, indent=2))
     if accounts.faults:
         _say(f"{len(accounts.faults)} faults; everything is kept in {folder}; to run it again: {again}")
