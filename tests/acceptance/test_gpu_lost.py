@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import groupby, pairwise
 from pathlib import Path
 
@@ -33,66 +34,56 @@ HOLD = Path("engine.log.hold")
 """While it exists, the engine stays at work: however seldom the client looks, it sees the task there."""
 
 
-async def done_after(scene: House, run: Run, when: Callable[[JobEvent], bool]) -> None:
-    """The worker is killed at that event, and the job ends well."""
-    killed = run.once(when, scene.kill_worker)
-    running = asyncio.ensure_future(run.outcome())
-    await comes_to(killed, running)
-    if HOLD.exists():
+async def lost(scene: House, run: Run, running: asyncio.Future[JobEvent], when: Callable[[JobEvent], bool]) -> None:
+    """The worker is killed at that event."""
+    await comes_to(run.once(when, scene.kill_worker), running)
+    if HOLD.exists() and scene.runs():
         await died(scene.runs()[0])  # the killed worker takes its engine along
         HOLD.unlink()
-    assert isinstance(await running, e.Done)
 
 
-async def lost(scene: House, run: Run, when: Callable[[JobEvent], bool]) -> None:
-    """The worker is killed at that event; the job still ends well, after one more grant, with its whole result."""
-    await done_after(scene, run, when)
+async def test_a_gpu_lost_in_any_stage_sends_the_job_back_to_submit() -> None:
+    HOLD.touch()
+    async with house() as scene:
+        await scene.start_house(boot=0.2, render=0.3)
+        async with scene.client(replace(EAGER, lost=0.5, again=replace(EAGER.again, max_delay=0.1))) as client:
+            run = Run(client, make_job("job-1", VIDEO, AUDIO))
+            running = asyncio.ensure_future(run.outcome())
+            for when in STAGES.values():
+                await lost(scene, run, running, when)
+            assert isinstance(await running, e.Done)
     job = run.job
     assert job.output.read_bytes() == job.inputs["video"].read_bytes() + job.inputs["audio"].read_bytes()
-    assert len(run.all(e.Retrying)) == 1
-    assert len(run.all(e.Granted)) == 2
+    assert len(run.all(e.Retrying)) == len(STAGES)
     assert len([event for event in run.events if isinstance(event, e.Done | e.Failed | e.TimedOut)]) == 1
-
-
-@pytest.mark.parametrize("stage", STAGES)
-async def test_a_gpu_lost_in_a_stage_sends_the_job_back_to_submit(stage: str) -> None:
-    async with house() as scene:
-        if stage == "poll":
-            HOLD.touch()
-        await scene.start_house(boot=0.2, render=0.3)
-        async with scene.client(EAGER) as client:
-            run = Run(client, make_job("job-1", VIDEO, AUDIO))
-            await lost(scene, run, STAGES[stage])
     _nothing_sent_twice(run)
-    # Made once, unless its result was lost with the machine before it was whole.
-    assert len(scene.runs("end")) == 1
-    assert len(scene.runs()) == (2 if stage == "poll" else 1)
+    # It was begun again after the loss in it, and after no other one: the result was whole before the next loss.
+    assert (len(scene.runs()), len(scene.runs("end"))) == (2, 1)
     _the_hub_told(run)
 
 
 def _nothing_sent_twice(run: Run) -> None:
-    """What the worker had is not sent again."""
-    whole = sum(uploaded.sent for uploaded in run.all(e.Uploaded))
-    assert whole == VIDEO + AUDIO
-    later = run.all(e.Checked)[-1]
-    had = any(isinstance(event, e.Uploaded) for event in run.events[: run.events.index(run.all(e.Retrying)[0])])
-    assert bool(later.missing) != had
+    """What the worker has is not sent again: the files are missing until they were uploaded."""
+    assert sum(uploaded.sent for uploaded in run.all(e.Uploaded)) == VIDEO + AUDIO
+    uploaded = run.events.index(run.all(e.Uploaded)[0])
+    for at, event in enumerate(run.events):
+        assert not isinstance(event, e.Checked) or bool(event.missing) == (at < uploaded)
 
 
 def _the_hub_told(run: Run) -> None:
-    """That the GPU went, that the job waits for it, that it is started, and that it is back."""
+    """Each time that the GPU went, that the job waits for it, that it is started, and that it is back."""
     acks = [at for at, message in enumerate(run.said) if isinstance(message, m.Ack)]
+    assert len(acks) == len(run.all(e.Granted)) == len(STAGES) + 1
     waits = [
         [each for each in run.said[begin:end] if isinstance(each, m.Offline)] for begin, end in pairwise((0, *acks))
     ]
     assert all(waits)
-    waits = [said[0] for said in waits]
-    assert waits[1].phase in ("lost", "booting", "booted", "stopping")
-    assert waits[1].eta_s is not None  # by now it knows how long a boot takes
+    for said, *_ in waits[1:]:
+        assert said.phase in ("lost", "booting", "booted", "stopping")
+        assert said.eta_s is not None  # by now it knows how long a boot takes
     states = moves(run)
-    assert states.count("starting") == 2
+    assert states.count("starting") == len(STAGES) + 1
     assert "failed" not in states
-    assert len([message for message in run.said if isinstance(message, m.Ack)]) == 2
 
 
 def moves(run: Run) -> list[str]:
@@ -143,6 +134,8 @@ async def test_a_reconnected_worker_continues_the_job_without_a_boot() -> None:
         await scene.start_house(boot=0.2, render=0.3, life="again")
         async with scene.client(EAGER) as client:
             run = Run(client, make_job("job-1", VIDEO, AUDIO))
-            await done_after(scene, run, is_a(e.Running, percent=20))
+            running = asyncio.ensure_future(run.outcome())
+            await lost(scene, run, running, STAGES["poll"])
+            assert isinstance(await running, e.Done)
     assert len(scene.runs("end")) == 1
     assert moves(run).count("starting") == 1

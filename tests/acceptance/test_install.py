@@ -2,7 +2,6 @@
 
 import os
 import re
-import shutil
 import subprocess
 import sys
 import venv
@@ -91,23 +90,24 @@ def test_with_pip_a_client_has_no_ffmpeg_and_is_small(wheel: Path, tmp_path: Pat
     assert sum(sizes.values()) <= MOST, (sum(sizes.values()), largest)
 
 
-def test_with_pipx(wheel: Path, tmp_path: Path) -> None:
-    python = environment(tmp_path / "tools")
-    installed(ran(python, "-m", "pip", "install", "--quiet", "pipx"))
+@pytest.fixture(scope="module")
+def tools(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The interpreter of an environment with pipx and uv."""
+    python = environment(tmp_path_factory.mktemp("tools"))
+    installed(ran(python, "-m", "pip", "install", "--quiet", "--no-compile", "pipx", "uv"))
+    return python
+
+
+def test_with_pipx(wheel: Path, tools: Path, tmp_path: Path) -> None:
     folders: Mapping[str, str] = {
         "PIPX_HOME": str(tmp_path / "home"), "PIPX_BIN_DIR": str(tmp_path / "bin"), "USE_EMOJI": "false",
         "PIPX_MAN_DIR": str(tmp_path / "man"), "PIP_CONSTRAINT": str(ROOT / "constraints.txt"),
     }  # fmt: skip
-    installed(ran(python, "-m", "pipx", "install", wheel, **folders))
+    installed(ran(tools, "-m", "pipx", "install", "--pip-args=--no-compile", wheel, **folders))
     works(tmp_path / "bin" / "wakestream", tmp_path)
 
 
-def test_with_uv(wheel: Path, tmp_path: Path) -> None:
-    uv = shutil.which("uv")
-    if uv is None:
-        python = environment(tmp_path / "tools")
-        installed(ran(python, "-m", "pip", "install", "--quiet", "uv"))
-        uv = str(python.parent / "uv")
+def test_with_uv(wheel: Path, tools: Path, tmp_path: Path) -> None:
     folders = {"UV_TOOL_DIR": str(tmp_path / "home"), "UV_TOOL_BIN_DIR": str(tmp_path / "bin")}
     index = {name: os.environ[name] for name in ("UV_INDEX_URL", "UV_DEFAULT_INDEX") if name in os.environ}
     if (
@@ -115,6 +115,6 @@ def test_with_uv(wheel: Path, tmp_path: Path) -> None:
         and (configured := ran(sys.executable, "-m", "pip", "config", "get", "global.index-url")).returncode == 0
     ):
         index = {"UV_DEFAULT_INDEX": configured.stdout.strip()}
-    command = (uv, "tool", "install", "--python", sys.executable, "--cache-dir", tmp_path / "cache")
+    command = (tools.parent / "uv", "tool", "install", "--python", sys.executable, "--cache-dir", tmp_path / "cache")
     installed(ran(*command, "-c", ROOT / "constraints.txt", wheel, **folders, **index))
     works(tmp_path / "bin" / "wakestream", tmp_path)

@@ -5,9 +5,26 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from botocore.loaders import JSONFileLoader
 
 from tests.support.power.ec2_world import KEY, SECRET, account
 from tests.support.power.stand_ins import moto
+
+
+@pytest.fixture(scope="package", autouse=True)
+def _models_are_read_once() -> Iterator[None]:
+    """A new session of boto3 reads megabytes of JSON; here hundreds are made."""
+    with pytest.MonkeyPatch.context() as patch:
+        read: dict[str, Any] = {}
+        load = JSONFileLoader.load_file
+
+        def load_once(self: JSONFileLoader, path: str) -> Any:
+            if path not in read:
+                read[path] = load(self, path)
+            return read[path]
+
+        patch.setattr(JSONFileLoader, "load_file", load_once)
+        yield
 
 
 @pytest.fixture(scope="module")
