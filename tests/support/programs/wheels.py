@@ -65,7 +65,7 @@ def environment_with(place: Path, *what: str | Path) -> Path:
     (packages / "of_the_tests.pth").write_text(sysconfig.get_path("purelib") + "\n")  # its own .pth files do not count
     there = Path(sysconfig.get_path("scripts", "venv", vars=scheme)) / ("python.exe" if os.name == "nt" else "python")
     options = (
-        "--quiet", "--no-deps", "--no-index", "--no-compile", "--disable-pip-version-check", "--no-warn-script-location",
+        "--quiet", "--no-deps", "--no-index", "--no-compile", "--no-warn-script-location", "--disable-pip-version-check"
     )  # fmt: skip
     command(sys.executable, "-m", "pip", "--python", there, "install", *options, *what, cwd=place)
     return there
