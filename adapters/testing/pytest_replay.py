@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import tempfile
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import NoReturn, TypeVar, cast
 
@@ -37,18 +37,29 @@ SHOWN = 24
 """Lines of a difference that a failure shows."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class ReplayMark:
-    """The arguments of a test's mark."""
+    """The arguments of a test's mark, and its test."""
 
-    test: str
-    path: Path
-    strict: bool
-    lenient: bool
-    ignore_time: bool
-    settings: Mapping[str, float | None]
-    build: Build
-    record: Record | None
+    item: pytest.Item
+    log: str | Path
+    _: KW_ONLY
+    strict: bool | None = None
+    lenient: bool = False
+    ignore_time: bool = False
+    settings: Mapping[str, float | None] | None = None
+    build: Build | None = None
+    record: Record | None = None
+
+    def __post_init__(self) -> None:
+        """A test that changes settings asks what differs, so it is not strict."""
+        self.strict = not self.settings if self.strict is None else self.strict
+
+    @property
+    def path(self) -> Path:
+        """The log's file, beside the test or in the folder of all logs."""
+        beside, folder = self.item.path.parent / self.log, str(self.item.config.getini("replay_logs"))
+        return beside if beside.exists() or not folder else self.item.config.rootpath / folder / self.log
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,32 +118,11 @@ class Replay:
 def replay_mark(marker: pytest.Mark, item: pytest.Item) -> ReplayMark:
     """The mark's arguments; wrong ones fail the test with the correct usage."""
     try:
-        return _mark(item, *marker.args, **marker.kwargs)
+        return ReplayMark(item, *marker.args, **marker.kwargs)
     except TypeError as error:
         options = "strict=True, lenient=False, ignore_time=False, settings={}, build=..., record=..."
         usage = f'@pytest.mark.replay("x.jsonl", {options})'
-        pytest.fail(f"{usage}: {str(error).replace('_mark()', 'the mark')}", pytrace=False)
-
-
-def _mark(
-    item: pytest.Item,
-    log: str | Path,
-    *,
-    strict: bool | None = None,
-    lenient: bool = False,
-    ignore_time: bool = False,
-    settings: Mapping[str, float | None] | None = None,
-    build: Build | None = None,
-    record: Record | None = None,
-) -> ReplayMark:
-    strict = not settings if strict is None else strict
-    path, build = _path_of(Path(log), item), build or job_pipeline
-    return ReplayMark(item.nodeid, path, strict, lenient, ignore_time, settings or {}, build, record)
-
-
-def _path_of(log: Path, item: pytest.Item) -> Path:
-    beside, folder = item.path.parent / log, str(item.config.getini("replay_logs"))
-    return beside if beside.exists() or not folder else item.config.rootpath / folder / log
+        pytest.fail(f"{usage}: {str(error).replace('ReplayMark.__init__()', 'the mark')}", pytrace=False)
 
 
 def run(mark: ReplayMark) -> Replay:
@@ -143,7 +133,7 @@ def run(mark: ReplayMark) -> Replay:
         settings=mark.settings,
         lenient=mark.lenient,
         ignore_time=mark.ignore_time,
-        build=mark.build,
+        build=mark.build or job_pipeline,
         watch=watch,
     )
     try:
@@ -212,12 +202,12 @@ NEEDS_RECORD = (
 
 def _how_to_record(mark: ReplayMark, mode: str) -> str:
     needs = "" if mark.record else f" ({NEEDS_RECORD})"
-    return f"pytest {mark.test!r} --replay-record={mode}{needs}"
+    return f"pytest {mark.item.nodeid!r} --replay-record={mode}{needs}"
 
 
 def _no_build(mark: ReplayMark, log: Log) -> list[str]:
     """A hint that the mark names no pipeline although the log was recorded with one."""
-    effects = own_effects(log) if mark.build is job_pipeline else ()
+    effects = own_effects(log) if mark.build in (None, job_pipeline) else ()
     if not effects:
         return []
     return [f"The jobs of this log called {', '.join(effects)}: give the mark build=, the pipeline of the recording"]
