@@ -36,16 +36,6 @@ def test_a_job_of_any_kind_goes_to_the_worker_that_knows_such_jobs(net: Net, cli
     assert given(net, old) == ["pair"], "a pair of files goes to either"
 
 
-def test_a_waiting_job_of_any_kind_is_not_given_to_an_old_worker_that_comes_online(net: Net, client: int) -> None:
-    net.monitor("attic"), net.monitor("studio")
-    assert isinstance(paint(net, client), m.Offline)
-    assert isinstance(net.submit(client, "pair", PAIR), m.Offline)
-    old = net.worker("attic", features=OLD)
-    assert given(net, old) == ["pair"]
-    assert [*net.state.queue] == ["j1"], "the other GPU may be able to do it"
-    assert given(net, net.worker("studio", features=NEW)) == ["j1"]
-
-
 def test_a_job_that_only_old_workers_are_there_for_is_refused_with_the_part_to_update(net: Net, client: int) -> None:
     net.monitor("attic")
     assert isinstance(paint(net, client), m.Offline), "nothing is known of the worker yet"

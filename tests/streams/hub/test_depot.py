@@ -738,17 +738,6 @@ def test_a_job_that_is_cancelled_or_whose_license_is_revoked_ends_in_each_state(
         assert net.heard(one, m.Cancel)
 
 
-@pytest.mark.parametrize("by", [1200.0, -1200.0])
-def test_a_clock_that_is_set_by_twenty_minutes_changes_no_term(by: float) -> None:
-    net, _, _ = delivered()
-    net.now += by
-    net.happen(f.ClockMoved(by))
-    net.pass_time(7 * DAY - 60)
-    assert net.state.delivered
-    net.pass_time(120.0)
-    assert not net.state.delivered
-
-
 # Results that wait for their client
 
 

@@ -400,17 +400,6 @@ def test_a_queued_job_expires_35_minutes_after_its_connection_with_a_notice(net:
     assert net.code(other) == "expired"
 
 
-def test_an_old_clients_lease_ends_an_hour_after_its_gpu_was_last_at_work(net: Net) -> None:
-    worker, client = net.worker(), net.join("client")
-    net.submit(client)
-    net.pass_time(3000)
-    net.say(worker, m.TaskActive(task_id="t"))
-    net.pass_time(3000)
-    assert list(net.state.jobs) == ["j1"]
-    net.pass_time(601)
-    assert net.state.jobs == {}
-
-
 def test_a_revoked_license_is_kicked_from_all_its_connections_and_its_jobs_released(net: Net) -> None:
     worker, client, other = net.worker(), net.join("client", key="k"), net.join("client", key="x")
     second, monitor = net.join("client", key="k"), net.join("monitor", key="k")
@@ -643,12 +632,3 @@ def test_of_many_submits_in_a_second_all_are_queued_and_enough_wake_the_gpu() ->
         assert isinstance(net.submit(client, f"j{number}"), m.Offline)
     assert len(net.take(monitor)) == 3
     assert len(net.state.queue) == 10
-
-
-def test_a_gpu_that_no_monitor_answers_for_keeps_every_machine_on_while_it_works(net: Net) -> None:
-    client, monitor = net.join("client"), net.join("monitor", gpus=("studio",))
-    net.worker(gpu="gpu")
-    net.submit(client)
-    net.take(monitor)
-    net.say(monitor, m.TaskQuery(request_id="q", gpu="studio", drain=True))
-    assert [answer.active_count for answer in net.take(monitor) if isinstance(answer, m.TaskQueryResponse)] == [1]

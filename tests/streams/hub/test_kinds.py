@@ -178,17 +178,6 @@ def test_kinds_that_change_while_the_gpu_is_online_are_noticed_and_waiting_jobs_
     assert asked(net, client)[0] == {"paint": [("studio", True)], "join": [("studio", True)]}
 
 
-def test_a_waiting_job_is_refused_when_its_kind_is_gone(net: Net, client: int) -> None:
-    net.monitor("studio")
-    net.leave(worker(net, "studio", kind("paint")))
-    assert isinstance(submit(net, client, "paint"), m.Offline)
-    net.pass_time(60.0)
-    net.sent.pop(client)
-    worker(net, "studio", kind("join"))
-    assert [(each.code, each.request_id) for each in net.heard(client, m.Error)] == [("unknown_kind", "j1")]
-    assert net.state.jobs == {}
-
-
 def test_a_worker_that_says_the_same_again_changes_nothing(net: Net, client: int) -> None:
     studio = worker(net, "studio", kind("paint"))
     kept = len(net.journal)

@@ -197,19 +197,13 @@ def test_the_next_try_for_capacity_is_told() -> None:
         desk.fails("no stock", no_capacity=True)
 
 
-def test_a_wake_while_draining_calls_the_stop_off() -> None:
-    desk = Desk().draining()
-    desk.happens(p.Wake("job-2"))
-    assert desk.states()[-1] == "online"
-    desk.answers(0)
-    assert desk.did(p.Stop) == []
-
-
-@pytest.mark.parametrize("event", [m.TaskActive(task_id="task-1"), p.HealthAnswer(True, busy=1)])
-def test_a_task_that_comes_while_it_drains_calls_the_stop_off(event: p.PowerEvent) -> None:
+@pytest.mark.parametrize("event", [p.Wake("job-2"), m.TaskActive(task_id="task-1"), p.HealthAnswer(True, busy=1)])
+def test_a_wake_or_a_task_that_comes_while_it_drains_calls_the_stop_off(event: p.PowerEvent) -> None:
     desk = Desk().draining()
     desk.happens(event)
-    assert desk.state == "online"
+    assert desk.states()[-1] == desk.state == "online"
+    desk.answers(0)
+    assert desk.did(p.Stop) == []
 
 
 def test_an_idle_machine_without_leases_is_stopped() -> None:

@@ -21,25 +21,19 @@ def test_an_idle_machine_is_stopped_at_once_after_worker_and_hub_were_asked() ->
     assert desk.state == "stopping"
 
 
-def test_a_machine_whose_worker_has_a_task_stays_on() -> None:
-    desk = Desk(idle_after=1800.0).online()
+def test_a_machine_whose_worker_has_a_task_stays_on_until_its_idle_time_is_over() -> None:
+    desk = Desk(idle_after=600.0).online()
     desk.passes(1)
-    desk.happens(m.Release(gpu="gpu-1"))
+    desk.happens(m.Release(gpu="gpu-1", msg="a person turns it off"))
     desk.happens(p.HealthAnswer(True, busy=1))
     desk.passes(60)
     assert desk.state == "online"
     assert not desk.said(m.TaskQuery)
-
-
-def test_the_idle_time_after_a_release_that_found_work_is_named_as_such() -> None:
-    desk = Desk(idle_after=60.0).online()
-    desk.happens(m.Release(gpu="gpu-1", msg="a person turns it off"))
-    desk.happens(p.HealthAnswer(True, busy=1))
-    desk.passes(70)
+    desk.passes(540)
     desk.happens(p.HealthAnswer(True))
     desk.answers(0)
     assert desk.state == "draining"
-    assert desk.said(m.PowerState)[-1].msg == "no work for 60 s"
+    assert desk.said(m.PowerState)[-1].msg == "no work for 600 s"
 
 
 def looks(desk: Desk, reading: PowerState, seconds: float) -> None:
