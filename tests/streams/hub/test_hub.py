@@ -447,7 +447,7 @@ def test_a_failed_boot_ends_every_waiting_job_whose_client_is_there_and_is_told_
     for number, fd in enumerate(clients):
         net.submit(fd, f"j{number}")
     net.happen(f.Closed(clients.pop()))
-    net.say(monitor, m.BootResult(request_id="j1", success=False, status="failed", msg="no stock"))
+    net.say(monitor, m.BootResult(request_id="j3", success=False, status="failed", msg="no stock"))
     for number, fd in enumerate(clients):
         (told,) = net.take(fd)
         assert isinstance(told, m.BootResult)

@@ -18,6 +18,8 @@ def test_each_end_of_a_job_is_confirmed_on_request(net: Net) -> None:
     assert [told.request_id for told in net.heard(ours, m.JobReleased)] == ["done", "done", "cancelled"]
     assert net.heard(field, m.JobReleased) == []
     assert net.state.jobs == {}
+    net.say(ours, m.Cancel(request_id="cancelled"))
+    assert [error.code for error in net.heard(ours, m.Error)] == ["unknown_job"]
 
 
 def test_queued_jobs_get_the_most_promising_gpus_state(net: Net) -> None:

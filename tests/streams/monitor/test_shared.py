@@ -21,24 +21,20 @@ def test_a_start_by_another_monitor_is_followed_and_is_no_machine_without_a_requ
     assert not any("without a request" in (said.msg or "") for said in desk.said(m.PowerState))
 
 
-def test_a_wake_does_not_start_a_machine_that_another_monitor_has_just_started() -> None:
+@pytest.mark.parametrize(("shows", "state"), [(True, "booted"), (False, "starting")])
+def test_a_wake_starts_a_machine_that_another_monitor_has_just_started_only_if_that_does_not_show(
+    shows: bool, state: str
+) -> None:
     desk = Desk().off()
     desk.happens(ELSEWHERE)
     desk.happens(p.Wake("job-1"))
     desk.reads("stopped")
     assert (desk.state, desk.did(p.Start)) == ("off", [])
-    desk.reads("running")
-    assert (desk.state, desk.did(p.Start)) == ("booted", [])
-
-
-def test_a_wake_starts_it_when_the_start_of_the_other_monitor_did_not_show() -> None:
-    desk = Desk().off()
-    desk.happens(ELSEWHERE)
-    desk.happens(p.Wake("job-1"))
-    desk.reads("stopped")
-    assert not desk.did(p.Start)
-    desk.passes(desk.policy.shows_within)
-    assert len(desk.did(p.Start)) == 1
+    if shows:
+        desk.reads("running")
+    else:
+        desk.passes(desk.policy.shows_within)
+    assert (desk.state, len(desk.did(p.Start))) == (state, 0 if shows else 1)
 
 
 def test_a_boot_that_is_too_late_for_one_gpu_does_not_stop_the_other() -> None:
