@@ -111,7 +111,7 @@ async def test_three_machines_from_nothing_to_a_video_in_six_commands(
 ) -> None:
     server, gpu, pc = machines
     hub_port, worker_port = free_port(), free_port()
-    await make_video(pc.video, 1)
+    await make_video(pc.video, 1, size="160x120")
     await make_speech(pc.audio, 1)
     commands = 0
 
@@ -143,7 +143,7 @@ async def test_three_machines_on_a_network_know_each_other_by_their_addresses(
 ) -> None:
     server, gpu, pc = machines
     hub_at, gpu_at = f"{networks.address(1)}:8765", f"{networks.address(2)}:8383"
-    await make_video(pc.video, 1)
+    await make_video(pc.video, 1, size="160x120")
     await make_speech(pc.audio, 1)
     with networks.machines(3) as (server.prefix, gpu.prefix, pc.prefix):
         said = await server.does("init", "hub", "--public", f"https://{hub_at}")
@@ -160,7 +160,7 @@ async def test_three_machines_on_a_network_know_each_other_by_their_addresses(
 
 
 async def test_one_machine_in_one_command_and_a_killed_program_comes_back(machine: Machine) -> None:
-    await make_video(machine.video, 1)
+    await make_video(machine.video, 1, size="160x120")
     await make_speech(machine.audio, 1)
     async with machine.up("--gpu", "studio", until="is a monitor") as printed:
         hub = (await printed("hub: ws://")).split("hub: ")[1].split(";")[0]
@@ -260,7 +260,10 @@ async def hub_of(server: Machine) -> AsyncIterator[str]:
     """A hub of `init hub`, while it runs; the address for `join`."""
     port = free_port()
     assert (await server.run("init", "hub", "--public", f"https://127.0.0.1:{port}")).code == 0
-    async with server.up(until=" listening on "):
+    found = recorded(folder_of("hub", server.folder / "config"))
+    assert found is not None
+    async with server.runs("hub", *found.arguments) as hub:
+        await hub.address()
         yield f"127.0.0.1:{port}"
 
 

@@ -148,7 +148,7 @@ async def test_our_worker_killed_in_the_render_restarts_and_finishes_the_job(
     def hear(_: str, line: str) -> None:
         pids.extend(int(found[1]) for found in [re.search(r"\[(\d+)\] wakestream worker listening", line)] if found)
 
-    await make_video(user.video, 2)
+    await make_video(user.video, 2, size="160x120")
     await make_speech(user.audio, 2)
     program, hold, render = tmp_path / "ffmpeg", tmp_path / "hold", tmp_path / "render"
     program.write_text(HELD.format(hold=hold, render=render, ffmpeg=found_ffmpeg()))
