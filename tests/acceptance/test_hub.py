@@ -15,7 +15,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from tests.support.log_lines import logged
 from tests.support.programs.client_scene import User
 from tests.support.programs.here import ran_here
-from tests.support.programs.hub_scene import ONLINE, WITHIN, Frame, Peer, Place
+from tests.support.programs.hub_scene import ONLINE, WITHIN, Place
 from wakestream.adapters.hub import admission as guard
 from wakestream.adapters.hub.server import HubServer
 from wakestream.adapters.net.connection_limits import Room
@@ -146,34 +146,6 @@ async def test_a_frame_of_a_mebibyte_ends_the_connection_with_1009(place: Place)
         await client.socket.send("x" * 2**20)
     assert await client.closed() == 1009
     assert client.socket.close_reason
-
-
-async def test_endless_garbage_ends_the_connection(place: Place) -> None:
-    await place.hub()
-    client = await place.client()
-    for _ in range(100):
-        await client.socket.send("?")
-    assert await client.closed() == 1008
-
-
-async def test_200_clients_are_woken_by_one_broadcast_each_with_its_own_grant(place: Place) -> None:
-    await place.hub()
-    clients = [await place.client() for _ in range(200)]
-    for number, client in enumerate(clients):
-        assert (await client.ask(type="gpu.job.submit", request_id=f"r{number}"))["data"]["position"] == number + 1
-    worker = await place.worker()
-    await worker.send(**ONLINE)
-
-    async def woken(client: Peer) -> list[Frame]:
-        return [await client.get() for _ in range(3)]
-
-    frames = await asyncio.gather(*map(woken, clients))
-    assert all([one["type"] for one in three[:2]] == ["gpu.power.online", "gpu_online"] for three in frames)
-    assert [three[2]["request_id"] for three in frames] == [f"r{number}" for number in range(200)]
-    jobs: list[str] = []
-    while len(jobs) < 200:
-        jobs += [job["request_id"] for job in (await worker.get())["data"]["jobs"]]
-    assert jobs == [f"r{number}" for number in range(200)]
 
 
 async def small_socket(hub: HubServer) -> socket.socket:

@@ -103,5 +103,6 @@ async def until(holds: Callable[[], object]) -> None:
     async with asyncio.timeout(100):
         if isinstance(loop, LookingLoop):
             await loop.until(holds)
-        while not holds():  # noqa: ASYNC110 - another loop
-            await asyncio.sleep(0)
+        else:
+            while not holds():  # noqa: ASYNC110 - another loop
+                await asyncio.sleep(0)
