@@ -62,7 +62,11 @@ OURS = frozenset({own(EARLIER), own(EARLIER_ENDED)})
 """The labels of the effects of the daemon's pipeline in a log."""
 
 MAX_LOST_TASKS = 5
-"""How often in a row a worker may lose or damage a job's task without working on it: the GPU is on meanwhile."""
+"""How often in a row a worker may lose or damage a job's task without working on it: the GPU is on meanwhile. Also how
+often the depot may lose a result."""
+
+RESULT_LOST: Final = "lost"
+"""The hub's code for a result that is no longer in the depot."""
 
 MAX_NO_GPU = 12
 """How often the hub is asked again, in about seven minutes, if it knows no GPU that can do a job that had one, or if it
@@ -255,9 +259,11 @@ class _RetryRules:
     def is_retryable(self, error: Exception) -> bool:
         if isinstance(error, errors.BootFailed):
             return True
-        if isinstance(error, errors.TaskLost) or (isinstance(error, errors.Corrupt) and error.code == errors.DAMAGED):
+        gone = isinstance(error, errors.TaskFailed) and error.code == RESULT_LOST
+        damaged = isinstance(error, errors.Corrupt) and error.code == errors.DAMAGED
+        if gone or damaged or isinstance(error, errors.TaskLost):
             self.lost += 1
-            return self.lost < MAX_LOST_TASKS and self.again.retry_on(error)
+            return self.lost < MAX_LOST_TASKS and (gone or self.again.retry_on(error))
         if isinstance(error, errors.HubRefused):
             self.no_gpu += error.code in NO_GPU
             return error.code in TEMPORARY_REFUSALS or (error.code in NO_GPU and self.no_gpu <= MAX_NO_GPU)

@@ -883,7 +883,7 @@ def test_a_result_that_was_removed_by_hand_is_told_once_and_its_job_ends() -> No
     net.files.clear()
     net.say(ann, d.DepotQuery(request_id="j1"))
     assert [each.code for each in net.heard(ann, d.DepotDelivered)] == [None, None, None, "lost"]
-    assert "run the job again" in (net.heard(ann, d.DepotDelivered)[-1].reason or "")
+    assert "must run again" in (net.heard(ann, d.DepotDelivered)[-1].reason or "")
     assert RESULT.blake3 not in net.state.in_depot["ann"]
     net.say(ann, d.DepotQuery(request_id="j1"))
     assert codes(net, ann)[-1] == "unknown_job"

@@ -18,6 +18,7 @@ from wakestream.operators.model.depot import Place
 from wakestream.operators.model.errors import DepotError, LinkExpired
 from wakestream.operators.rx.then import then
 from wakestream.operators.stages.depot import ASK_EVERY
+from wakestream.streams.jobs.daemon_pipeline import MAX_LOST_TASKS
 from wakestream.streams.jobs.stages import Stages, pipeline
 from wakestream.streams.jobs.turn_stages import LaneLimits
 from wakestream.streams.jobs.world import Events
@@ -430,6 +431,23 @@ async def test_a_result_that_is_gone_when_it_is_fetched_ends_the_job(scene: Depo
     failed = await scene.run()
     assert isinstance(failed, e.Failed)
     assert (failed.code, failed.why) == ("lost", "the result was removed; run the job again")
+
+
+@pytest.mark.parametrize("once", [True, False])
+async def test_a_daemon_has_the_work_done_again_whose_result_the_depot_lost_but_not_without_end(once: bool) -> None:
+    house = DepotHouse()
+    lost = {"files": (), "code": "lost", "reason": "the result was removed; the job must run again"}
+    house.at(50.0, lambda: house.link.receive(delivered("job-1", **lost)))
+    if once:
+        house.at(90.0, lambda: house.link.receive(delivered("job-1")))
+        house.at(89.9, setattr, house.town, "result", {})
+        assert isinstance(await house.start(1), e.Done)
+        assert [retry.why for retry in house.kinds(1, e.Retrying)] == [lost["reason"]]
+        return
+    for n in range(1, 40):
+        house.at(50.0 + 10 * n, lambda: house.link.receive(delivered("job-1", **lost)))
+    assert await house.start(1) == e.Failed(str(lost["reason"]), "lost")
+    assert len(house.kinds(1, e.Retrying)) == MAX_LOST_TASKS - 1
 
 
 async def test_a_job_that_its_gpu_gives_back_goes_the_direct_way_and_says_why(scene: DepotScene) -> None:
