@@ -48,7 +48,7 @@ test-all: test test-rest
 # All cases of the fault tests, then a long run in which programs are killed; about twenty minutes.
 faults: setup
 	WAKESTREAM_FAULTS=long $(PYTEST) tests/faults
-	$(BIN)/python tests/faults/kill_run.py --kills 300
+	$(BIN)/python tests/faults/kill_run.py --kills 300 --depot --disks
 
 # Programs are killed while jobs go through, over a slow line to the hub; each time with a fresh seed, which is printed.
 kills: setup

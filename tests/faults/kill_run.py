@@ -3,7 +3,8 @@
     python tests/faults/kill_run.py --kills 300 --hub-delay 0.3 --depot --seed 1
 
 Every acknowledged job has to end exactly once, as done, with its own result: none lost, none rendered again while its
-first result still stood. With `--depot` jobs that wait for the GPU go through one.
+first result still stood. With `--depot` jobs that wait for the GPU go through one. With `--disks` some of the killed
+programs but the daemon come back without what they had stored.
 Without `--seed` each run draws a fresh one, and prints it. After a failure the folder with
 all logs is kept.
 """
@@ -38,6 +39,9 @@ _SEEN = {
     "granted": "ack", "queued": "ack", "uploading": "upload", "running": "render", "downloading": "download",
     "submitted": "render", "storing": "upload", "stored": "stored", "remote": "remote", "delivered": "delivered",
 }  # fmt: skip
+DISKS = ("hub", "worker", "depot")
+"""The programs that may lose their disks."""
+
 AIM_WITHIN = 3.0
 """Seconds that a kill waits for its moment; then it comes anyhow."""
 
@@ -148,9 +152,18 @@ class KillRun:
     """One run: jobs are submitted, programs killed, and then all is waited for."""
 
     def __init__(
-        self, folder: Path, seed: int, kills: int, hub_delay: float, say: Callable[[str], None], *, depot: bool = False
+        self,
+        folder: Path,
+        seed: int,
+        kills: int,
+        hub_delay: float,
+        say: Callable[[str], None],
+        *,
+        depot: bool = False,
+        disks: bool = False,
     ) -> None:
-        self.folder, self.kills, self.hub_delay, self.say, self.depot = folder, kills, hub_delay, say, depot
+        self.folder, self.kills, self.hub_delay, self.say = folder, kills, hub_delay, say
+        self.depot, self.disks = depot, disks
         self.random = Random(seed)
         self.accounts = Accounts(seed)
         self.moments: Counter[str] = Counter()
@@ -201,12 +214,13 @@ class KillRun:
                 moment = "random"
             await _pause(self.random.choice((0.0, 0.0, self.random.uniform(0.0, 0.05))))
             spared = name == "worker" and self.ears.killed >= IN_A_ROW
-            if spared or not house.kill(name):
+            disk = self.disks and name in DISKS and self.random.random() < 0.5
+            if spared or not house.kill(name, disk=disk):
                 await _pause(0.1)
                 continue
             killed += 1
             self.ears.killed += name in ("worker", "monitor")
-            self.moments[f"{name} in {moment}"] += 1
+            self.moments[f"{name}{' and its disk' * disk} in {moment}"] += 1
             if killed % 25 == 0:
                 self.say(f"{killed} kills: {dict(house.kills)}")
             await _pause(self.random.uniform(0.0, 2.0))
@@ -291,15 +305,17 @@ def main() -> int:
     parser.add_argument("--seed", type=int, help="of an earlier run, to run it again (default: a fresh one)")
     parser.add_argument("--hub-delay", type=float, default=0.0, help="seconds until the hub gets what it is sent")
     parser.add_argument("--depot", action="store_true", help="jobs that wait go through a depot, which is killed too")
+    parser.add_argument("--disks", action="store_true", help="some programs that are killed lose their disks, too")
     parser.add_argument("--folder", type=Path, help="where the programs keep their state (default: a temporary one)")
     args = parser.parse_args()
     folder = args.folder or Path(tempfile.mkdtemp(prefix="wakestream-kill-"))
     seed = randbelow(2**31) if args.seed is None else args.seed
     again = f"tests/faults/kill_run.py --kills {args.kills} --hub-delay {args.hub_delay:g} --seed {seed}"
-    again += " --depot" if args.depot else ""
+    again += " --depot" * args.depot + " --disks" * args.disks
     _say(again)
     fork_server.install()
-    accounts = asyncio.run(KillRun(folder, seed, args.kills, args.hub_delay, _say, depot=args.depot).run())
+    run = KillRun(folder, seed, args.kills, args.hub_delay, _say, depot=args.depot, disks=args.disks)
+    accounts = asyncio.run(run.run())
     fork_server.close()
     _say(json.dumps(asdict(accounts) | {"killed": accounts.killed}, indent=2))
     if accounts.faults:

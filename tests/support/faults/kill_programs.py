@@ -9,6 +9,7 @@ import contextlib
 import os
 import secrets
 import shlex
+import shutil
 import signal
 import sys
 import time
@@ -107,10 +108,15 @@ class KillHouse:
     lines: Mapping[str, FaultProxy]
     kills: Counter[str] = field(default_factory=Counter)
 
-    def kill(self, name: str) -> bool:
-        """SIGKILL to a program by its name; False when it does not run at present."""
+    def kill(self, name: str, *, disk: bool = False) -> bool:
+        """SIGKILL to a program by its name; False when it does not run at present. With `disk`, it loses that, too."""
         done = self._kill_worker() if name == "worker" else self.programs[name].kill()
         self.kills[name] += done
+        for path in (self.folder / name).glob("*") if disk and done else ():
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            elif name != "hub" or ".sqlite3" in path.name:  # the hub keeps its licenses
+                path.unlink(missing_ok=True)
         return done
 
     @property
