@@ -36,11 +36,11 @@ class _LookingSelector(selectors.DefaultSelector):  # type: ignore[misc, valid-t
 
     def select(self, timeout: float | None = None) -> Any:
         for seen, holds in self._looks.items():
-            if seen.done():
-                timeout = 0
-            elif holds():
-                seen.set_result(None)
-                timeout = 0
-            else:
-                timeout = EVERY if timeout is None else min(timeout, EVERY)
+            try:
+                if not seen.done() and holds():
+                    seen.set_result(None)
+            except Exception as error:  # raised in the test that waits
+                seen.set_exception(error)
+            most = 0.0 if seen.done() else EVERY
+            timeout = most if timeout is None else min(timeout, most)
         return super().select(timeout)
