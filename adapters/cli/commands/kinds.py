@@ -11,7 +11,7 @@ from typing import Any
 from wakestream.adapters.cli import exit_codes, flags
 from wakestream.adapters.cli.any_kind import pairs
 from wakestream.adapters.cli.i18n import t
-from wakestream.adapters.cli.kinds_show import show_kinds
+from wakestream.adapters.cli.kinds_show import show_kind, show_kinds
 from wakestream.adapters.cli.service import begin, run_program
 from wakestream.adapters.engines.comfyui import DEFAULT_URL
 from wakestream.adapters.engines.comfyui_kinds import Chosen, Draft, draft, object_info, write
@@ -36,10 +36,12 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """List the kinds, or add one."""
+    """List the kinds, show one, or add one."""
     if args.action == "add":
         return _add(args)
     settings = begin(args, usual_level="CRITICAL")
+    if args.action == "show":  # `submit --kind KIND --help`
+        return run_program(lambda _: show_kind(args.kind, settings, args.state))
     return run_program(lambda _: show_kinds(settings, args.state, as_json=args.json))
 
 

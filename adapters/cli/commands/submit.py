@@ -13,8 +13,7 @@ from typing import Any
 from wakestream.adapters.cli import any_kind, exit_codes, flags
 from wakestream.adapters.cli.at_daemon import refused
 from wakestream.adapters.cli.first_start import is_first_start, offer
-from wakestream.adapters.cli.kinds_show import show_kind
-from wakestream.adapters.cli.main import parser_of
+from wakestream.adapters.cli.main import load, parser_of
 from wakestream.adapters.cli.many_jobs import Many, confirmed, many_jobs
 from wakestream.adapters.cli.service import Stop, begin, run_program
 from wakestream.adapters.cli.submission import JobFlags, Submission, check_chain, id_of, run_one, submission_of
@@ -44,7 +43,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     any_kind.arguments(parser)
     usual = next(action for action in parser._actions if isinstance(action, argparse._HelpAction))
     usual.__class__ = _Help  # a second --help would be a conflict
-    parser.set_defaults(help_of_kind=False)
+    parser.set_defaults(action=None)
     flags.add(parser, "--pairs DIR", "the videos and audio files of a folder, paired by their names", type=Path)
     text = "a job for each row of a table (CSV, or JSON Lines), or for the files of a folder that fit the --in patterns"
     flags.add(parser, "--each TABLE", text, type=Path)
@@ -86,22 +85,22 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 class _Help(argparse._HelpAction):
-    """`--help`: the help of the command, or that of the kind that was named before it."""
+    """`--help`: the help of the command, or that of the kind that was named before it, which `kinds` shows."""
 
     def __call__(
         self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, option: str | None = None
     ) -> None:
         if namespace.kind is None:
             super().__call__(parser, namespace, values, option)
-        namespace.help_of_kind = True
+        namespace.action = "show"
 
 
 def run(args: argparse.Namespace) -> int:
     """Submit the job to the daemon, or run it here if no daemon runs; the exit code is its outcome."""
     stages = _stages(args)
-    if (asks := next((stage for stage in stages if stage.help_of_kind), None)) is not None:
-        settings = begin(args, usual_level="CRITICAL")
-        return run_program(lambda _: show_kind(asks.kind, settings, asks.state))
+    if asked_about := [stage.kind for stage in stages if stage.action]:
+        args.action, args.kind = "show", asked_about[0]
+        return load("kinds").run(args)
     if args.notify and args.detach:
         raise SettingsError("--notify waits for the end, and --detach does not; leave one out")
     if args.leave and (args.detach or args.wait or args.notify):
