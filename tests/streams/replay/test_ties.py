@@ -126,9 +126,9 @@ async def test_equal_calls_that_end_in_another_order_than_they_began_get_their_o
     assert (await replay(log, build=lanes)).divergences == ()
 
 
-def test_the_failure_of_a_test_says_so() -> None:
+def test_the_failure_of_a_test_says_so(request: pytest.FixtureRequest) -> None:
     then_, now = log_of((1.0, "a"), (1.000001, "b")), log_of((1.0, "b"), (1.000001, "a"))
-    mark = ReplayMark("test_it", __file__, True, False, False, {}, fan(0), None)  # type: ignore[arg-type]
+    mark = ReplayMark(request.node, __file__, build=fan(0))
     said = failure(Replay(mark, then_, now, tuple(divergences(then_, now)), {}))
     assert "The log has both, 1 microseconds apart. Concurrent steps may end at the same moment" in said
 

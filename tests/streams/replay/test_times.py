@@ -1,7 +1,6 @@
 """A replay compares when jobs act, with a tolerance for a machine that was loaded while the log was made."""
 
 from collections.abc import Mapping
-from pathlib import Path
 
 import pytest
 
@@ -12,7 +11,6 @@ from wakestream.operators.model.backoff import Backoff
 from wakestream.operators.model.errors import WorkerUnreachable, is_retryable
 from wakestream.operators.model.policy import Policy
 from wakestream.operators.model.ports import TaskReport
-from wakestream.streams.jobs.stages import job_pipeline
 from wakestream.streams.recording.recording import Header, Log, Row
 from wakestream.streams.replay.divergence import divergences
 from wakestream.streams.replay.replay import replay
@@ -61,10 +59,10 @@ def test_a_loaded_machine_is_late_in_the_log_and_never_early(then: float, now: f
     assert (divergences(said(then), said(now)) == []) == same
 
 
-def test_the_report_says_by_how_much() -> None:
+def test_the_report_says_by_how_much(request: pytest.FixtureRequest) -> None:
     then, now = said(102.0), said(122.0)
     (found,) = divergences(then, now)
     assert found.lines() == ["- out note", "-   at 102.000 s", "+ out note", "+   at 122.000 s"]
-    mark = ReplayMark("test_it", Path(__file__), True, False, False, {}, job_pipeline, None)
+    mark = ReplayMark(request.node, __file__)
     told = failure(Replay(mark, then, now, (found,), {}))
     assert "The program acts 20.000 s later than in the log; ignore_time=True compares no times." in told
