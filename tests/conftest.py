@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, given, settings
+from hypothesis.strategies import none
 
 from tests.support.looking_loop import LookingLoop
 from tests.support.postgres import PostgresServer, postgres_server
@@ -120,6 +121,7 @@ def pytest_itemcollected(item: pytest.Item) -> None:
 def pytest_collection_finish() -> None:
     """The collected tests stay, so the garbage collector need not look through them, nor as often as usual."""
     gc.enable()
+    given(none())(lambda _: None)()  # Hypothesis looks once who holds its random numbers; what is frozen is not seen
     gc.freeze()
     gc.set_threshold(5000, 20, 20)
 
