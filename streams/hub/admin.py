@@ -96,7 +96,7 @@ def _keep(
 
 
 def _remove(
-    state: HubState, peer: Connection, gpu: Gpu, message: m.GpuAdmin, _: float, decision: HubDecision
+    state: HubState, peer: Connection, gpu: Gpu, message: m.GpuAdmin, now: float, decision: HubDecision
 ) -> Refusal | None:
     """Forget a GPU that is gone. Its costs go too; without this they would grow without end."""
     if not peer.admin:
@@ -118,6 +118,7 @@ def _remove(
             f"jobs wait for {gpu.name}, and no other GPU can do them: {waiting}; cancel them first, or give --yes",
         )
     decision.fact(f.GpuForgotten(gpu.name))
+    jobs.refuse_impossible(state, now, decision)
     return None
 
 

@@ -188,7 +188,7 @@ def _results_kept(
     decision.fact(f.DeliveriesGone((record.id,)))
     decision.fact(f.DepotRemoved(record.owner, tuple(file.blake3 for file in lost), now))
     why = f"the result {lost[0].name!r} was removed from the depot before it was fetched; the job must run again"
-    _send_results(f.JobDelivered(record.id, record.owner, record.gpu, (), now, "lost", why), to, decision)
+    _send_results(f.JobDelivered(record.id, record.owner, record.gpu, (), now, d.LOST, why), to, decision)
 
 
 def _direct(state: HubState, job: HubJob, now: float, decision: HubDecision) -> None:

@@ -336,6 +336,7 @@ def _tick(state: HubState, event: f.Tick, now: float, decision: HubDecision) -> 
             _drop(state, peer, NOT_REGISTERED, why, now, decision)
     capabilities.renew(state, now, decision)
     jobs.expire(state, now, decision)
+    jobs.tick(state, now, decision)
     depot.tick(state, now, decision)
     relays.tick(state, now, decision)
     holders.tick(state, now, decision)

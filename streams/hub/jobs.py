@@ -179,6 +179,12 @@ def grant(state: HubState, gpu: Gpu, url: str | None, now: float, decision: HubD
     late_jobs.plan(state, now, decision)
 
 
+def tick(state: HubState, now: float, decision: HubDecision) -> None:
+    """Refuse the jobs that waited for a GPU that has not come back in time."""
+    if state.wanted and placement.any_given_up(state, now):
+        refuse_impossible(state, now, decision)
+
+
 def refuse_impossible(state: HubState, now: float, decision: HubDecision) -> None:
     """Refuse the waiting jobs that no GPU can do."""
     never = {need: why for need in state.wanted if (why := placement.refusal(state, need, now)) is not None}

@@ -229,6 +229,12 @@ def _is_hope(state: HubState, gpu: Gpu, named: Collection[str], now: float) -> b
     return known or not state.monitors or back
 
 
+def any_given_up(state: HubState, now: float) -> bool:
+    """Whether a GPU that has not told its kinds does not count as one that may come."""
+    named = state.named()
+    return any(not _is_hope(state, gpu, named, now) for gpu in state.gpus.values())
+
+
 def all_described(state: HubState, now: float) -> bool:
     """Whether the kinds are known of all GPUs, so that another kind than theirs is had by none."""
     unknown = (gpu for gpu in state.gpus.values() if gpu.kinds is None and not pairs_only(state, gpu))

@@ -24,6 +24,7 @@ from wakestream.streams.jobs.gpu_backoff import gpu_backoff
 from wakestream.streams.jobs.stages import Compose, Pipeline, Stages, job_pipeline, pipeline
 from wakestream.streams.jobs.turn_stages import LaneLimits, Lanes, in_order, in_turns, wait_for_turn
 from wakestream.streams.jobs.world import Build, World
+from wakestream.streams.protocol import depot_messages as d
 from wakestream.streams.recording.config_json import config_from
 from wakestream.streams.recording.recording import Log
 
@@ -64,9 +65,6 @@ OURS = frozenset({own(EARLIER), own(EARLIER_ENDED)})
 MAX_LOST_TASKS = 5
 """How often in a row a worker may lose or damage a job's task without working on it: the GPU is on meanwhile. Also how
 often the depot may lose a result."""
-
-RESULT_LOST: Final = "lost"
-"""The hub's code for a result that is no longer in the depot."""
 
 MAX_NO_GPU = 12
 """How often the hub is asked again, in about seven minutes, if it knows no GPU that can do a job that had one, or if it
@@ -254,19 +252,19 @@ class _RetryRules:
     def __init__(self, again: Backoff) -> None:
         self.again = again
         self.lost = 0
-        self.no_gpu = MAX_NO_GPU  # a first refusal is final
+        self.asks = 0  # how often the hub is asked again that knows no GPU for the job
 
     def is_retryable(self, error: Exception) -> bool:
         if isinstance(error, errors.BootFailed):
             return True
-        gone = isinstance(error, errors.TaskFailed) and error.code == RESULT_LOST
+        gone = isinstance(error, errors.TaskFailed) and error.code == d.LOST
         damaged = isinstance(error, errors.Corrupt) and error.code == errors.DAMAGED
         if gone or damaged or isinstance(error, errors.TaskLost):
             self.lost += 1
             return self.lost < MAX_LOST_TASKS and (gone or self.again.retry_on(error))
         if isinstance(error, errors.HubRefused):
-            self.no_gpu += error.code in NO_GPU
-            return error.code in TEMPORARY_REFUSALS or (error.code in NO_GPU and self.no_gpu <= MAX_NO_GPU)
+            self.asks -= error.code in NO_GPU
+            return error.code in TEMPORARY_REFUSALS or (error.code in NO_GPU and self.asks >= 0)
         return _may_pass(error) or self.again.retry_on(error)
 
     def is_success(self, event: JobEvent) -> bool:
@@ -275,5 +273,5 @@ class _RetryRules:
         if isinstance(event, Running) and event.status not in FINISHED:  # the worker works on the task
             self.lost = 0
         if isinstance(event, Granted) or (isinstance(event, Waking) and event.phase == "hub_lost"):
-            self.no_gpu = 0
+            self.asks = MAX_NO_GPU
         return self.again.reset_on_success is not None and self.again.reset_on_success(event)

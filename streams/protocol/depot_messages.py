@@ -32,6 +32,9 @@ MOST_FILES: Final = 100
 PARTS: Final = 32
 """The most links to parts in one message, for all of its files; a repeated `offer` gets the next ones."""
 
+LOST: Final = "lost"
+"""The code of a result that is no longer in the depot."""
+
 PROBE: Final = "probe of wakestream doctor"
 """The name of a small file that belongs to no job: it shows whether the depot works."""
 

@@ -78,7 +78,7 @@ async def test_a_job_outlives_a_hub_that_lost_its_journal_and_knows_another_gpu_
     async with AsyncExitStack() as life:
         await life.enter_async_context(place.hub())
         async with AsyncExitStack() as gpu:
-            if at_work:  # its worker stays, and never hears of the next hub
+            if at_work:  # its worker stays, and does not connect to the next hub
                 await gpu.enter_async_context(place.worker(engine))
             user.environment["API_SERVER_URL"] += f",ws://127.0.0.1:{port}/dsp"
             async with daemon(user) as api:

@@ -98,8 +98,8 @@ class _Help(argparse._HelpAction):
 def run(args: argparse.Namespace) -> int:
     """Submit the job to the daemon, or run it here if no daemon runs; the exit code is its outcome."""
     stages = _stages(args)
-    if asked_about := [stage.kind for stage in stages if stage.action]:
-        args.action, args.kind = "show", asked_about[0]
+    if kinds := [stage.kind for stage in stages if stage.action]:
+        args.action, args.kind = "show", kinds[0]
         return load("kinds").run(args)
     if args.notify and args.detach:
         raise SettingsError("--notify waits for the end, and --detach does not; leave one out")

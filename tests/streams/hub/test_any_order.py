@@ -617,7 +617,7 @@ class World(RuleBasedStateMachine):
                     if not machine.on:
                         machine.switches(told=True)
             self.goes_on(1.0 if turn < 300 else 1000.0)
-        for job in [*self.net.state.jobs.values()]:  # the owner of a job that no GPU can do is told when it comes back
+        for job in [*self.net.state.jobs.values()]:  # the owner of a job that no GPU can do gets this answer later
             if placement.refusal(self.net.state, job.need, self.net.now) is not None:
                 self.comes_back(next(who for who in CLIENTS if CLIENTS[who][0] == job.owner))
         assert not self.net.state.jobs, self.net.state.jobs

@@ -130,8 +130,21 @@ def test_a_restarted_hub_refuses_no_job_before_the_gpus_that_may_do_it_could_be_
     assert isinstance(submit(net, client, "fly"), m.Offline)
     assert asked(net, client)[1] is False
     net.pass_time(BACK_WITHIN)
+    assert [refused.code for refused in net.heard(client, m.Error)] == ["unknown_kind"]
+    assert net.state.jobs == {}
     assert isinstance(submit(net, client, "fly"), m.Error)
     assert asked(net, client)[1] is True
+
+
+def test_a_job_for_a_gpu_that_is_removed_by_force_is_refused_at_once(net: Net, client: int) -> None:
+    worker(net, "one", kind("paint"))
+    watch = net.monitor("two")
+    net.phase(watch, "off", "two")
+    assert isinstance(submit(net, client, "paint", gpus=["two"]), m.Offline)
+    net.leave(watch)
+    net.say(net.join("admin"), m.GpuAdmin(request_id="a", gpu="two", action="remove", force=True))
+    assert [refused.code for refused in net.heard(client, m.Error)] == ["unknown_kind"]
+    assert net.state.jobs == {}
 
 
 def test_a_gpu_whose_kinds_are_not_known_may_have_any(net: Net, client: int) -> None:
