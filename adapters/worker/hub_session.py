@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from loguru import logger
@@ -82,6 +82,9 @@ class WorkerHub:
         self._cancelled: Recent[str, str | None] = Recent(_MAX_WATCHED)
         self._unsent: deque[m.Result | m.JobWork] = deque(maxlen=_MAX_WATCHED)
         self._working: set[str] = set()
+        self._states: Recent[str, tuple[m.JobState, str]] = Recent(
+            _MAX_WATCHED
+        )  # what the hub knows of its jobs, and their tasks
         self._inbox: asyncio.Queue[m.Message] = asyncio.Queue(_MAX_INBOX)
         self._next_active: asyncio.TimerHandle | None = None
         self._subscriptions = CompositeDisposable(
@@ -171,6 +174,7 @@ class WorkerHub:
                 "hub's state folder was not created again, find the cause first", self._role
             )  # fmt: skip
         self._hub_features, self._told = up.features, None
+        self._states.clear()
         self._report_state()  # before the GPU is online: the hub then grants jobs
         if self._initialized:
             self._report_online()
@@ -213,6 +217,7 @@ class WorkerHub:
                 match message:
                     case m.Submit():
                         await self._submit(message)
+                        self._report_states((message.request_id,))
                     case m.DispatchBatch(jobs=jobs):
                         for job in jobs:
                             await self._dispatched(job)
@@ -236,6 +241,7 @@ class WorkerHub:
         else:
             if isinstance(message, m.Submit):
                 await self._submit(message)
+                self._report_states((message.request_id,))
 
     async def _submit(self, job: m.Submit) -> None:
         answer = without_work(job, old_hub=self._old)
@@ -283,6 +289,7 @@ class WorkerHub:
             logger.bind(job=request_id).info("cancelled by the hub")
 
     def _unwatch(self, request_id: str, license_: str | None) -> m.Submit | None:
+        self._states.pop(request_id, None)
         job, _ = self._watched.get(request_id, (None, ""))
         if job is None or license_ not in (None, job.license):
             return None
@@ -300,6 +307,8 @@ class WorkerHub:
         for frame in self._calls.listeners.frames(fact.task):
             self._link.send(frame)
         self._report_work(fact.task)
+        of = fact.task
+        self._report_states(job for job, (_, task) in self._states.items() if task == of.id or job in of.holders)
         if fact.task.status == "running":
             self._start_activity()
         elif not fact.task.unfinished:
@@ -320,6 +329,24 @@ class WorkerHub:
             seconds = round(max(0.0, ran) / max(1, len(holders)), 3)
             for job in holders:
                 self._send_result(m.JobWork(request_id=job, seconds=seconds, ended=True))
+
+    def _report_states(self, jobs: Iterable[str]) -> None:
+        """Report what has become of these jobs of the hub, where it does not know that yet."""
+        if m.JobState.FEATURE not in self._hub_features:
+            return
+        tasks = self._queue.state.tasks
+        for job in [*jobs]:
+            before, known = self._states.get(job, (None, self._watched.get(job, (None, ""))[1]))
+            task = w.find(self._queue.state, job) or tasks.get(known)
+            word, seconds = "unknown", 0.0
+            if task is not None and not task.unfinished:
+                word, ran = task.status, (task.finished_at or 0.0) - (task.started_at or task.finished_at or 0.0)
+                seconds = round(max(0.0, ran) / max(1, len(task.holders)), 3)
+            elif task is not None or self._calls.transfers.open:  # or its files are on the way
+                word = "open"
+            state = m.JobState(request_id=job, state=word, seconds=seconds)
+            if state == before or self._link.send(state):
+                self._states[job] = state, task.id if task is not None else known
 
     def _is_foreign(self, message: m.Message) -> bool:
         return isinstance(message, m.JobWork) and m.JobWork.FEATURE not in self._hub_features
@@ -350,6 +377,7 @@ class WorkerHub:
             # Deployed monitors accept only this task type; the id is for people.
             self._link.send(m.TaskActive(task_id=running[0] if running else "transfer", task_type="heygem_submit"))
             self._next_active = asyncio.get_running_loop().call_later(ACTIVE_EVERY, self._send_active)
+        self._report_states(self._states)
 
     def _stop_activity(self) -> None:
         if self._next_active is not None:

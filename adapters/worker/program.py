@@ -200,7 +200,8 @@ def _join(stack: AsyncExitStack, config: WorkerConfig, server: WorkerServer, ope
     url = config.public_url or _public(config.host, server)
     # Capabilities are for a GPU name: without one, the worker accepts none.
     features = FEATURES if config.gpu is None else (*FEATURES, CAPABILITY, ENDED)
-    announced = (*features, KINDS, m.MonitorState.FEATURE, m.WorkerState.FEATURE, m.JobWork.FEATURE, d.FEATURE)
+    states = (m.MonitorState.FEATURE, m.WorkerState.FEATURE, m.JobWork.FEATURE, m.JobState.FEATURE)
+    announced = (*features, KINDS, *states, d.FEATURE)
     role = "worker"
     if config.depot is not None:
         role, announced = "depot", (CAPABILITY, d.FEATURE)

@@ -244,6 +244,14 @@ class JobWorked(_OfJob, frozen=True):
     at: float
 
 
+class JobSeen(_Transient, frozen=True):
+    """The worker said what has become of a job there (see `m.JobState`); "": what it said does not count any more."""
+
+    id: str
+    state: str
+    at: float
+
+
 class JobStoring(_OfJob, frozen=True):
     """The files of this job go into the depot; `again`: its result must be made for it."""
 
@@ -318,6 +326,7 @@ class DepotHeld(_Durable, frozen=True):
 class JobRemoved(_OfJob, frozen=True):
     """The job has left the hub; `why` is a word (done, cancelled, result, delivered, boot_failed, expired, revoked).
 
+    `finished`: its worker finished it, and its client is gone and did not say so.
     `fd` is the connection that cancelled it, if one did.
     """
 
@@ -866,7 +875,7 @@ Fact = (
     | LicensesUnpaid | GpuSuspended | GpuWoken | JobsOrdered | Planned | StopAllowed | Asked | Answered | ClockSet
     | JobStoring | JobStored | JobDirect | JobDelivered | DeliveriesGone | DepotUsed | DepotUnused | DepotRemoved
     | DepotHeld | UploadSeen | DepotSwept | DepotLeaves
-    | DiskLow | CapabilityGiven | LicenseGone | TextAsked | TextGiven | TextEnded
+    | DiskLow | JobSeen | CapabilityGiven | LicenseGone | TextAsked | TextGiven | TextEnded
 )  # fmt: skip
 
 

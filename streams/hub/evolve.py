@@ -42,6 +42,7 @@ def _detach(state: HubState, job: HubJob, at: float, *, served: bool = False) ->
         _leave_line(state, job, served=served)
     if job.gpu is None:
         return job
+    state.seen.pop(job.id, None)
     gpu = state.gpus[job.gpu]
     gpu.metered(at)
     used = state.used_by(job, at)
@@ -55,6 +56,14 @@ def _job_worked(state: HubState, fact: f.JobWorked) -> None:
     seconds = fact.seconds / state.gpus[fact.gpu].parts
     used = {**job.used, fact.gpu: job.used.get(fact.gpu, 0.0) + seconds} if fact.ended else job.used
     state.jobs[fact.id] = replace(job, used=used, works=None if fact.ended else fact.at - fact.seconds)
+
+
+def _job_seen(state: HubState, fact: f.JobSeen) -> None:
+    state.seen.pop(fact.id, None)
+    if fact.id in state.jobs and fact.state:
+        state.seen[fact.id] = fact.state, fact.at
+    elif not fact.state:
+        state.finished.pop(fact.id, None)
 
 
 def _want(state: HubState, job: HubJob, by: int) -> None:
@@ -284,7 +293,9 @@ def _job_released(state: HubState, fact: f.JobRemoved) -> None:
     holder = job.gpu or job.last  # a lost worker may still have the job and would render it on its return
     if holder is not None and fact.why in _STOPPED:
         _add_pending_cancel(state, holder, job.id, fact.at)
-    if job.gpu is not None and fact.why == "done":
+    if job.gpu is not None and fact.why == "finished":
+        _remember(state.finished, job.id, (job.owner, job.gpu, fact.at))
+    if job.gpu is not None and fact.why in ("done", "finished"):
         _recently_released(state, f.LeaseReleased(job.id, job.owner, job.gpu))
     if fact.fd is not None:
         _remember(state.cancelled, job.id, (job.owner, fact.fd))
@@ -354,12 +365,14 @@ def _forget_cancels(state: HubState, id_: str) -> None:
     """The job was submitted again, so no worker may stop it because of an earlier cancel."""
     state.cancelled.pop(id_, None)
     state.recently_released.pop(id_, None)
+    state.finished.pop(id_, None)
     for pending in state.pending_cancels.values():
         pending.pop(id_, None)
 
 
 def _cancel_owed(state: HubState, fact: f.CancelOwed) -> None:
     state.recently_released.pop(fact.id, None)
+    state.finished.pop(fact.id, None)
     _add_pending_cancel(state, fact.gpu, fact.id, fact.at)
 
 
@@ -509,6 +522,7 @@ def _gpus_tied(state: HubState, fact: f.GpusTied) -> None:
 
 def _hub_started(state: HubState, fact: f.HubStarted) -> None:
     state.cancelled.clear()
+    state.finished.clear()
     state.jobs = {id_: replace(job, fd=None, gone=fact.at) for id_, job in state.jobs.items()}
     state.lines.clear()
     state.absent.clear()
@@ -637,7 +651,7 @@ def _asked(state: HubState, fact: f.Asked) -> None:
 
 def _capability_given(state: HubState, fact: f.CapabilityGiven) -> None:
     state.capabilities.pop(fact.id, None)
-    if fact.expires is not None:
+    if fact.expires is not None and fact.id in state.jobs:
         state.capabilities[fact.id] = fact.expires
 
 
@@ -716,6 +730,7 @@ CHANGES: dict[type[f.Fact], Callable[[HubState, Any], object]] = {
     f.JobClaimed: _job_claimed,
     f.JobGranted: _job_granted,
     f.JobWorked: _job_worked,
+    f.JobSeen: _job_seen,
     f.JobRemoved: _job_released,
     f.JobStoring: _job_storing,
     f.JobStored: _job_stored,

@@ -272,6 +272,7 @@ def _welcome(state: HubState, message: m.Register, role: str, fd: int, decision:
         STATUS_OF_GPU: may_ask,
         m.WorkerState.FEATURE: role in ("client", "worker"),
         m.JobWork.FEATURE: role == "worker",
+        m.JobState.FEATURE: role == "worker",
         m.MonitorState.FEATURE: role == "worker",
         d.FEATURE: role == "worker" or (role == "client" and state.has_depot),
     }
@@ -409,6 +410,7 @@ _BY_ROLE: Mapping[str, Mapping[type[m.Message], Handler]] = {
         m.Online: power.online,
         m.Result: jobs.result,
         m.JobWork: jobs.worked,
+        m.JobState: jobs.told_state,
         m.TaskActive: power.task_active,
         m.GpuKinds: kinds.heard,
         m.WorkerState: halts.heard,

@@ -39,7 +39,11 @@ def submit(state: HubState, peer: Connection, message: m.Submit, now: float, dec
     if refusal is not None:
         decision.refuse(peer.fd, *refusal, message.request_id)
         return
-    owner = _owner(peer)
+    owner, clean = _owner(peer), replace(message, key=None, license=None, sender_fd=None)
+    if job is None and (left := _result_at(state, message.request_id, owner, now)) is not None:
+        decision.send(peer.fd, answers.ack(clean, left, 1, state.url_of(left)))
+        decision.send(left.worker or 0, capabilities.for_worker(state, left, clean, owner, peer.key, peer.fd))
+        return
     held = state.gpus[job.gpu] if job is not None and job.gpu is not None else None
     payload, need = message.payload, state.need(need_of(message.task_type, message.payload), owner)
     usable = held is not None and held.online and not held.halted
@@ -56,7 +60,6 @@ def submit(state: HubState, peer: Connection, message: m.Submit, now: float, dec
         decision.fact(f.JobQueued(message.request_id, owner, peer.fd, message.task_type, payload, now, late))
     else:
         decision.fact(f.JobClaimed(job.id, peer.fd, payload, now))
-    clean = replace(message, key=None, license=None, sender_fd=None)
     if late and not usable:
         _place(state, peer, clean, now, decision)
     elif gpu is None:
@@ -74,6 +77,13 @@ def submit(state: HubState, peer: Connection, message: m.Submit, now: float, dec
         if gpu.worker is not None:
             decision.send(gpu.worker, capabilities.for_worker(state, gpu, clean, owner, peer.key, peer.fd))
         tell_monitors(state, peer, clean, now, decision, monitors_of(state, gpu.name))
+
+
+def _result_at(state: HubState, id_: str, owner: str, now: float) -> Gpu | None:
+    """The GPU whose worker has the result of a job that was released while its client was away: it needs no lease."""
+    license_, name, at = state.finished.get(id_, ("", "", now))
+    gpu = state.gpus.get(name) if license_ == owner and now - at <= state.limits.granted_ttl else None
+    return gpu if gpu is not None and gpu.online and not gpu.closed else None
 
 
 def _place(state: HubState, peer: Connection, message: m.Submit, now: float, decision: HubDecision) -> None:
@@ -250,8 +260,21 @@ def done(state: HubState, peer: Connection, message: m.JobDone, now: float, deci
         worker = state.gpus[job.gpu].worker if job.gpu is not None else None
         if worker is not None and capabilities.hears_ends(state, worker):
             decision.send(worker, m.JobDone(request_id=job.id, license=job.owner or None))
+    elif state.finished.get(message.request_id, ("",))[0] == _owner(peer):
+        decision.fact(f.JobSeen(message.request_id, "", now))
     depot.forget(state, peer, message.request_id, decision)
     _confirm(peer, message.request_id, decision)
+
+
+def told_state(state: HubState, peer: Connection, message: m.JobState, now: float, decision: HubDecision) -> None:
+    """A worker says what has become of a job that it was given. If that is over, it says how long it worked for it."""
+    job = state.jobs.get(message.request_id)
+    if job is None or job.gpu is None or job.gpu != peer.gpu:
+        return
+    if message.state in _OVER and (job.works is not None or job.gpu not in job.used):  # else it is booked
+        worked(state, peer, m.JobWork(request_id=job.id, seconds=message.seconds, ended=True), now, decision)
+    if state.seen.get(job.id, ("",))[0] != message.state:
+        decision.fact(f.JobSeen(job.id, message.state, now))
 
 
 def worked(state: HubState, peer: Connection, message: m.JobWork, now: float, decision: HubDecision) -> None:
@@ -341,6 +364,9 @@ def expire(state: HubState, now: float, decision: HubDecision) -> None:
         *(job for job in held if _expired(state, job, now)),
         *depot_files.sweep(state, now, decision),
     ]:
+        if job.gone is not None and state.seen.get(job.id, ("",))[0] == "done":
+            decision.fact(f.JobRemoved(job.id, "finished", now))  # its client may still fetch the result
+            continue
         stop(state, job, "expired", now, decision)
         for fd in state.of_owner(job.owner) if job.gone is not None or says_done(state, job) else ():
             decision.refuse(fd, "expired", _GONE if job.gone is not None else _SILENT, job.id)
@@ -357,11 +383,18 @@ _GONE = "the job was given up: the connection that asked for it has been gone fo
 _SILENT = "the job's GPU was given up: neither its client nor the GPU has shown any work for too long; submit it again"
 
 
+_OVER = ("done", "failed", "cancelled")
+
+
 def _expired(state: HubState, job: HubJob, now: float) -> bool:
     limit = state.limits
     worked = state.gpus[job.gpu].active if job.gpu is not None else float("-inf")
     if job.stored:  # the hub does it
         return job.gpu is not None and now - max(job.since, worked) > limit.silent_ttl
+    word, at = state.seen.get(job.id, ("", now))
+    if job.gone is not None and (word in _OVER or word == "unknown"):
+        early = word == "unknown" and now - job.gone <= limit.unreached_ttl
+        return not early and now - max(job.gone, at) > limit.over_ttl
     if job.gone is not None:
         return now - max(job.gone, worked) > (limit.queued_ttl if job.gpu is None else limit.granted_ttl)
     if job.gpu is None or job.fd not in state.connections:

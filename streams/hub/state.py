@@ -69,6 +69,10 @@ class Limits:
     granted_ttl: float = 3600.0
     """The same for a job that holds a lease. It also ends the lease of a connected old client, which never sends
     `done`."""
+    over_ttl: float = 5.0
+    """The same for a job of which its worker says that it is over."""
+    unreached_ttl: float = 60.0
+    """The same for a job whose client has not come to the worker, as that says."""
     silent_ttl: float = 6 * 3600.0
     """How long a lease of a connected client that could send `done` lasts without a sign of work."""
     recent: float = 60.0
@@ -502,7 +506,9 @@ class HubState(Durable):
     job whose client stores its files the bytes that are left, their rate, and since when; `saving` has its seconds
     while no GPU was on. `expiry_told` are delivered jobs whose results will go soon, `swept` is when the hub looked
     for those last. `leaving` has how often the depot is asked now to remove a file, by license and BLAKE3.
-    `restarted` is when this process began, until our own depot is connected.
+    `restarted` is when this process began, until our own depot is connected. `seen` is what workers said last of the
+    jobs that they hold, and since when. `finished` has the owner and the GPU of the last jobs that their workers had
+    finished when they were released, and when: the client of one that comes back fetches the result without a lease.
     """
 
     limits: Limits = field(default_factory=Limits)
@@ -541,6 +547,8 @@ class HubState(Durable):
     swept: Moment = float("-inf")
     leaving: dict[tuple[str, str], int] = field(default_factory=dict)
     restarted: Moment = float("-inf")
+    seen: dict[str, tuple[str, Moment]] = field(default_factory=dict)
+    finished: dict[str, tuple[str, str, Moment]] = field(default_factory=dict)
 
     @property
     def has_depot(self) -> bool:

@@ -360,6 +360,19 @@ class JobWork(_WithId, frozen=True, kw_only=True):
     ended: bool | None = None
 
 
+class JobState(_WithId, frozen=True, kw_only=True):
+    """worker -> hub that announced `job_state`, ours: what has become of a job that this hub gave to the worker.
+
+    `state` is `open` (its task waits or runs, or files are on the way), `done`, `failed`, `cancelled` or `unknown` (its
+    client has not come). `seconds`: how long its task ran.
+    """
+
+    TYPE: ClassVar[str] = "gpu.job.state"
+    FEATURE: ClassVar[str] = "job_state"
+    state: str
+    seconds: float = 0.0
+
+
 class GpuAdmin(_WithId, frozen=True, kw_only=True):
     """client -> hub, ours: a person's order for one GPU.
 
@@ -574,7 +587,7 @@ class Unknown(Message, frozen=True, kw_only=True):
 KNOWN: tuple[type[Message], ...] = (
     Connected, Register, Registered, Ping, Pong, Submit, Ack, Offline, Online, Result, Boot, StatusQuery,
     StatusResponse, HubStatusQuery, HubStatus, Booted, BootResult, PowerState, MonitorState, WorkerState, JobWork,
-    GpuAdmin, GpuAdminDone, Release, TaskActive, TaskQuery, TaskQueryResponse, DispatchBatch, JobQueued, JobOrder,
-    Cancel, JobDone, JobReleased, Capability, LicenseRevoked, GpuKinds, KindsQuery, KindsResponse, KindsChanged, Error,
-    Kicked, Url,
+    JobState, GpuAdmin, GpuAdminDone, Release, TaskActive, TaskQuery, TaskQueryResponse, DispatchBatch, JobQueued,
+    JobOrder, Cancel, JobDone, JobReleased, Capability, LicenseRevoked, GpuKinds, KindsQuery, KindsResponse,
+    KindsChanged, Error, Kicked, Url,
 )  # fmt: skip

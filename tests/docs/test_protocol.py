@@ -107,6 +107,8 @@ def test_the_page_states_the_hub_s_limits() -> None:
     assert f"| open queries of one connection | {limits.open_queries} |" in DOC
     assert f"| {limits.queued_ttl / 60:g} min, then `expired` |" in DOC
     assert f"| {limits.granted_ttl / 3600:g} h |" in DOC
+    assert f"-ours-job_state) | {limits.over_ttl:g} s |" in DOC
+    assert f"as that says | {limits.unreached_ttl:g} s |" in DOC
     assert f"| {limits.silent_ttl / 3600:g} h, then `expired` |" in DOC
     assert f"| {limits.kept_results}, for {limits.granted_ttl / 3600:g} h after the last |" in DOC
 

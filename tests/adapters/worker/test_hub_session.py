@@ -412,3 +412,59 @@ async def test_the_end_of_a_task_hashes_no_other_job_again(bench: HubBench, monk
     bench.engine.gate.set()
     await bench.until(lambda: bench.link.said(m.Result))
     assert [each.request_id for each in bench.link.said(m.Result)] == ["mine"]
+
+
+def states(bench: HubBench) -> list[tuple[str, str]]:
+    return [(said.request_id, said.state) for said in bench.link.said(m.JobState)]
+
+
+async def test_the_hub_hears_what_has_become_of_each_of_its_jobs_now_and_at_each_connection(bench: HubBench) -> None:
+    bench.files()
+    bench.link.connect("grant", m.JobState.FEATURE)
+    for job in ("r1", "r2"):
+        bench.link.receive(replace(submit(job), payload={"video_ext": ".mp4", "audio_ext": ".wav"}))
+    await bench.until(lambda: len(states(bench)) == 2)
+    assert states(bench) == [("r1", "unknown"), ("r2", "unknown")]  # their clients have not come yet
+    bench.link.sent.clear()
+    await bench.queue.ask(w.pair(VIDEO, AUDIO), "r1")
+    await bench.queue.ask(w.pair(VIDEO, AUDIO), "of no hub")
+    await bench.until(lambda: bench.statuses() == ["running"])
+    assert states(bench) == [("r1", "open")]
+    bench.link.disconnect()
+    bench.engine.gate.set()
+    await bench.until(lambda: bench.statuses() == ["done"])
+    bench.link.sent.clear()
+    bench.link.connect("grant", m.JobState.FEATURE)
+    held = [{"request_id": job, "payload": {}, "key": "k", "sender_fd": 3} for job in ("r1", "r2")]
+    bench.link.receive(m.DispatchBatch(batch_id="b", jobs=tuple(held)))
+    await bench.until(lambda: len(states(bench)) == 2)
+    assert states(bench) == [("r1", "done"), ("r2", "unknown")]
+
+
+async def test_a_job_whose_task_its_client_dropped_is_cancelled_for_the_hub(bench: HubBench) -> None:
+    bench.files()
+    bench.link.connect("grant", m.JobState.FEATURE)
+    bench.link.receive(submit("r1"))
+    await bench.until(lambda: bench.statuses() == ["running"])
+    (task,) = bench.queue.state.tasks
+    await bench.queue.drop(task, "r1")
+    await bench.until(lambda: ("r1", "cancelled") in states(bench))
+
+
+async def test_files_on_the_way_keep_a_job_open_whose_client_has_no_task_yet(bench: HubBench) -> None:
+    bench.link.connect("grant", m.JobState.FEATURE)
+    with bench.transfers.running():
+        bench.link.receive(replace(submit("r1"), payload={}))
+        await bench.until(lambda: states(bench))
+    assert states(bench) == [("r1", "open")]
+    bench.next_activity()
+    assert states(bench)[-1] == ("r1", "unknown")
+
+
+async def test_a_hub_that_does_not_know_states_of_jobs_hears_none(bench: HubBench) -> None:
+    bench.files()
+    bench.link.connect("grant")
+    bench.link.receive(submit("r1"))
+    bench.engine.gate.set()
+    await bench.until(lambda: bench.link.said(m.Result))
+    assert states(bench) == []

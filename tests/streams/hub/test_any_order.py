@@ -35,7 +35,7 @@ CLIENTS: dict[str, tuple[str, tuple[str, ...]]] = {
 WORKERS: dict[str, tuple[str, ...]] = {
     "deployed": (),
     "early": ("range", "inputs", "capability"),
-    "new": ("range", "inputs", "depot", "capability", "worker_state", "job_work", "monitor_state"),
+    "new": ("range", "inputs", "depot", "capability", "worker_state", "job_work", "job_state", "monitor_state"),
 }
 MONITOR = ("power_state", "power_age", "machines", "release")
 ROGUE = "rogue"
@@ -68,6 +68,7 @@ FROM_WORKERS: list[m.Message] = [
         for seconds in (0.0, 0.0, 1.0, 1e6)
         for ended in (None, True)
     ),
+    *(m.JobState(request_id="j1", state=state, seconds=1.0) for state in ("open", "done", "done", "failed", "unknown")),
     *(m.GpuKinds(number=number, of=1, kind=kind) for number, kind in enumerate((*KINDS, None))),
     *(m.WorkerState(gpu="a", state=state) for state in ("ready", "ready", "not_ready", "paused")),
     m.Url(url="http://x"),

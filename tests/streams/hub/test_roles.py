@@ -52,6 +52,7 @@ MAY: dict[type[m.Message], set[str]] = {
     m.KindsQuery: CLIENTS,
     m.WorkerState: {"worker"},
     m.JobWork: {"worker"},
+    m.JobState: {"worker"},
     m.MonitorState: set(),
     m.GpuAdmin: CLIENTS,
     m.GpuAdminDone: set(),

@@ -140,7 +140,14 @@ class Checked(Store):
         assert asked or not any(self.may(gpu, needs) for gpu in woken), "a new monitor does not know of a wake"
 
     def check_lost(self) -> None:
-        """Check that a GPU that is off, or whose worker is away for long, holds no job that its client does not see."""
+        """Check that a GPU that is off, or whose worker is away for long, holds no job that its client does not see.
+
+        And that none is held for a client that is gone, when the worker says that nothing is left to do.
+        """
+        for id_, (word, at) in self.state.seen.items():
+            job, waits = self.state.jobs[id_], 60.0 if word == "unknown" else 10.0
+            if word != "open" and job.gone is not None and not job.stored:
+                assert self.now - max(job.gone, at) <= waits, "a GPU is held for a client that is gone"
         for gpu in self.state.gpus.values():
             held = [self.state.jobs[id_] for id_ in gpu.leases] if gpu.worker is None else []
             if gpu.phase == "off" and self.now - gpu.since >= 90.0:
@@ -183,6 +190,8 @@ class Checked(Store):
                 return m.Error.TYPE in told and not self.may_be_done(need_of(asked.task_type, asked.payload))
             case "delivered":
                 return isinstance(event, f.Received | f.DepotAnswered)
+            case "finished":
+                return job.gone is not None
             case "cancelled" | "done":
                 return isinstance(event, f.Received)
             case "expired":
