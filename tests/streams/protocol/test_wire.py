@@ -243,6 +243,10 @@ FIELD = [
         '{"type":"gpu.job.work","request_id":"R","seconds":2.5,"ended":true}',
         m.JobWork(request_id="R", seconds=2.5, ended=True),
     ),
+    (
+        '{"type":"gpu.job.state","request_id":"R","state":"done","seconds":2.5}',
+        m.JobState(request_id="R", state="done", seconds=2.5),
+    ),
     ('{"type":"gpu.job.order","jobs":["R","S"]}', m.JobOrder(jobs=("R", "S"))),
     (
         '{"type":"gpu.job.queued","request_id":"R","position":3,"eta_s":40.5,"reason":"at work: a"}',
