@@ -23,8 +23,8 @@ from wakestream.operators.model.errors import Fenced, JournalError, NoSpace
 FORMAT = 1
 """The number in `wakestream.meta`. CONTRIBUTING.md says when it is raised."""
 
-LOCKS = {"make": 0, "lead": 1, **{name: number for number, name in enumerate(NAMES, 2)}}
-"""Advisory locks: of who makes the tables, of the hub that writes the journal, and of each document."""
+LOCKS = {"make": 0, "lead": 1, "lease": 99, **{name: number for number, name in enumerate(NAMES, 2)}}
+"""Advisory locks: of who makes the tables, of the hub that writes the journal, of its `Lease`, and of each document."""
 
 CLASS = 0x77616B65
 """The first number of all of our advisory locks."""
@@ -63,11 +63,12 @@ _KNOWN = "SELECT count(*) FROM pg_catalog.pg_tables WHERE schemaname = 'wakestre
 class Session(psycopg.Connection[tuple[Any, ...]]):
     """A session that ends when the server sends nothing for `patience` seconds while a statement waits for it.
 
-    A half-open connection is noticed so, which the server has ended already. `doubt` is the last warning of the server,
-    such as one that it did not wait for its synchronous standby.
+    A half-open connection is noticed so, which the server has ended already. It also ends once `over` is set. `doubt`
+    is the last warning of the server, such as one that it did not wait for its synchronous standby.
     """
 
     patience = PATIENCE
+    over = False
     doubt = ""
 
     def wait(self, gen: Any, *args: Any, **options: Any) -> Any:
@@ -84,9 +85,10 @@ class Session(psycopg.Connection[tuple[Any, ...]]):
             ready = yield wanted
             if ready:
                 due = time.monotonic() + self.patience
-            elif time.monotonic() > due:
+            elif self.over or time.monotonic() > due:
                 self.pgconn.finish()
-                raise psycopg.OperationalError(f"no answer in {self.patience:g} s")
+                why = "the lease ended" if self.over else f"no answer in {self.patience:g} s"
+                raise psycopg.OperationalError(why)
 
     @contextlib.contextmanager
     def patient(self) -> Iterator[None]:

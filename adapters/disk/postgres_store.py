@@ -19,6 +19,7 @@ from wakestream.adapters.disk.journal_bound import Bound, BoundFile, bound_path,
 from wakestream.adapters.disk.journal_chain import End
 from wakestream.adapters.disk.postgres import BEAT, CLASS, IDLE, LOCKS, connect, errors, make_tables, scalar, unusable
 from wakestream.adapters.disk.postgres_documents import PostgresDocuments
+from wakestream.adapters.disk.postgres_lease import Lease
 from wakestream.operators.model.errors import Fenced, JournalError
 from wakestream.streams.recording.facts_json import JournalRow
 
@@ -28,8 +29,9 @@ _LEDGER = """INSERT INTO wakestream.ledger
     SELECT * FROM unnest(%b::bigint[], %b::float8[], %b::text[], %b::bytea[], %b::bigint[])"""
 _BOTH = f"WITH kept AS ({_LEDGER}) {_FACTS}"
 
+_LOCK = "SELECT pg_try_advisory_lock(%s, %s)"
 _END_PAUSED = """SELECT pg_terminate_backend(pid) FROM pg_stat_activity JOIN pg_locks USING (pid)
-    WHERE locktype = 'advisory' AND classid = %s AND objid = %s AND objsubid = 2 AND granted
+    WHERE locktype = 'advisory' AND classid = %s AND objid = ANY(%s) AND objsubid = 2 AND granted
     AND pg_locks.database = (SELECT oid FROM pg_database WHERE datname = current_database())
     AND wait_event = 'ClientRead' AND clock_timestamp() - state_change > %s * interval '1 second'"""
 """Ends a leader's session of which the server waits for the rest of a statement: `idle_session_timeout` does not."""
@@ -70,6 +72,8 @@ class PostgresStore:
         self._restored: list[bytes] = []
         self._read: list[JournalRow] = []
         self._kept = 0
+        self._idle = idle
+        self._lease: Lease | None = None
         self._session = connect(address, idle)
         with ExitStack() as stack:
             stack.callback(self._session.close)
@@ -93,8 +97,8 @@ class PostgresStore:
         """
         session = self._session
         with errors(self.name, "be locked", session):
-            if not scalar(session, "SELECT pg_try_advisory_lock(%s, %s)", CLASS, LOCKS["lead"]):
-                session.execute(_END_PAUSED, (CLASS, LOCKS["lead"], IDLE + 1))
+            if not scalar(session, _LOCK, CLASS, LOCKS["lead"]) or not self._leased():
+                session.execute(_END_PAUSED, (CLASS, [LOCKS["lead"], LOCKS["lease"]], IDLE + 1))
                 return False
         make_tables(self.name, session)  # a hub of a later version may have led since the session began
         self.follow()
@@ -110,6 +114,17 @@ class PostgresStore:
             self._bound = BoundFile(self._bound_at, Bound(self.id, self.end.seq))
         self._beat()
         return True
+
+    def _leased(self) -> bool:
+        """Take the lease; without it, release the lock."""
+        lease = Lease(self.name, self._idle)
+        if lease.taken:
+            self._lease = lease
+            self._keep_lease()
+        else:
+            lease.close()
+            self._session.execute("SELECT pg_advisory_unlock(%s, %s)", (CLASS, LOCKS["lead"]))
+        return lease.taken
 
     def follow(self) -> int:
         """Read what was written since the last call, which `restore` and `read` return; the number of these facts.
@@ -253,6 +268,19 @@ class PostgresStore:
         if self._beats is None or not self._beats.is_alive():
             self._beats = threading.Thread(target=self._keep, name="beats", daemon=True)
             self._beats.start()
+        self._keep_lease()
+
+    def leads(self) -> bool:
+        """Whether it is sure that no other session can write, by its own clock."""
+        return self._lease is not None and self._lease.holds()
+
+    def _keep_lease(self) -> None:
+        if self._lease is not None and self._beats is not None:
+            self._lease.keep(self._lost)
+
+    def _lost(self, error: Exception) -> None:
+        self._session.over = True
+        self._on_lost(error)
 
     def _keep(self) -> None:
         while not self._closing.is_set():
@@ -283,6 +311,8 @@ class PostgresStore:
         if self._beats is not None:
             self._beats.join()
         self._session.close()
+        if self._lease is not None:
+            self._lease.close()
         if self._bound is not None:
             self._bound.close(self.end.seq)
 

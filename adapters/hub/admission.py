@@ -147,11 +147,12 @@ class Admission:
         address = self._caller(socket, request)
         if socket.place is not None:
             self._limits.speaks_for(socket.place, address)
-        if not self.leadership.leads:
+        if not self.leadership.answers:
             why = self.leadership.standing_by
             response = self._refuse(socket, "standby", HTTPStatus.SERVICE_UNAVAILABLE, why, 1.0)
             response.headers.update(self.leadership.headers)
-            return self._page(response, request) if path == "/" else response
+            # A leader that is not sure to lead any more has old news, and does not know who leads now.
+            return self._page(response, request) if path == "/" and not self.leadership.leads else response
         ours, refusal = self._judge(request) if path != PATH and not for_operator else (False, None)
         refused = self._no_room(socket, address) or (None if ours else self._too_fast(socket, address))
         if refused is None and for_operator:
@@ -297,6 +298,18 @@ class GuardedConnection(ServerConnection):
         cut_if_slow(self, self._admission.refused)
         if self.protocol.close_sent is not None:  # a peer that broke the protocol may not disconnect soon
             self.count(_reason(self))
+
+    def send_data(self) -> None:
+        """See `websockets.asyncio.connection.Connection`: all that the library writes. A former leader cuts instead."""
+        if self.outdated:
+            self.transport.abort()
+        super().send_data()
+
+    @property
+    def outdated(self) -> bool:
+        """Whether this hub let the peer in and leads no more."""
+        ended = self.response is None or self.response.status_code >= 300 or self.protocol.state is State.CLOSING
+        return not ended and not self._admission.leadership.answers
 
     def count(self, reason: str | None) -> None:
         """Count the reason for which the hub ends the connection; further reasons are ignored."""

@@ -31,7 +31,9 @@ class Leadership:
     seq: int = 0
     """The number of the last fact in the journal when this hub began to lead."""
     leads: bool = True
-    """Whether this hub leads."""
+    """Whether this hub leads, or was the leader when it last knew."""
+    sure: Callable[[], bool] = lambda: True
+    """Whether it still does: no other one can lead yet, by its own clock."""
     leader: str = ""
     """What the leading hub said of itself."""
     cut_off: bool = False
@@ -46,16 +48,26 @@ class Leadership:
     """The sockets at which it listens, also while it begins or ends to lead; None if it is alone."""
 
     @property
+    def answers(self) -> bool:
+        """Whether this hub may answer as the leader, at this moment."""
+        return self.leads and self.sure()
+
+    @property
+    def named(self) -> str:
+        """The leader's name; empty if this hub was the leader and is not sure of it any more."""
+        return "" if self.leads and not self.sure() else self.leader
+
+    @property
     def standing_by(self) -> str:
         """Why this hub lets no one in."""
         if self.cut_off:
             return "this hub stands by, because it cannot use its database; see its log"
-        return f"this hub stands by{f', {self.leader} leads' if self.leader else ' and reads the journal'}"
+        return f"this hub stands by{f', {self.named} leads' if self.named else ' and reads the journal'}"
 
     @property
     def headers(self) -> Mapping[str, str]:
         """What each HTTP response says of it."""
-        told = {"Wakestream-Cluster": self.cluster, "Wakestream-Leader": self.leader}
+        told = {"Wakestream-Cluster": self.cluster, "Wakestream-Leader": self.named}
         return {name: value for name, value in told.items() if value}
 
 

@@ -75,7 +75,7 @@ class HubMetrics:
 
     def _cluster(self) -> Iterator[Metric]:
         role = self._leadership
-        yield ff.gauge("wakestream_hub_leader", "1 while this hub leads, 0 while it stands by.", role.leads)
+        yield ff.gauge("wakestream_hub_leader", "1 while this hub leads, 0 while it stands by.", role.answers)
         text = "How often the leader has changed; absent for a hub without a database."
         yield ff.gauge("wakestream_hub_epoch", text, role.epoch)
         text = "From the last sign of the former leader until this hub served; absent if it has not taken over."

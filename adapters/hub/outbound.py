@@ -80,7 +80,7 @@ class Writer:
     def _write(self, socket: GuardedConnection, frames: list[bytes]) -> None:
         transport = socket.transport
         # A connection that was cut has frames to read for a moment; asyncio would log each answer.
-        if socket.protocol.state is _OPEN and not transport.is_closing():
+        if socket.protocol.state is _OPEN and not transport.is_closing() and not socket.outdated:
             transport.write(frames[0] if len(frames) == 1 else b"".join(frames))
             if socket.given or transport.get_write_buffer_size():
                 cut_if_slow(socket, self._refused)

@@ -71,6 +71,7 @@ async def running_hub(config: HubConfig, term: Term | None = None) -> AsyncItera
         )
         role = config.leadership
         role.cluster, role.seq, role.leads = journal.id, journal.seq, True
+        role.sure = role.sure if term is None else term.store.leads
         server = await stack.enter_async_context(open_hub(config, journal, None if term is None else term.state))
         role.took = None if role.read is None else time.monotonic() - role.read
         journal.on_broken = server.lose

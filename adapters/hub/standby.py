@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, cast
 from loguru import logger
 from websockets.asyncio.server import ServerConnection
 
-from wakestream.adapters.disk.journal import Store
 from wakestream.adapters.disk.state_folder import prepare_state
 from wakestream.adapters.hub.admission import Admission, listening_at
 from wakestream.adapters.hub.config import HubConfig
@@ -39,7 +38,7 @@ AGAIN = 1.0
 class Term:
     """What a hub has that leads: the store, in which only it may write, and the state up to its last fact."""
 
-    store: Store
+    store: PostgresStore
     state: hub.HubState
 
 

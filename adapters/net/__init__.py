@@ -19,8 +19,8 @@ aiohttp:
 
 websockets:
 
-- `hub.admission`: a `ServerConnection` that overrides `connection_made`, `connection_lost` and `data_received`, reads
-  `protocol.handshake_exc`, `close_sent` and `close_rcvd_then_sent`, and aborts `transport`.
+- `hub.admission`: a `ServerConnection` that overrides `connection_made`, `connection_lost`, `data_received` and
+  `send_data`, reads `protocol.state`, `handshake_exc`, `close_sent` and `close_rcvd_then_sent`, and aborts `transport`.
 - `hub.outbound`: writes complete frames to `transport`; `hub.front`, `hub.fronts` and `hub.server` abort it, and
   `client.pair` asks it for the certificate.
 - `net.hub_link`: overrides `connect.process_redirect`; sends with `broadcast`, which does not wait.

@@ -10,8 +10,10 @@ from urllib.parse import urlsplit
 
 import aiohttp
 import orjson
-from websockets.exceptions import InvalidStatus, WebSocketException
+import pytest
+from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
 
+from tests.support.faults.fault_proxy import Fault, fault_proxy
 from tests.support.ports import free_port
 from tests.support.postgres import PostgresServer
 from tests.support.programs.cluster_scene import SUBMIT, Cluster, has_jobs
@@ -169,3 +171,50 @@ async def test_a_hub_whose_database_crashes_leads_again_when_it_is_back(
     await asyncio.to_thread(postgres.start)
     assert await hub.address() == url
     await has_jobs(cluster, url, 1)
+
+
+async def answered(url: str) -> int:
+    """The HTTP status of the hub's page."""
+    async with aiohttp.ClientSession() as session, session.get(url.replace("ws:", "http:").removesuffix("dsp")) as page:
+        return page.status
+
+
+@pytest.mark.parametrize("ways", [["up"], ["down"], ["up", "down"]], ids="-".join)
+async def test_a_leader_that_is_cut_off_answers_503_and_has_cut_its_links_when_another_one_leads(
+    cluster: Cluster, postgres: PostgresServer, ways: list[str]
+) -> None:
+    async with fault_proxy(postgres.port) as proxy:
+        direct = cluster.address
+        cluster.address = direct.replace(str(postgres.port), str(proxy.port))
+        _, first_url = await cluster.start("a")
+        cluster.address = direct
+        second, second_url = await cluster.start("b", leads=False)
+        client = await cluster.peer(first_url, "client")
+        closed = asyncio.create_task(client.closed())
+        proxy.set(**dict.fromkeys(ways, Fault(swallow=True)))  # type: ignore[arg-type]
+        assert await second.address() == second_url
+        assert await answered(first_url) == 503
+        assert closed.done()
+        assert closed.result() == 1006
+
+
+async def test_a_leader_that_was_stopped_and_goes_on_answers_nobody_as_the_leader(cluster: Cluster) -> None:
+    first, first_url = await cluster.start("a")
+    second, second_url = await cluster.start("b", leads=False)
+    links = [await cluster.peer(first_url, "client") for _ in range(3)]
+    first.process.send_signal(signal.SIGSTOP)
+    try:
+        assert await second.address() == second_url
+        callers = [await asyncio.open_connection("127.0.0.1", urlsplit(first_url).port) for _ in range(20)]
+        for _, writer in callers:
+            writer.write(b"GET / HTTP/1.1\r\nHost: hub\r\n\r\n")
+        pongs = [await link.socket.ping() for link in links]
+    finally:
+        first.process.send_signal(signal.SIGCONT)
+    for reader, writer in callers:  # whom it has not accepted may wait until it stands by
+        assert await reader.readline() in (b"HTTP/1.1 503 Service Unavailable\r\n", b"")
+        writer.close()
+    assert [await link.closed() for link in links] == [1006] * 3
+    for pong in pongs:
+        with pytest.raises(ConnectionClosed):
+            await pong

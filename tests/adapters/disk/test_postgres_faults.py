@@ -30,7 +30,7 @@ async def proxy(postgres: PostgresServer) -> AsyncIterator[FaultProxy]:
         yield running
 
 
-def through(proxy: FaultProxy, postgres: PostgresServer, address: str) -> str:
+def through(proxy: "FaultProxy | SlowLine", postgres: PostgresServer, address: str) -> str:
     """The address by way of the proxy."""
     return address.replace(str(postgres.port), str(proxy.port))
 
@@ -119,6 +119,122 @@ async def test_appends_by_a_slow_connection_are_slow_and_the_session_stays(
         await asyncio.gather(*(first.append([Put(str(n), n, "x" * 50)]) for n in range(50)))
         proxy.heal()
     assert len((await state_and_facts(address))[1]) == 50
+
+
+class SlowLine:
+    """Carries connections to a port of this machine; each byte arrives `latency` seconds later, whatever came before.
+
+    `arrived` is set whenever bytes of the server arrive.
+    """
+
+    def __init__(self, target: int) -> None:
+        self.target, self.port, self.latency, self.arrived = target, 0, 0.0, asyncio.Event()
+        self.carried: list[asyncio.Task[Any] | None] = []
+
+    async def carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Carry a connection that was accepted."""
+        self.carried.append(asyncio.current_task())
+        there, here = await asyncio.open_connection("127.0.0.1", self.target)
+        await asyncio.gather(self._one_way(reader, here), self._one_way(there, writer, self.arrived.set))
+        for end in (here, writer):
+            with contextlib.suppress(OSError):
+                end.close()
+                await end.wait_closed()
+
+    async def _one_way(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, said: Any = None) -> None:
+        later = asyncio.get_running_loop().call_later
+        while data := await reader.read(65536):
+            later(self.latency, writer.write, data)
+            if said is not None:
+                later(self.latency, said)
+        writer.close()
+
+
+@pytest.mark.parametrize("seconds", [1.0, 2.0])
+async def test_a_leader_whose_database_gives_each_answer_late_goes_on_to_lead(
+    postgres: PostgresServer, seconds: float
+) -> None:
+    from wakestream.adapters.disk.postgres import IDLE
+    from wakestream.adapters.disk.postgres_lease import clock
+
+    line, address, lost = SlowLine(postgres.port), postgres.database(), list[Exception]()
+    async with await asyncio.start_server(line.carry, "127.0.0.1", 0) as server:
+        line.port = server.sockets[0].getsockname()[1]
+        leader = await asyncio.to_thread(store, through(line, postgres, address), idle=IDLE)
+        leader.keep(lost.append)
+        assert await asyncio.to_thread(leader.lead)
+        line.latency, until = seconds / 2, clock() + 3 * IDLE
+        while clock() < until and not lost:
+            line.arrived.clear()
+            await line.arrived.wait()
+            assert leader.leads()
+        line.latency = 0.0
+        await asyncio.to_thread(leader.close)
+        await asyncio.gather(*filter(None, line.carried))
+    assert lost == []
+
+
+async def test_a_statement_that_takes_longer_than_the_lease_does_not_end_it(postgres: PostgresServer) -> None:
+    from wakestream.adapters.disk.postgres import IDLE
+
+    address, lost = postgres.database(), list[Exception]()
+    leader, other = store(address, idle=IDLE), store(address)
+    leader.keep(lost.append)
+    assert await asyncio.to_thread(leader.lead)
+    await asyncio.to_thread(leader._session.execute, "SELECT pg_sleep(%s)", [IDLE + 1])
+    assert (leader.leads(), other.lead(), lost) == (True, False, [])
+    leader.close()
+    other.close()
+
+
+async def test_a_leader_whose_clock_went_on_while_it_was_paused_is_not_sure_before_it_asks_the_server(
+    postgres: PostgresServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from wakestream.adapters.disk import postgres_lease
+    from wakestream.adapters.disk.postgres import IDLE
+
+    leader, real, lost = store(postgres.database(), idle=IDLE), postgres_lease.clock, asyncio.Event()
+    loop, why = asyncio.get_running_loop(), list[Exception]()
+    leader.keep(lambda error: (why.append(error), loop.call_soon_threadsafe(lost.set)))
+    assert await asyncio.to_thread(leader.lead)
+    assert leader.leads()
+    monkeypatch.setattr(postgres_lease, "clock", lambda: real() + IDLE)
+    assert not leader.leads()
+    await lost.wait()
+    assert isinstance(why[0], Fenced)
+    assert "no answer in 2.75 s" in str(why[0])
+    leader.close()
+
+
+async def test_no_other_one_leads_before_the_lease_has_ended_though_the_session_that_writes_has(
+    postgres: PostgresServer,
+) -> None:
+    address = postgres.database()
+    leader, other = store(address), store(address)
+    assert leader.lead()
+    session = leader._session.info.backend_pid
+    postgres.sql("postgres", f"SELECT pg_terminate_backend({session})")
+    while await asyncio.to_thread(postgres.sql, "postgres", f"SELECT FROM pg_locks WHERE pid = {session}"):
+        pass
+    assert not other.lead()
+    assert not other.lead()
+    assert leader.leads()
+    leader.close()
+    await taken_over(other)
+    other.close()
+
+
+async def test_a_lease_that_stopped_within_a_statement_is_ended_by_those_who_wait(postgres: PostgresServer) -> None:
+    address = postgres.database()
+    other, paused = store(address), store(address, idle=2.0)  # a busy server opens a session late
+    assert paused.lead()
+    half = paused._lease._session.pgconn
+    half.enter_pipeline_mode()
+    half.send_query_params(b"SELECT 1", None)  # without its end
+    half.flush()
+    await taken_over(other)
+    paused.close()
+    other.close()
 
 
 @pytest.mark.parametrize("reset", [True, False])

@@ -52,12 +52,14 @@ def store(address: str, idle: float = LONG, **options: Any) -> Any:
 
     class Store(PostgresStore):
         def close(self) -> None:
-            process = None if self._session.closed else self._session.info.backend_pid
+            sessions = [self._session, *([self._lease._session] if self._lease else ())]
+            processes = [session.info.backend_pid for session in sessions if not session.closed]
             super().close()
-            if process is None:  # the server ended it
+            if not processes:  # the server ended them
                 return
+            held = "SELECT FROM pg_locks WHERE locktype = 'advisory' AND pid = ANY(%s)"
             with contextlib.suppress(psycopg.Error), psycopg.connect(address, autocommit=True) as look:
-                while look.execute("SELECT FROM pg_locks WHERE locktype = 'advisory' AND pid = %s", [process]).rowcount:
+                while look.execute(held, [processes]).rowcount:
                     pass
 
     return Store(address, idle=idle, **options)

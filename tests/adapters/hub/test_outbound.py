@@ -18,12 +18,12 @@ def test_a_text_frame_is_what_the_library_would_send(size: int) -> None:
     assert text_frame(text) == Frame(Opcode.TEXT, text).serialize(mask=False)
 
 
-def test_a_connection_that_was_cut_is_not_written_to() -> None:
+def test_a_connection_that_was_cut_or_of_a_former_leader_is_not_written_to() -> None:
     transport = Mock(spec=asyncio.Transport)
     socket = Mock(spec=GuardedConnection, transport=transport, protocol=Mock(state=State.OPEN), given=0, most=1000)
     transport.get_write_buffer_size.return_value = 0
     writer = Writer(Refusals())
-    for closing in (False, True):
+    for closing, socket.outdated in ((False, False), (True, False), (False, True)):
         transport.is_closing.return_value = closing
         writer.put((socket,), b"frame")
         writer.flush()

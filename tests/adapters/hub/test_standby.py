@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from websockets.asyncio.client import connect
-from websockets.exceptions import InvalidStatus
+from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from tests.support.ports import free_port
 from wakestream.adapters.hub import standby
@@ -70,6 +70,24 @@ async def test_a_hub_that_cannot_use_its_database_says_so_and_names_no_leader(
     assert await waiting is None
     assert said == [": this hub stands by, because it cannot use its database; see its log"]
     assert not role.cut_off
+
+
+async def test_a_leader_that_is_not_sure_any_more_answers_503_without_its_page_and_name_and_cuts_who_is_connected(
+    tmp_path: Path,
+) -> None:
+    config = HubConfig(LicenseBook(tmp_path), leadership=Leadership(cluster="c", leader="this one"))
+    async with open_hub(config, FakeJournal[f.Fact]()) as hub, connect(hub.url) as link:
+        config.leadership.sure = lambda: False
+        for url in (hub.url, hub.url.removesuffix("dsp")):
+            with pytest.raises(InvalidStatus) as caught:
+                await connect(url)
+            response = caught.value.response
+            assert (response.status_code, response.headers["Retry-After"]) == (503, "1")
+            assert "Wakestream-Leader" not in response.headers
+            assert response.body == b"this hub stands by and reads the journal: try again in 1 s\n"
+        with pytest.raises(ConnectionClosed):
+            await (await link.ping())
+        assert link.close_code == 1006
 
 
 @pytest.mark.skipif(os.name != "posix", reason="the loop of Windows takes a socket only once")
