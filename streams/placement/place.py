@@ -342,16 +342,17 @@ def _cheapest(lines: Mapping[str, _Line], shape: Shape, coming: set[str], hosts:
 
 
 def _leave(machines: Sequence[Machine], left: Sequence[Shape], policy: PlacePolicy, placing: Placing) -> None:
-    """The machines that are coming for no job, and idle ones beyond the first; GPUs of one host leave together."""
+    """The machines that are coming for no job, and idle ones that none needs; GPUs of one host leave together."""
     # A machine that has to wait for longer stops, and starts again.
     longest = {machine.name: policy.patience + 2 * machine.boot for machine in machines}
-    needed: set[str] = set()
+    waiting: list[set[str]] = []
     for shape in left:
         always = shape.grantable or policy.wake_when == "submitted"
         waits = {name for name in shape.fits if always or shape.ready <= longest.get(name, 0.0)}
-        needed |= waits
         if waits:
             placing.near.add(shape.key)
+            waiting.append(waits)
+    needed = set[str]().union(*waiting)
     used = {name for _, name in placing.grants} | {wake.gpu for wake in placing.wakes}
     hosts: dict[str, list[Machine]] = {}
     for machine in machines:
@@ -368,8 +369,12 @@ def _leave(machines: Sequence[Machine], left: Sequence[Shape], policy: PlacePoli
         else:
             placing.unwanted += coming
     idle.sort(key=lambda gpus: min((gpu.price, gpu.name) for gpu in gpus))
-    for gpus in idle[1:]:
-        if all(gpu.idle >= policy.surplus_after for gpu in gpus):
-            placing.surplus += [gpu.name for gpu in gpus]
+    for number, gpus in enumerate(idle):
+        names = {gpu.name for gpu in gpus}
+        others = [waits for waits in waiting if names.isdisjoint(waits)]
+        # The cheapest one stays, and for each waiting job the cheapest one that can do it.
+        if number and len(others) == len(waiting) and all(gpu.idle >= policy.surplus_after for gpu in gpus):
+            placing.surplus += names
+        waiting = others
     placing.unwanted.sort()
     placing.surplus.sort()

@@ -74,7 +74,7 @@ def shapes(draw: st.DrawFn) -> list[Shape]:
 @st.composite
 def uploads(draw: st.DrawFn) -> list[Shape]:
     """Jobs whose files are on the way to the depot."""
-    fits = st.sampled_from((frozenset(NAMES), frozenset("ab"), frozenset("f")))
+    fits = st.sampled_from((frozenset(NAMES), frozenset("ab"), frozenset("b"), frozenset("f")))
     ready = st.sampled_from((0.0, 50.0, 90.0, 91.0, 1000.0, inf))
     arrived = st.sampled_from((NOW - 5000, NOW))
     return [
@@ -223,6 +223,25 @@ def test_a_machine_is_not_kept_for_an_upload_that_lasts_longer_than_to_start_it_
         upload = Shape("x", 1, frozenset("a"), ready=ready, grantable=False)
         placing = place([coming], [upload], PlacePolicy(patience=60.0), NOW)
         assert (placing.unwanted, placing.near) == (unwanted, set() if unwanted else {"x"})
+
+
+@BOUNDED
+@given(machines(), shapes(), uploads(), POLICIES)
+def test_of_the_idle_machines_that_can_do_a_job_whose_files_come_soon_one_stays(machines, shapes, uploads, policy):
+    placing = place(machines, [*uploads, *shapes], policy, NOW)
+    used = {name for _, name in placing.grants}
+    longest = {machine.name: policy.patience + 2 * machine.boot for machine in machines}
+    idle = {machine.name for machine in machines if machine.on and not machine.held and machine.name not in used}
+    for upload in uploads:
+        soon = {name for name in upload.fits & idle if upload.ready <= longest[name]}
+        assert not soon or not soon <= {*placing.surplus}
+
+
+def test_a_dearer_idle_machine_stays_for_a_job_that_the_cheaper_one_cannot_do():
+    cheap, other = Machine("a", on=True, idle=3600.0), Machine("b", on=True, price=1.0, idle=3600.0)
+    upload = Shape("x", 1, frozenset("b"), ready=50.0, grantable=False)
+    for waiting, surplus in (([upload], []), ([upload._replace(fits=frozenset("ab"))], ["b"]), ([], ["b"])):
+        assert place([cheap, other], waiting, PlacePolicy(), NOW).surplus == surplus
 
 
 def test_jobs_of_two_shapes_that_are_alike_in_rank_are_given_in_the_order_of_their_arrival():
