@@ -408,17 +408,22 @@ def _gpu_phase(state: HubState, fact: f.GpuPhase) -> None:
 
 def _enter(state: HubState, gpu: Gpu, phase: str, at: float, switched: float | None = None) -> None:
     """Book what the machine ran, and what its holders used of it until it was switched off."""
-    account = gpu.account
-    ran, group = account.running_since is not None, state.machine_with(gpu)
+    account, group, said = gpu.account, state.machine_with(gpu), phase
+    ran = account.running_since is not None
     if any(other.phase in RUNNING for other in group if other is not gpu) and phase not in RUNNING:
         phase, switched = "online", None  # its machine runs for another GPU
     until = account.enter(phase, at, state.limits.zone, switched)
     for member in group:
         meter, holders = member.meter, len(member.leases)
-        if ran and holders and until < meter.at:  # it was off already when its holders were counted last
-            meter.share -= (meter.at - until) / holders
-        meter.advance(until, holders, running=ran)
+        counted = meter.at if member.worked_until is None else min(meter.at, member.worked_until)
+        if ran and holders and until < counted:  # it was off already when its holders were counted last
+            meter.share -= (counted - until) / holders
+        meter.advance(until, holders, running=ran and member.worked_until is None)
         member.metered(at)
+    if said == "online":
+        gpu.worked_until = None
+    elif said not in ("draining", "stopping"):
+        gpu.worked_until = until if gpu.worked_until is None else min(until, gpu.worked_until)
 
 
 def _machine_known(state: HubState, fact: f.MachineKnown) -> None:
@@ -539,6 +544,8 @@ def _hub_started(state: HubState, fact: f.HubStarted) -> None:
         gpu.active = gpu.let_go = gpu.warmed = gpu.changed = float("-inf")
         gpu.failures = 0
         gpu.seen.clear()
+        if gpu.tells_work and gpu.worked_until is None:
+            gpu.worked_until = fact.at
         gpu.machine_url = None if gpu.machine_url is None else ""  # another machine may have that address by now
         if gpu.phase == "online":
             gpu.phase, gpu.since, gpu.cause = "lost", fact.at, RESTARTED

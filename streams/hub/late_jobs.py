@@ -133,10 +133,6 @@ def asked_again(state: HubState, gpu: Gpu) -> list[str]:
 def give_back(state: HubState, ids: Iterable[str], now: float, decision: HubDecision) -> None:
     """These jobs, which hold a GPU, wait again, those that are placed late in their places."""
     for job in [state.jobs[id_] for id_ in ids]:
-        gpu = state.gpus[job.gpu] if job.gpu is not None else None
-        if gpu is not None and gpu.worker is None and job.works is not None:  # what it did later is not known
-            worked = gpu.used_by(job, min(now, gpu.away)) * gpu.parts
-            decision.fact(f.JobWorked(job.id, gpu.name, round(worked, 3), True, now))
         decision.fact(f.JobQueued(job.id, job.owner, job.fd, job.task_type, job.payload, now, job.late))
 
 

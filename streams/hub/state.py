@@ -242,7 +242,8 @@ class GpuRecord:
     `slots` is how many tasks its worker does at one time, `told` the labels that its worker and its monitor said, by
     role. `woken` is when the hub had its machine started for a job, until it is off again. `suspended` is who held it
     for maintenance, or empty. `depot`: its worker fetches files from the depot; None: not known. `orphan` is why it is
-    on without a job, if its monitor found it so or is gone.
+    on without a job, if its monitor found it so or is gone. `worked_until` is when its worker vanished or its machine
+    stopped: what runs after that is no work of its jobs.
     """
 
     name: str
@@ -278,6 +279,7 @@ class GpuRecord:
     orphan: str = ""
     suspended: str = ""
     depot: bool | None = None
+    worked_until: Moment | None = None
 
     def label(self, name: str) -> str | float | None:
         """The value of a label; None without that label. The worker's word counts more than the monitor's."""
@@ -326,7 +328,12 @@ class Gpu(GpuRecord):
 
     def metered(self, at: float) -> float:
         """Count until `at` what its holders use; returns the share of each since some begin."""
-        return self.meter.advance(at, len(self.leases), running=self.account.running_since is not None)
+        return self.meter.advance(at, len(self.leases), running=self.works)
+
+    @property
+    def works(self) -> bool:
+        """Whether its machine runs and its worker is there, as far as the hub knows."""
+        return self.account.running_since is not None and self.worked_until is None
 
     @property
     def parts(self) -> int:
@@ -335,12 +342,10 @@ class Gpu(GpuRecord):
 
     def used_by(self, job: HubJob, at: float) -> float:
         """Seconds that one of its holders used of it until `at`: its work, or a share if the worker tells none."""
-        account = self.account
-        running = account.running_since is not None
         if not self.tells_work:
-            more = max(0.0, at - self.meter.at) / len(self.leases) if running else 0.0
-            return max(0.0, self.meter.share + more - job.began) / account.gpus
-        until = at if running else min(at, account.off_since or at)
+            more = max(0.0, at - self.meter.at) / len(self.leases) if self.works else 0.0
+            return max(0.0, self.meter.share + more - job.began) / self.account.gpus
+        until = at if self.worked_until is None else min(at, self.worked_until)
         return 0.0 if job.works is None else max(0.0, until - job.works) / self.parts
 
     def started(self, now: float) -> float | None:

@@ -379,6 +379,56 @@ def test_a_job_of_a_worker_that_is_gone_worked_until_then(*, off: bool) -> None:
     assert asked(net, client(net))["jobs"][0]["used_s"] == 45.0
 
 
+@pytest.mark.parametrize("tells", [True, False], ids=["a worker that tells its work", "one that does not"])
+@pytest.mark.parametrize("phase", ["", "unknown", "starting", "off"])
+def test_the_time_after_a_worker_has_vanished_is_no_work_of_its_job(*, tells: bool, phase: str) -> None:
+    net = hub()
+    worker, ann = working(net) if tells else net.worker(), client(net)
+    monitor = net.join("monitor", gpus=("studio",), features=("power_state",))
+    net.submit(ann, "a")
+    net.say(worker, m.JobWork(request_id="a"))
+    net.pass_time(45)
+    net.leave(worker)
+    net.pass_time(20)
+    if phase:
+        net.phase(monitor, phase)
+        net.phase(monitor, "starting")
+    net.pass_time(10)
+    assert asked(net, ann)["jobs"][0]["used_s"] == 45.0
+    net.say(ann, m.Cancel(request_id="a"))
+    said = asked(net, ann)
+    assert (said["jobs"][0]["used_s"], said["unused"]["used_s"]) == (45.0, 30)
+
+
+def test_a_job_whose_worker_worked_on_while_it_was_away_is_counted_as_the_worker_says() -> None:
+    net = hub()
+    worker, ann = working(net), client(net)
+    net.submit(ann, "a")
+    net.say(worker, m.JobWork(request_id="a"))
+    net.pass_time(45)
+    net.leave(worker)
+    net.pass_time(20)
+    worker = working(net)
+    net.say(worker, m.JobWork(request_id="a", seconds=65.0))
+    net.pass_time(5)
+    assert asked(net, ann)["jobs"][0]["used_s"] == 70.0
+    net.say(worker, m.JobWork(request_id="a", seconds=70.0, ended=True))
+    assert asked(net, ann)["jobs"][0]["used_s"] == 70.0
+
+
+def test_a_worker_that_does_not_come_back_after_a_restart_of_the_hub_worked_until_then() -> None:
+    net = hub()
+    worker, ann = working(net), client(net)
+    net.submit(ann, "a")
+    net.say(worker, m.JobWork(request_id="a"))
+    net.pass_time(60)
+    net.restart()
+    ann = client(net)
+    net.pass_time(20)
+    net.say(ann, m.Cancel(request_id="a"))
+    assert asked(net, ann)["jobs"][0]["used_s"] == 60.0
+
+
 def test_the_work_of_a_job_goes_on_over_a_restart_of_the_hub() -> None:
     net = hub()
     worker, ann = working(net), client(net)
