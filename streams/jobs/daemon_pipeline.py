@@ -39,14 +39,18 @@ TEMPORARY_REFUSALS = frozenset({
 })  # fmt: skip
 """Refusals of the hub that are not caused by the job: an operator can fix them, and the job is retried until then."""
 
+CONFLICT: Final = "conflict"
+"""The hub's refusal of a job that another license has. A job has a conflict with itself when its client has another
+license than in an earlier run, until the hub gives up the job of the old one."""
+
 NO_GPU = frozenset({"unknown_kind", "unmet"})
 """Refusals of a hub that knows no GPU that can do the job."""
 
 OF_THE_JOB = frozenset({
-    "refused", "bad_request", "wrong_input", "unknown_kind", "file_unusable", "too_large",
+    "refused", "bad_request", "wrong_input", "file_unusable", "too_large",
 })  # fmt: skip
-"""A worker's refusals that the job caused. Any other may pass, such as a full disk, a wrong secret or a worker
-that must be updated first: the job waits until an operator has fixed it, and needs no GPU meanwhile."""
+"""A worker's refusals that the job caused. Any other may pass, such as a full disk, a wrong secret, or a worker that
+lost a kind or must be updated: the job waits until an operator has fixed it, and needs no GPU meanwhile."""
 
 FULL_QUEUE: Final = "queue_full"
 """A worker's refusal that passes while it works, so the job keeps its GPU."""
@@ -56,6 +60,9 @@ LANES: Final = "lanes"
 
 OWN: Final = "pipeline"
 """The key of the name of the user's own pipeline there."""
+
+ASKED: Final = "asked"
+"""Says in a log that the hub was asked for the job in an earlier run."""
 
 EARLIER: Final = "earlier"
 EARLIER_ENDED: Final = "earlier_ended"
@@ -67,8 +74,8 @@ MAX_LOST_TASKS = 5
 often the depot may lose a result."""
 
 MAX_NO_GPU = 12
-"""How often the hub is asked again, in about seven minutes, if it knows no GPU that can do a job that had one, or if it
-was away: it may have lost its journal, and the GPU's monitor or worker may not be back yet."""
+"""How often the hub is asked again, in about seven minutes, if it knows no GPU for a job that names its GPU, had one or
+was asked for earlier, or if it was away: it may be new, and the GPU's monitor or worker may not be there yet."""
 
 SELDOM: Final = Backoff(initial=30.0, max_delay=3600.0)
 """The delays between attempts of a pipeline that has no other pauses in which the GPU is released."""
@@ -108,7 +115,7 @@ def durable_pipeline(shared: Lanes, earlier: Earlier, compose: Compose = Stages.
 
     @pipeline
     def stages(s: Stages) -> Observable[JobEvent]:
-        args = {"priority": shared.priority(s.job.id)}
+        args = {"priority": shared.priority(s.job.id)} | ({ASKED: True} if shared.asked(s.job.id) else {})
         before = from_async(lambda: _before(s.job, s.world.effects, earlier, args), f"earlier results for {s.job.id}")
         pauses = gpu_backoff(s.job, s.world, _is_no_progress, shared.starts)
         whole = _Whole(s, shared, compose)
@@ -116,7 +123,7 @@ def durable_pipeline(shared: Lanes, earlier: Earlier, compose: Compose = Stages.
         return before.pipe(concat_unless(_is_done, whole.pipe(begins, pauses)))
 
     def build(job: Job, world: World, policy: Policy, cancel: Observable[Any]) -> Observable[JobEvent]:
-        events = stages(job, world, dataclasses.replace(policy, again=_durable(policy.again)), cancel)
+        events = stages(job, world, dataclasses.replace(policy, again=_durable(policy.again, job, shared)), cancel)
         return in_order(job, shared, world.moves, world.hub, events)
 
     return build
@@ -137,7 +144,7 @@ def own_pipeline(shared: Lanes, build: Build) -> Build:
 
     def durable(job: Job, world: World, policy: Policy, cancel: Observable[Any]) -> Observable[JobEvent]:
         again = dataclasses.replace(policy.again, initial=SELDOM.initial, max_delay=SELDOM.max_delay)
-        return build(job, world, dataclasses.replace(policy, again=_durable(again)), cancel)
+        return build(job, world, dataclasses.replace(policy, again=_durable(again, job, shared)), cancel)
 
     return durable
 
@@ -148,9 +155,12 @@ def pipeline_of(log: Log, build: Build) -> Build:
     standard = build is job_pipeline
     if LANES not in config or not (standard or OWN in config):
         return build
-    asked = (row for row in log.rows if row.dir == "effect" and row.label == own(EARLIER))
+    asked = [row for row in log.rows if row.dir == "effect" and row.label == own(EARLIER)]
     priorities = {str(row.job): int(row.data.get("args", {}).get("priority", 0)) for row in asked}
-    shared = Lanes(config_from(LaneLimits(), config[LANES]), lambda job: priorities.get(job, 0))
+    earlier = {str(row.job) for row in asked if row.data.get("args", {}).get(ASKED)}
+    shared = Lanes(
+        config_from(LaneLimits(), config[LANES]), lambda job: priorities.get(job, 0), lambda job: job in earlier
+    )
     return durable_pipeline(shared, _Nothing()) if standard else own_pipeline(shared, build)
 
 
@@ -240,19 +250,21 @@ def _may_pass(error: Exception) -> bool:
     return isinstance(error, errors.NoSpace)
 
 
-def _durable(again: Backoff) -> Backoff:
+def _durable(again: Backoff, job: Job, shared: Lanes) -> Backoff:
     """`again`, but also after errors that the job did not cause. Made for each job, because it counts lost tasks."""
-    rules = _RetryRules(again)
+    rules = _RetryRules(again, asked=shared.asked(job.id), named=bool(job.gpus))
     return dataclasses.replace(again, retry_on=rules.is_retryable, reset_on_success=rules.is_success)
 
 
 class _RetryRules:
-    """Which errors one job is retried after."""
+    """Which errors one job is retried after. `asked`: by an earlier run; `named`: it names its GPU."""
 
-    def __init__(self, again: Backoff) -> None:
-        self.again = again
+    def __init__(self, again: Backoff, *, asked: bool, named: bool) -> None:
+        self.again, self.asked = again, asked
+        self.asks = (
+            MAX_NO_GPU if asked or named else 0
+        )  # how often the hub is asked again that knows no GPU for the job
         self.lost = 0
-        self.asks = 0  # how often the hub is asked again that knows no GPU for the job
 
     def is_retryable(self, error: Exception) -> bool:
         if isinstance(error, errors.BootFailed):
@@ -264,7 +276,8 @@ class _RetryRules:
             return self.lost < MAX_LOST_TASKS and (gone or self.again.retry_on(error))
         if isinstance(error, errors.HubRefused):
             self.asks -= error.code in NO_GPU
-            return error.code in TEMPORARY_REFUSALS or (error.code in NO_GPU and self.asks >= 0)
+            passes = error.code in TEMPORARY_REFUSALS or (error.code == CONFLICT and self.asked)
+            return passes or (error.code in NO_GPU and self.asks >= 0)
         return _may_pass(error) or self.again.retry_on(error)
 
     def is_success(self, event: JobEvent) -> bool:

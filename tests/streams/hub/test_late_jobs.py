@@ -4,7 +4,10 @@ import re
 from collections import Counter
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from tests.support.fuzz.example_counts import BOUNDED
 from tests.support.streams.hub_net import Net
 from wakestream.streams.hub import events as f
 from wakestream.streams.placement.place import PlacePolicy
@@ -295,6 +298,31 @@ def test_neither_jobs_that_are_granted_at_once_nor_those_that_are_placed_late_st
     for n in range(2):
         net.submit(old, f"o{n}")
     assert [type(net.submit(ann, f"j{n}")) for n in range(2)] == [m.Ack, m.JobQueued]
+
+
+def room(early: int, late: int, slots: int, ahead: int) -> int:
+    """How many more jobs a GPU gets in their turn that holds these: `early` ones were granted at once."""
+    net = Net(place=PlacePolicy(ahead=ahead))
+    old, ann, worker = net.join("client", owner="old", features=("done",)), client(net), net.worker("a")
+    net.state.gpus["a"].slots = slots
+    for n in range(late):
+        net.reply(m.Ack, ann, f"held{n}")
+    net.leave(worker)
+    for n in range(early):
+        net.submit(old, f"early{n}")
+    for n in range(9):
+        net.submit(ann, f"next{n}")
+    net.worker("a")
+    return len(leases(net, "a")) - early - late
+
+
+@BOUNDED
+@given(st.integers(0, 5), st.integers(0, 5), st.integers(1, 3), st.integers(0, 2))
+def test_a_gpu_has_never_more_room_for_one_job_more_and_none_beyond_its_places(early, late, slots, ahead):
+    late = min(late, slots + ahead)
+    left = room(early, late, slots, ahead)
+    assert room(early + 1, late, slots, ahead) <= left <= slots + ahead - late
+    assert left == 0 or room(early, late + 1, slots, ahead) <= left
 
 
 def test_jobs_that_are_granted_at_once_are_work_that_a_machine_is_woken_to_share() -> None:
