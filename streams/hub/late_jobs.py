@@ -219,6 +219,7 @@ def _shape(
     head = state.jobs[line.next]
     if head.stored:  # each try of a machine that does not start costs money, perhaps unseen
         fits = frozenset(name for name in fits if not _backs_off(state.gpus[name], now))
+    unsure = frozenset(name for name in fits if not placement.known(state.gpus[name], need))
     near = {head.last: NEAR} if head.last in fits else {}
     if head.depot is not None:
         files = {file.blake3 for file in head.depot.files}
@@ -227,9 +228,9 @@ def _shape(
     said = fits, work, first, last, priority, used, work / weight, near
     if need.depot == STORING or (need.depot and not state.depot_up):  # the others come later
         ready = placement.ready_in(state, line, now)
-        return p.Shape(key, 1, *said, ready, grantable=False)
+        return p.Shape(key, 1, *said, ready, grantable=False, unsure=unsure)
     ready = math.inf if placement.will_offer(state, head, now) else 0.0
-    return p.Shape(key, len(line), *said, ready)
+    return p.Shape(key, len(line), *said, ready, unsure=unsure)
 
 
 def _grant(state: HubState, placing: p.Placing, now: float, decision: HubDecision) -> None:

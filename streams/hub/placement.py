@@ -49,6 +49,17 @@ def can(state: HubState, gpu: Gpu, need: Need) -> bool:
     return gpu.kinds is None or need.kind is None or need.kind in gpu.kinds
 
 
+def known(gpu: Gpu, need: Need) -> bool:
+    """Whether a GPU that can do such a job, as far as the hub knows, has told that it has the kind."""
+    return gpu.kinds is not None or gpu.pairs_only or need.kind is None
+
+
+def able(state: HubState, need: Need) -> list[Gpu]:
+    """The GPUs that are known to do such a job; without any, those that may."""
+    fit = [gpu for gpu in state.gpus.values() if can(state, gpu, need)]
+    return [gpu for gpu in fit if known(gpu, need)] or fit
+
+
 def lacks(state: HubState, gpu: Gpu, need: Need) -> list[str]:
     """What this GPU is known to lack of what a job requires.
 
@@ -106,9 +117,9 @@ def _may_have(state: HubState, name: str, need: Need) -> bool:
 
 
 def best_gpu(state: HubState, need: Need) -> Gpu | None:
-    """The online GPU with the fewest leases, of those that can do such a job and have a budget."""
+    """The online GPU for such a job that has a budget: one that is known to do it, with the fewest leases."""
     fit = (gpu for gpu in state.gpus.values() if gpu.online and may(state, gpu, need))
-    return min(fit, key=lambda gpu: (len(gpu.leases), gpu.name), default=None)
+    return min(fit, key=lambda gpu: (not known(gpu, need), len(gpu.leases), gpu.name), default=None)
 
 
 def helps(state: HubState, monitored: Collection[str], need: Need) -> bool:
@@ -224,9 +235,8 @@ def _unmet(state: HubState, gpus: Sequence[Gpu], need: Need) -> str:
 
 def _is_hope(state: HubState, gpu: Gpu, named: Collection[str], now: float) -> bool:
     """Whether a GPU that may have the kind will come: it is known to have it, or it is not just a name of the past."""
-    known = gpu.kinds is not None or gpu.pairs_only or gpu.worker is not None or gpu.phase == "lost"
-    back = gpu.name in named or gpu.unwatched is not None or now - gpu.away < BACK_WITHIN
-    return known or not state.monitors or back
+    here = gpu.kinds is not None or gpu.pairs_only or gpu.worker is not None or gpu.name in named
+    return here or now - max(gpu.away, gpu.unwatched or gpu.away) < BACK_WITHIN
 
 
 def any_given_up(state: HubState, now: float) -> bool:

@@ -354,9 +354,8 @@ def fail_late(
     failed = {gpu.name: gpu for gpu in state.gpus.values() if gpu.phase == "failed"}
     to_fail: list[tuple[HubJob, Gpu]] = []
     for need, owner, priority in state.lines if failed else ():
-        gpu = max(
-            (gpu for gpu in failed.values() if placement.may(state, gpu, need)), key=lambda gpu: gpu.since, default=None
-        )
+        fit = (gpu for gpu in placement.able(state, need) if gpu.name in failed and placement.may(state, gpu, need))
+        gpu = max(fit, key=lambda gpu: gpu.since, default=None)
         if gpu is None or late_jobs.others(state, failed, state.need(need, owner), now):
             continue
         waiting = (state.jobs[id_] for id_ in state.lines[need, owner, priority])
@@ -383,7 +382,9 @@ def _only_these_could_start(state: HubState, failed: Collection[str], need: Need
     """Whether only the failed GPUs could have done such a job."""
     if not placement.helps(state, failed, need):
         return False
-    watched, fit = state.named(), [gpu for gpu in state.gpus.values() if placement.can(state, gpu, need)]
+    watched, fit = state.named(), placement.able(state, need)
+    if failed and fit and not any(gpu.name in failed for gpu in fit):
+        return False  # another one is known to do it
     hopeful = [gpu for gpu in fit if gpu.phase in _HOPEFUL]
     return all(gpu.name in failed or (_is_unregistered(gpu) and gpu.name not in watched) for gpu in hopeful)
 

@@ -87,6 +87,7 @@ class Shape(NamedTuple):
         ready: In how many seconds the first of them has its files in the depot; 0: now. No machine is woken for it that
             would be on before.
         grantable: Whether they may start as soon as a GPU is on.
+        unsure: Those of `fits` that are not known to do them: the last choice.
     """
 
     key: Hashable
@@ -101,6 +102,7 @@ class Shape(NamedTuple):
     near: Mapping[str, float] = {}
     ready: float = 0.0
     grantable: bool = True
+    unsure: frozenset[str] = frozenset()
 
 
 class Wake(NamedTuple):
@@ -184,6 +186,12 @@ class _Line:
             self.free += work / self.machine.slots
 
 
+def _order(line: _Line, shape: Shape) -> tuple[bool, float, float]:
+    """The place of a GPU among those that have room for a job of this shape: the lowest comes first."""
+    name, price = line.machine.name, line.machine.price
+    return name in shape.unsure, line.free - shape.near.get(name, 0.0), price
+
+
 def _rank(shape: Shape, now: float, given: int) -> tuple[float, float, float, str]:
     """The place in the order of the next job of a shape of which some were given: the lowest comes first."""
     arrived = shape.first + (shape.last - shape.first) * given / max(1, shape.jobs - 1)
@@ -215,8 +223,7 @@ def _grant(
         if not fit:  # there will not be any more room, nor sooner
             heapq.heappop(order)
             continue
-        near = shape.near
-        name = min(fit, key=lambda name: (lines[name].free - near.get(name, 0.0), lines[name].machine.price, name))
+        name = min(fit, key=lambda name: (*_order(lines[name], shape), name))
         placing.grants.append((shape.key, name))
         lines[name].take(shape.work)
         room[name] -= 1
@@ -334,9 +341,9 @@ def _cheapest(lines: Mapping[str, _Line], shape: Shape, coming: set[str], hosts:
     fit = [line.machine for name, line in lines.items() if name in shape.fits and name not in coming]
     free = [machine for machine in fit if machine.wakeable and (only or not machine.backed_off)]
 
-    def price(machine: Machine) -> tuple[bool, float, float, str]:
-        together = (machine.host or machine.name) in hosts
-        return machine.backed_off, 0.0 if together else machine.price, machine.boot, machine.name
+    def price(machine: Machine) -> tuple[bool, bool, float, float, str]:
+        price = 0.0 if (machine.host or machine.name) in hosts else machine.price
+        return machine.backed_off, machine.name in shape.unsure, price, machine.boot, machine.name
 
     return [machine.name for machine in sorted(free, key=price)]
 

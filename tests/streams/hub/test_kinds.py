@@ -119,6 +119,61 @@ def test_a_job_waits_for_a_gpu_that_may_have_its_kind_while_the_gpus_monitor_is_
     assert [*net.state.jobs] == ["j2"], "now the kinds of all are known"
 
 
+@pytest.mark.parametrize("only", [True, False], ids=["no monitor is left", "another monitor is there"])
+def test_no_job_waits_for_a_gpu_that_never_told_its_kinds_when_its_monitor_stays_away(
+    net: Net, client: int, *, only: bool
+) -> None:
+    worker(net, "one", kind("paint"))
+    if not only:
+        net.monitor("one")
+    two = net.monitor("two")
+    net.phase(two, "off", "two")
+    assert isinstance(submit(net, client, "fly"), m.Offline)
+    net.leave(two)
+    net.pass_time(BACK_WITHIN - 1)
+    assert net.heard(client, m.Error) == []
+    net.pass_time(1)
+    assert [refused.code for refused in net.heard(client, m.Error)] == ["unknown_kind"]
+    assert isinstance(submit(net, client, "fly"), m.Error)
+    assert asked(net, client)[1] is True
+
+
+def test_a_gpu_that_is_known_to_have_the_kind_comes_before_one_that_may_have_it(net: Net) -> None:
+    queue = net.join("client", features=(*NEW, "queue"))
+    monitors = {name: net.monitor(name) for name in ("a", "b")}
+    net.leave(worker(net, "b", kind("paint")))
+    for name, fd in monitors.items():
+        net.phase(fd, "off", name)
+    submit(net, queue, "paint")
+    assert [name for name, fd in monitors.items() if net.heard(fd, m.Submit)] == ["b"]
+    worker(net, "a")
+    worker(net, "b", kind("paint"))
+    for id_, client in (("j2", queue), ("j3", net.join("client", features=NEW))):
+        answer = submit(net, client, "paint", id_)
+        assert isinstance(answer, m.Ack)
+        assert answer.gpu == "b"
+        net.say(client, m.Cancel(request_id=id_))
+
+
+@pytest.mark.parametrize("features", [NEW, (*NEW, "queue")], ids=["granted at once", "placed late"])
+def test_a_start_that_fails_fails_no_job_if_only_another_gpu_is_known_to_have_its_kind(
+    net: Net, features: tuple[str, ...]
+) -> None:
+    client, watch, other = net.join("client", features=features), net.monitor("a"), net.monitor("b")
+    net.leave(worker(net, "b", kind("paint")))
+    net.phase(other, "off", "b")
+    net.leave(other)
+    net.phase(watch, "off", "a")
+    net.pass_time(BACK_WITHIN)
+    assert isinstance(submit(net, client, "paint"), m.Offline)
+    net.phase(watch, "starting", "a")
+    net.say(watch, m.BootResult(success=False, status="failed", gpu="a", msg="no power"))
+    net.phase(watch, "failed", "a")
+    net.pass_time(1)
+    assert net.heard(client, m.BootResult) == []
+    assert [*net.state.jobs] == ["j1"]
+
+
 def test_a_restarted_hub_refuses_no_job_before_the_gpus_that_may_do_it_could_be_back(net: Net) -> None:
     worker(net, "one", kind("paint"))
     net.phase(net.monitor("two"), "off", "two")
