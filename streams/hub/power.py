@@ -555,6 +555,8 @@ def task_query(state: HubState, peer: Connection, message: m.TaskQuery, now: flo
     gpus, own = [*gpus, *(gpu for gpu in others if gpu not in gpus)], [*own, *others]
     recent = any(now - gpu.active <= state.limits.recent and gpu.active > gpu.stopped_at for gpu in gpus)
     recent = recent or any(keep_warm.keeps(state, gpu, now) for gpu in own)
+    # A worker that is not back yet may do a job that a hub with a restored database does not know.
+    recent = recent or any(gpu.worker is None and now - gpu.away < placement.BACK_WITHIN for gpu in own)
     decision.fact(*(f.JobRemoved(id_, "result", now) for id_ in ended))
     active = sum(len(gpu.leases) for gpu in gpus)
     if not state.blocks(*(gpu.name for gpu in gpus)):

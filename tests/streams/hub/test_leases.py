@@ -6,6 +6,7 @@ import pytest
 
 from tests.support.streams.hub_net import Net
 from wakestream.streams.hub import events as f
+from wakestream.streams.hub.placement import BACK_WITHIN
 from wakestream.streams.protocol import messages as m
 
 OURS = ("done", "power_state")
@@ -21,6 +22,25 @@ def granted(net: Net) -> tuple[int, int]:
     worker, client = net.worker(), net.join("client", features=OURS)
     assert isinstance(net.submit(client), m.Ack)
     return worker, client
+
+
+def test_a_hub_with_a_restored_database_stops_no_gpu_whose_worker_may_render_a_job_that_it_does_not_know(
+    net: Net,
+) -> None:
+    net.worker()
+    net.restart()  # the job came after the backup
+    monitor = net.monitor()
+    assert net.in_use(monitor), "its idle time is over, but the worker is not back yet"
+    net.pass_time(BACK_WITHIN - 1)
+    worker = net.worker()
+    net.say(worker, m.TaskActive(task_id="t"))
+    assert net.in_use(monitor)
+    net.pass_time(net.limits.recent + 1)
+    assert not net.in_use(monitor)
+    net.restart()
+    monitor = net.monitor()
+    net.pass_time(BACK_WITHIN)
+    assert not net.in_use(monitor), "it does not come back"
 
 
 # Renewal, expiry
