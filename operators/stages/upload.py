@@ -112,6 +112,7 @@ class _Group:
         self.last = files[-1].path.name
         self._files = {checked.ref(file): file for file in files}
         self._singly = [_Upload(worker, checked, file) for file in files]
+        self._left = list(self._singly)
         self._worker = worker
         self._slow = self._whole = False
 
@@ -131,13 +132,12 @@ class _Group:
             self._whole = True
             yield self.size
             return
-        done = 0
-        for each in self._singly:
+        while self._left:
+            each, done = self._left[0], self.size - sum(file.size for file in self._left)
             self.last = each.name
-            if each.at < each.size:
-                async for item in each.attempt():
-                    yield done + each.count(item)
-            done += each.size
+            async for item in each.attempt():
+                yield done + each.count(item)
+            del self._left[0]  # a file whose last byte was sent may still be refused
 
     def count(self, item: int | Resumed) -> int:
         """Return how many bytes the worker has."""

@@ -3,6 +3,8 @@
 from collections.abc import AsyncGenerator
 from dataclasses import replace
 
+import pytest
+
 from tests.support.streams.stage_scene import AUDIO, CHECKED, VIDEO, Stage
 from wakestream.adapters.testing.fakes import FakeWorker
 from wakestream.operators.model import errors
@@ -116,6 +118,37 @@ async def test_on_a_line_that_is_too_slow_for_one_call_small_files_go_one_by_one
     counts = [item.bytes for item in items[:-1]]
     assert (counts, counts[-1]) == (sorted(counts), 1500)
     assert items[-1] == e.Uploaded(checked, 1500, 0)
+
+
+class Refusing(FakeWorker):
+    """Reads a file to its last byte and then refuses it, `times` times; it keeps nothing of such a file."""
+
+    def __init__(self, times: int) -> None:
+        super().__init__()
+        self.times, self.delays["upload_small"] = times, 1e6
+        self.kept = list[e.FileRef]()
+
+    async def upload(self, file: e.Fingerprint, ref: e.FileRef) -> AsyncGenerator[int | Resumed, None]:
+        """All of it."""
+        if file.size:
+            yield file.size
+        if self.times:
+            self.times -= 1
+            raise errors.WorkerUnreachable("reset behind the last byte")
+        self.kept.append(ref)
+
+
+@pytest.mark.parametrize("sizes", [(1000, 500), (1000, 0), (0, 500)])
+@pytest.mark.parametrize("times", [0, 1, 2])
+async def test_a_small_file_whose_call_failed_behind_its_last_byte_is_sent_again(
+    stage: Stage, sizes: tuple[int, int], times: int
+) -> None:
+    files = tuple(replace(file, size=size) for file, size in zip((VIDEO, AUDIO), sizes, strict=True))
+    checked = of_algorithm(replace(TOGETHER, missing=files))
+    worker = stage.workers.workers[CHECKED.worker.url] = Refusing(times)
+    items = await stage.run(stage.of(Policy(transfer=60.0)).upload(checked))
+    assert worker.kept == [checked.ref(file) for file in checked.missing]
+    assert isinstance(items[-1], e.Uploaded)
 
 
 async def test_large_files_go_alone_after_the_small_ones(stage: Stage) -> None:
