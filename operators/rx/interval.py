@@ -23,7 +23,7 @@ def interval(seconds: float, make: Callable[[float], T]) -> Observable[T]:
         >>> interval(10.0, lambda elapsed: Waking(elapsed))
 
     Args:
-        seconds: The period.
+        seconds: The period. If it is not above 0, the observable fails with `ValueError`.
         make: Makes an item from the seconds since the subscription. If it raises, the observable fails.
 
     Returns:
@@ -44,6 +44,8 @@ class _Interval(DisposableBase):
     def __init__(
         self, seconds: float, make: Callable[[float], Any], observer: ObserverBase[Any], time: SchedulerBase
     ) -> None:
+        if not seconds > 0:
+            raise ValueError(f"the period of an interval has to be above 0 seconds; it is {seconds}")
         self.seconds, self.make, self.observer, self.time = seconds, make, observer, time
         self.loop = time.loop if isinstance(time, LoopScheduler) else None
         self.start = self.now()

@@ -27,7 +27,7 @@ def poll(every: float | Callable[[T], float], until: Callable[[T], bool]) -> Cal
 
     Returns:
         An operator function for an observable that makes one call at each subscription: the result has the items of
-        all calls. An error of a call, or one that `until` raises, ends it.
+        all calls. An error of a call, or one that `every` or `until` raises, ends it.
     """
     between = every if callable(every) else lambda _: every
     return operator_from(
@@ -67,5 +67,11 @@ class _Poll(FollowingObserver[Any]):
             self.observer.on_completed()
 
     def on_completed(self) -> None:
-        if not self.done:
-            self.followed.disposable = self.time.schedule_relative(self.every(self.last), self._ask)
+        if self.done:
+            return
+        try:
+            pause = self.every(self.last)
+        except Exception as error:  # raised by `every`
+            self.observer.on_error(error)
+        else:
+            self.followed.disposable = self.time.schedule_relative(pause, self._ask)

@@ -61,7 +61,8 @@ def timeout(
         reset: The limit starts again when the value of this function changes. None: it never does. If it raises, the
             result fails with that error.
         error: Makes the error from `stage` and `seconds`.
-        excused: Returns the seconds since the subscription that do not count.
+        excused: Returns the seconds since the subscription that do not count. If it or `error` raises, the result fails
+            with what it raised.
 
     Returns:
         An operator function: the result has the source's items.
@@ -87,7 +88,11 @@ def _fail(
 ) -> None:
     if state is not None:
         observer, error, stage, seconds = state
-        observer.on_error(error(stage, seconds))
+        try:
+            late = error(stage, seconds)
+        except Exception as fault:  # raised by `error`
+            late = fault
+        observer.on_error(late)
 
 
 @dataclass(slots=True, eq=False, repr=False)
@@ -119,7 +124,11 @@ class _Watchdog(FollowingObserver[Any]):
 
     def look(self, *_: Any) -> None:
         """Fail if the time is over, else wait for the rest of it."""
-        excused = self.excused()
+        try:
+            excused = self.excused()
+        except Exception as error:  # raised by `excused`
+            self.observer.on_error(error)
+            return
         left = round(self.since + self.seconds + excused - seconds_now(self.time), 6)  # schedulers have microseconds
         if left <= 0:
             self.late()

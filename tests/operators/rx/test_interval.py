@@ -1,6 +1,7 @@
 """The waiting line: a sign of life at a steady pace."""
 
 import asyncio
+import math
 from typing import Any
 
 import pytest
@@ -51,6 +52,12 @@ def test_a_line_that_cannot_be_made_arrives_as_an_error(scheduler: TestScheduler
         raise broken
 
     assert scheduler.start(lambda: interval(10, make)).messages == [on_error(210, broken)]
+
+
+@pytest.mark.parametrize("seconds", [0, -1.0, math.nan])
+def test_a_period_that_is_no_time_arrives_as_an_error(scheduler: TestScheduler, seconds: float) -> None:
+    (message,) = scheduler.start(lambda: interval(seconds, same)).messages
+    assert (message.time, message.value.kind, type(message.value.exception)) == (200, "E", ValueError)
 
 
 async def test_an_observer_that_has_enough_ends_it(loop_scheduler: LoopScheduler) -> None:

@@ -87,6 +87,18 @@ def test_an_error_in_the_predicate_arrives_as_an_error_and_disposes() -> None:
     assert not answer.observers
 
 
+def test_an_error_in_the_pause_arrives_as_an_error(scheduler: TestScheduler) -> None:
+    broken = ValueError("no pause")
+
+    def pause(_: str) -> float:
+        raise broken
+
+    answer = scheduler.create_cold_observable(on_next(1, "x"), on_completed(5))
+    result = scheduler.start(lambda: answer.pipe(poll(pause, until=lambda _: False)))
+    assert result.messages == [on_next(201, "x"), on_error(205, broken)]
+    assert answer.subscriptions == [subscribe(200, 205)]
+
+
 @pytest.mark.parametrize(("disposed", "last"), [(230, subscribe(200, 230)), (280, subscribe(200, 270))])
 def test_disposing_in_an_answer_or_in_the_pause_ends_it(scheduler: TestScheduler, disposed: float, last: Any) -> None:
     answer = scheduler.create_cold_observable(on_next(70, "x"), on_completed(70))

@@ -133,3 +133,24 @@ async def test_no_timer_is_left_behind_by_an_early_end() -> None:
     waiting.dispose()
     assert await to_future(scheduler)(rx.timer(50_000)) == 0
     assert loop.time() == 50_000
+
+
+def test_an_error_in_what_does_not_count_arrives_as_an_error(scheduler: TestScheduler) -> None:
+    broken = ValueError("cannot count")
+
+    def excused() -> float:
+        raise broken
+
+    assert scheduler.start(lambda: rx.never().pipe(timeout(60, "s", excused=excused))).messages == [
+        on_error(260, broken)
+    ]
+
+
+@pytest.mark.parametrize("limit", [timeout, partial(timeout, reset=each_item)])
+def test_an_error_in_making_the_error_arrives_as_an_error(scheduler: TestScheduler, limit: Any) -> None:
+    broken = ValueError("no words")
+
+    def words(_stage: str, _seconds: float) -> Exception:
+        raise broken
+
+    assert scheduler.start(lambda: rx.never().pipe(limit(60, "s", error=words))).messages == [on_error(260, broken)]
