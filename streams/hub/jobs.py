@@ -224,10 +224,10 @@ def cancel(state: HubState, peer: Connection, message: m.Cancel, now: float, dec
 
 
 def stop(state: HubState, job: HubJob, why: str, now: float, decision: HubDecision, fd: int | None = None) -> None:
-    """Release a job and, where a worker holds it, have that stop it: now, and again when it reconnects."""
+    """Release a job and have the worker that holds it, or gave it back, stop it: now, and again when it reconnects."""
     decision.fact(f.JobRemoved(job.id, why, now, fd))
-    if job.gpu is not None:
-        capabilities.cancel(state, state.gpus[job.gpu], job.id, job.owner, decision)
+    if (gpu := state.gpus.get(job.gpu or job.last or "")) is not None:
+        capabilities.cancel(state, gpu, job.id, job.owner, decision)
 
 
 def order(state: HubState, peer: Connection, message: m.JobOrder, now: float, decision: HubDecision) -> None:

@@ -3,6 +3,7 @@
 import pytest
 
 from tests.support.streams.hub_net import Net
+from wakestream.streams.hub import events as f
 from wakestream.streams.hub.state import Limits
 from wakestream.streams.protocol import messages as m
 
@@ -68,6 +69,22 @@ def test_another_gpu_takes_the_jobs_and_the_first_worker_drops_them(net: Scene) 
     assert [(ack.request_id, ack.gpu) for ack in net.heard(net.pc, m.Ack)][-1] == ("held", "other")
     assert [cancel.request_id for cancel in net.heard(net.gpu, m.Cancel)] == ["held"]
     assert net.heard(other, m.DispatchBatch)
+
+
+@pytest.mark.parametrize("end", ["cancelled", "expired", "revoked"])
+def test_a_job_that_ends_while_it_waits_is_stopped_at_the_worker_that_gave_it_back(net: Scene, end: str) -> None:
+    net.submit(net.pc, "held")
+    net.says(net.gpu, "paused", FULL)
+    net.sent.clear()
+    if end == "cancelled":
+        net.say(net.pc, m.Cancel(request_id="held"))
+    elif end == "revoked":
+        net.happen(f.Revoked("id-client"))
+    else:
+        net.leave(net.pc)
+        net.pass_time(net.limits.queued_ttl + 1)
+    assert net.state.jobs == {}
+    assert [cancel.request_id for cancel in net.heard(net.gpu, m.Cancel)] == ["held"]
 
 
 def test_a_machine_that_stopped_so_is_not_started_for_jobs_until_an_hour_has_passed(net: Scene) -> None:
