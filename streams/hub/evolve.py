@@ -39,6 +39,7 @@ def _detach(state: HubState, job: HubJob, at: float, *, served: bool = False) ->
         del state.arrivals[bisect_left(state.arrivals, job.seq)]
         _want(state, job, -1)
         state.early.pop(job.id, None)
+        state.absent.pop(job.id, None)
         _leave_line(state, job, served=served)
     if job.gpu is None:
         return job
@@ -104,15 +105,19 @@ def _enqueue(state: HubState, job: HubJob) -> None:
 
 def _line_up(state: HubState, job: HubJob) -> None:
     """A job that is placed late waits in line while its client is here, or the depot has its files."""
-    if job.gone is not None and not job.stored:
+    if job.gone is None or job.stored:
+        state.absent.pop(job.id, None)
+    elif job.id not in state.absent:
+        last = state.jobs.get(next(reversed(state.absent), ""))
         state.absent[job.id] = None
+        if last is not None and (last.gone or 0.0) > job.gone:  # for example, the depot lost its files
+            state.absent = dict.fromkeys(sorted(state.absent, key=lambda id_: state.jobs[id_].gone or 0.0))
     if job.late and (job.stored or job.fd in state.connections):
         line = state.lines.get(job.shape) or state.lines.setdefault(job.shape, Line())
         line.add(job.fd, Entry(job.order, job.arrived, job.id))
 
 
 def _leave_line(state: HubState, job: HubJob, *, served: bool = False) -> None:
-    state.absent.pop(job.id, None)
     line = state.lines.get(job.shape) if job.late else None
     if line is not None and job.id in line:
         line.remove(*line.where(job.id), served=served)

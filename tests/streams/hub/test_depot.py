@@ -125,6 +125,19 @@ def test_the_answer_to_an_offer_says_what_is_missing_and_the_job_is_not_granted_
     assert net.heard(ann, m.Ack)[0].gpu == "studio"
 
 
+def test_a_job_that_is_no_longer_stored_expires_by_the_time_when_its_client_left() -> None:
+    net, _, ann = resting()
+    store(net, ann)
+    net.leave(ann)
+    net.pass_time(0.5 * net.limits.queued_ttl)
+    later, other = client(net), client(net)
+    net.submit(later, "j2")
+    net.leave(later)
+    net.say(other, d.DepotOffer(request_id="j1", files=(VIDEO,)))
+    net.pass_time(0.5 * net.limits.queued_ttl + 1)
+    assert list(net.state.jobs) == ["j2"]
+
+
 def test_a_job_that_is_granted_at_once_does_not_use_the_depot() -> None:
     net = Store()
     worker(net)

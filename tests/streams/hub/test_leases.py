@@ -70,6 +70,21 @@ def test_a_lease_without_a_client_lasts_while_its_gpu_works(net: Net) -> None:
     assert net.heard(worker, m.Cancel) == [m.Cancel(request_id="j1")]
 
 
+def test_a_job_of_an_absent_client_expires_in_time_also_after_its_license_ordered_its_jobs(net: Net) -> None:
+    away, here = (net.join("client", owner="ann", features=(*OURS, "queue")) for _ in range(2))
+    for fd, id_ in ((away, "old"), (here, "new")):
+        net.submit(fd, id_)
+    net.leave(away)
+    net.pass_time(0.5 * net.limits.queued_ttl)
+    other = net.join("client", owner="ann", features=(*OURS, "queue"))
+    net.leave(here)
+    net.say(other, m.JobOrder(jobs=("new", "old")))
+    net.pass_time(0.5 * net.limits.queued_ttl + 1)
+    assert list(net.state.jobs) == ["new"]
+    net.pass_time(0.5 * net.limits.queued_ttl)
+    assert net.state.jobs == {}
+
+
 def test_a_silent_client_with_an_inactive_gpu_loses_its_lease_with_a_notice(net: Net) -> None:
     worker, client = granted(net)
     net.pass_time(5.9 * HOUR)

@@ -274,6 +274,8 @@ class Checked(Store):
         assert {id_ for id_ in waiting if (job := state.jobs[id_]).gone is not None and not job.stored} == {
             *state.absent
         }
+        gone = [state.jobs[id_].gone or 0.0 for id_ in state.absent]
+        assert gone == sorted(gone), "one that is away for longer expires later"
         assert {job.id for job in all_ if job.stored} == {*state.stored}
         assert state.wanted == state.count_wanted()
         assert {*chain(*state.jobs_of.values())} == {*state.jobs}
