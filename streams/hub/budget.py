@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from decimal import Decimal
 from typing import Literal, NamedTuple
 
-from wakestream.streams.hub import answers, costs, jobs, ledger, power
+from wakestream.streams.hub import answers, costs, jobs, late_jobs, ledger, power
 from wakestream.streams.hub import events as f
 from wakestream.streams.hub import local_time as t
 from wakestream.streams.hub.events import HubDecision
@@ -142,9 +142,13 @@ def _block(
         if gpu.online and gpu.ready and not state.blocks(gpu.name):
             jobs.grant(state, gpu, state.url_of(gpu), now, decision, again=False)
     expected = {need: answers.outlook(state, need, now) for need in state.wanted}
+    lines = state.lines.items()
+    in_line = {shape: late_jobs.outlook_of(state, line, state.jobs[line.next], now) for shape, line in lines}
     for place, job in enumerate(state.queued(), 1):
         if job.fd in state.connections and state.connections[job.fd].features:
-            decision.send(job.fd, answers.offline(job.submit, place, now, expected[state.need_of(job)]))
+            early = answers.offline(job.submit, place, now, expected[state.need_of(job)])
+            known = in_line.get(job.shape)
+            decision.send(job.fd, late_jobs.answer(state, job, now, known) if job.late else early)
     if before or paid:
         for fd in state.monitors:
             power.boot_for_the_queue(state, state.connections[fd], decision)

@@ -194,6 +194,22 @@ def test_waiting_jobs_are_told_when_the_budget_is_spent_while_they_wait() -> Non
     assert net.heard(deployed, m.Offline) == [], "an old client knows one offline answer to a job"
 
 
+def test_a_job_in_line_at_a_gpu_stays_so_when_the_budget_of_another_is_spent() -> None:
+    net = hub(budgets={"lab": (2.0, None)})
+    net.say(monitor_of(net), m.PowerState(gpu="studio", state="online"))
+    net.worker()
+    client, lab = net.join("client", features=("queue", "done")), monitor_of(net, "lab")
+    net.say(lab, m.PowerState(gpu="lab", state="starting"))
+    while isinstance(answer := net.submit(client, f"job-{len(net.state.jobs)}"), m.Ack):
+        pass
+    assert isinstance(answer, m.JobQueued)
+    net.sent.clear()
+    net.pass_time(2 * HOUR + 1)
+    assert net.state.blocked
+    assert net.heard(client, m.Offline) == []
+    assert {told.reason for told in net.heard(client, m.JobQueued)} == {"at work: studio"}
+
+
 def test_a_boot_request_beyond_the_budget_is_refused_with_the_time() -> None:
     net, monitor, client = spent()
     net.say(client, m.Boot(request_id="b"))
