@@ -163,9 +163,10 @@ def _stages(args: argparse.Namespace) -> list[argparse.Namespace]:
         before = stages[-1]
         before.new_id = before.job_id is None
         before.job_id = id_of(before.job_id)
-        end = rest.index("--then") if "--then" in rest else len(rest)
-        words = [word.replace("=@:", f"=@{before.job_id}:", 1) for word in rest[:end]]
-        stage = parser_of(("submit",)).parse_args(["submit", *words, *rest[end:]])
+        stage = parser_of(("submit",)).parse_args(["submit", *rest])
+        inputs = [text.partition("=") for text in stage.inputs]
+        own = f"@{before.job_id}:"
+        stage.inputs = [f"{name}{eq}{own + at[2:] if at.startswith('@:') else at}" for name, eq, at in inputs]
         stage.after = [*stage.after, before.job_id]
         stage.state = stage.state or before.state
         stages.append(stage)
