@@ -97,9 +97,9 @@ def _behind(state: OutboxState, job: str) -> list[Entry]:
 
 
 def unneeded(state: OutboxState) -> Iterator[str]:
-    """The ended jobs, the earliest first, without those that open jobs follow or whose program waits for a webhook."""
+    """The ended jobs, the earliest first, without those that open jobs follow, or whose results or webhook are due."""
     shown = {pending.job for pending in state.pending.values() if not pending.news}
-    yield from (job for job in state.ended if job not in state.after and job not in shown)
+    yield from (job for job in state.ended if not (job in state.after or job in shown or job in state.unfetched))
 
 
 def why(ended: f.JobEnded) -> str:

@@ -51,7 +51,7 @@ def _submitting(state: OutboxState, event: f.Submitting, now: float, decision: f
     else:
         # The new job first: it may follow or repeat a job that is forgotten otherwise.
         decision.fact(accepted)
-        spare = len(state.ended) + 1 - state.ended_most
+        spare = len(state.ended) - len(state.unfetched) + 1 - state.ended_most
         decision.fact(*(f.JobForgotten(job, now) for job in islice(chains.unneeded(state), max(0, spare))))
         decision.command(f.Answer(event.ticket, 201, event.job))
         _start_or_hold(state, accepted, decision)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_left, insort
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -167,6 +167,7 @@ class OutboxState(Durable):
     after: dict[str, dict[str, None]] = field(default_factory=dict)  # for a job, those after it that have not ended
     open_most: int = OPEN_MOST
     ended_most: int = ENDED_MOST
+    unfetched: Set[str] = frozenset()  # the ended jobs whose results the user has yet to fetch: they stay
     webhook: bool = False
     place: Callable[[str], str] = str  # one word for one file, where a disk takes several names for it
 

@@ -363,6 +363,31 @@ async def test_a_result_has_the_ending_of_its_content(tmp_path: Path) -> None:
             assert 'filename="paint.png"' in response.headers["Content-Disposition"]
 
 
+async def test_a_result_is_fetched_when_all_of_it_was_downloaded(tmp_path: Path) -> None:
+    async with calling(tmp_path) as caller:
+        await caller.home.gpu_on(Studio())
+        for job in ("one", "two"):
+            asked = {"id": job, "kind": "paint", "inputs": {}, "params": {"prompt": job}, "outputs": {"image": ".png"}}
+            assert (await caller.ask("POST", "/console/jobs", asked))[0] == 201
+            assert await caller.outcome(job) == "done"
+        unfetched = caller.home.daemon.console.holdings.unfetched
+        await until(lambda: unfetched == {"one", "two"})
+        url = caller.home.url + (await caller.ask("POST", "/console/jobs/one/ticket"))[1]["url"]
+        for address, ranged in ((url, {}), (f"{url}&download", {"Range": "bytes=0-0"})):
+            async with caller.session.get(address, headers=ranged) as response:
+                assert await response.read()
+        async with caller.session.head(f"{url}&download") as response:
+            assert response.status == 200
+        assert unfetched == {"one", "two"}
+        async with caller.session.get(f"{url}&download") as response:
+            assert await response.read()
+        await until(lambda: unfetched == {"two"})
+        archive = caller.home.url + (await caller.ask("POST", "/console/archives", {"jobs": ["two"]}))[1]["url"]
+        async with caller.session.get(archive) as response:
+            assert await response.read()
+        await until(lambda: unfetched == set())
+
+
 UNFIT: list[tuple[dict[str, Any], str]] = [
     ({"kind": "file", "name": "README"}, "no_ending"),
     ({"kind": "file", "name": "a.p-g"}, "no_ending"),

@@ -46,7 +46,7 @@ async def test_the_rows_of_a_table_are_checked_shown_and_started(home: House, vi
         assert sorted(made) == [("a cat", 3), ("a dog", 9)]  # a busy machine may change their order
 
 
-async def test_more_results_than_the_page_keeps_need_a_folder(
+async def test_more_results_than_the_page_lists_need_a_folder(
     home: House, visitor: Visitor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tell = Live.tell  # the news of the new settings come late
@@ -60,7 +60,7 @@ async def test_more_results_than_the_page_keeps_need_a_folder(
         start = page.locator("#start")
         await expect(start).to_have_text("Start 1,001 jobs")
         await start.click()
-        await expect(page.locator("#toasts")).to_contain_text("keeps the results of the last 1,000 jobs only")
+        await expect(page.locator("#toasts")).to_contain_text("lists the last 1,000 ended jobs only")
         await expect(start).to_have_text("Start 1,001 jobs")
         assert not studio.works
         await page.locator("#settings-open").click()

@@ -277,6 +277,7 @@ class Console:
         try:
             with suppress(Interrupted):
                 await finish_despite_cancel(asyncio.to_thread(deliver, mark, results, folder, self._stopping.is_set))
+            self.holdings.note(entry)
         except OSError as error:
             left = await asyncio.to_thread(missing, mark, results)
             names = ", ".join(name for _, name in left.values())

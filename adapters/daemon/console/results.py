@@ -6,8 +6,9 @@ import asyncio
 import io
 import secrets
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote
@@ -46,10 +47,13 @@ plain_answer = partial(json_answer, headers=SAFE)
 
 
 class Results:
-    """The calls for results. A player or a download sends no session: its address has a ticket, or an archive's key."""
+    """The calls for results. A player or a download sends no session: its address has a ticket, or an archive's key.
 
-    def __init__(self, jobs: JobView, sessions: Sessions) -> None:
-        self._jobs, self._sessions = jobs, sessions
+    `fetched(entry)` is called when all results of a job were downloaded.
+    """
+
+    def __init__(self, jobs: JobView, sessions: Sessions, fetched: Callable[[Entry], None]) -> None:
+        self._jobs, self._sessions, self._fetched = jobs, sessions, fetched
         self._asked: Recent[str, tuple[str, list[str]]] = Recent(KEPT)
 
     def routes(self) -> list[web.RouteDef]:
@@ -83,6 +87,8 @@ class Results:
         while (block := await asyncio.to_thread(next, blocks, None)) is not None:
             await response.write(block)
         await response.write_eof()
+        for entry in filter(None, map(self._jobs.outbox.state.jobs.get, jobs)):
+            self._fetched(entry)
         return response
 
     def _files(self, jobs: list[str]) -> list[tuple[str, Path]]:
@@ -122,7 +128,10 @@ class Results:
             raise ApiError(404, "no_result", f"job {entry.accepted.job} has no result {name[:40]!r}")
         if not result["here"]:
             raise gone()
-        return file_answer(path, result["file"], download="download" in request.query)
+        answer = file_answer(path, result["file"], download="download" in request.query)
+        if "download" in request.query and len(results_of(entry)) == 1:
+            answer.sent = partial(self._fetched, entry)
+        return answer
 
     def _given(self, entry: Entry, name: str) -> web.StreamResponse:
         """An input for a player; other types of files are not given away."""
@@ -153,13 +162,25 @@ class Results:
         return entry
 
 
-def file_answer(path: Path, name: str, *, download: bool = False) -> web.FileResponse:
+class _File(web.FileResponse):
+    """A file. `sent` is called when a client has got all of it."""
+
+    sent: Callable[[], None] = staticmethod(lambda: None)
+
+    async def prepare(self, request: web.BaseRequest) -> Any:
+        writer = await super().prepare(request)
+        if request.method == hdrs.METH_GET and self.status == HTTPStatus.OK:
+            self.sent()
+        return writer
+
+
+def file_answer(path: Path, name: str, *, download: bool = False) -> _File:
     """A file, with support for ranges; as a download of this name if that is wanted, or no browser may show it."""
     kind = media_type(path)
     headers = {**RESULT, hdrs.CONTENT_TYPE: kind.content}
     if download or not kind.shown:
         headers[hdrs.CONTENT_DISPOSITION] = disposition(name)
-    return web.FileResponse(path, headers=headers)
+    return _File(path, headers=headers)
 
 
 def gone() -> ApiError:

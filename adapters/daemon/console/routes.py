@@ -80,7 +80,7 @@ class JobCalls:
         self.waiting = WaitingJobs(folder, self.holdings.uploads, self._begin, self.tell, self.kinds.shown)
         self.waiting.load(self._submitted_job, self.outbox.state.jobs)
         self.holdings.waiting = self.waiting.paths
-        self.results = Results(self.cards, self.sessions)
+        self.results = Results(self.cards, self.sessions, partial(self.holdings.note, fetched=True))
         self.copies = Copies(self.holdings, self._arrived, self.waiting.lost, self.tell, self.changed)
 
     async def go_on(self) -> None:
@@ -408,6 +408,7 @@ class JobCalls:
             raise ApiError(409, "in_use", "a later job reads this result; wait for its end")
         for path in paths:
             await asyncio.to_thread(uploads.remove_result, path)
+        self.holdings.note(entry, fetched=True)
         self.tell("card", self.cards.card_event(entry))
 
 

@@ -122,6 +122,9 @@ def _kept(folder: Path) -> Plain | None:
 # one.
 
 ENDING: Final = ".due"
+KEPT_HERE: Final = ".here"
+"""Ends the name of the mark of results without a folder for copies, until the user has downloaded them."""
+
 Results = Mapping[str, tuple[Path, str]]
 """The file of each result by its name, and the name that its copy is to get."""
 
@@ -152,7 +155,7 @@ def deliver(mark: Path, results: Results, folder: str, stops: Callable[[], bool]
     Args:
         mark: The job's mark. Without it there is nothing to do.
         results: The results that exist.
-        folder: The folder for copies that did not begin earlier; empty: no copies are wanted.
+        folder: The folder for copies that did not begin earlier; empty: the results stay here until they are fetched.
         stops: Asked between blocks; True ends the copy.
 
     Raises:
@@ -178,7 +181,10 @@ def deliver(mark: Path, results: Results, folder: str, stops: Callable[[], bool]
         with suppress(OSError):  # then the names of the copies are in the mark already
             write_atomic(mark, msgspec.json.encode(_Plan(made=plan.made)))
         raise errors[0]
-    mark.unlink(missing_ok=True)
+    if plan.folder:
+        mark.unlink(missing_ok=True)
+    else:
+        mark.replace(mark.with_suffix(KEPT_HERE))
 
 
 def missing(mark: Path, results: Results) -> Results:
@@ -243,6 +249,7 @@ class Storage:
         self.results = folder / "results"
         self.results.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._outbox = outbox
+        self.unfetched = outbox.state.unfetched = set[str]()
         self.previews = Previews()
         self.on_done: Callable[[Entry], Awaitable[None]] = lambda _: asyncio.sleep(0)
         self._done: asyncio.Queue[Entry] = asyncio.Queue()
@@ -263,6 +270,15 @@ class Storage:
         idle = [upload.plain() for upload in self.uploads.idle(self.referred()) if not upload.more]
         return {"uploads": idle, "used": self.uploads.used, "quota": self.uploads.quota}
 
+    def note(self, entry: Entry, *, fetched: bool = False) -> None:
+        """Note of a job that is done whether the user has its results. Until then it is not removed with them."""
+        mark = mark_of(Path(entry.accepted.output))
+        if fetched:
+            mark.with_suffix(KEPT_HERE).unlink(missing_ok=True)
+        ours = mark.parent == self.results and entry.accepted.caller is None and not fetched
+        waits = ours and (mark.exists() or mark.with_suffix(KEPT_HERE).exists())
+        (self.unfetched.add if waits else self.unfetched.discard)(entry.accepted.job)
+
     def _results_size(self) -> int:
         with contextlib.suppress(OSError), os.scandir(self.results) as files:
             return sum(file.stat().st_size for file in files)
@@ -279,10 +295,13 @@ class Storage:
 
     async def catch_up(self) -> None:
         """Call `on_done` later for jobs that are done and whose results were not copied, as after a stop."""
-        marks = {path for path in await asyncio.to_thread(_results_in, self.results) if path.suffix == ENDING}
+        ours = await asyncio.to_thread(_results_in, self.results)
+        marks = {path for path in ours if path.suffix in (ENDING, KEPT_HERE)}
         for entry in self._outbox.state.jobs.values() if marks else ():
-            if entry.state == "done" and mark_of(Path(entry.accepted.output)) in marks:
-                self._done.put_nowait(entry)
+            if entry.state == "done":
+                self.note(entry)
+                if mark_of(Path(entry.accepted.output)) in marks:
+                    self._done.put_nowait(entry)
 
     async def expect_copies(self) -> None:
         """Write the missing marks of unfinished jobs, as after a power cut: their copies are due when they are done."""
@@ -307,9 +326,11 @@ class Storage:
                 while (item := await happened.next()) is not None:
                     entry = self._outbox.state.jobs.get(item.job)
                     state = self._outbox.state
-                    if item.kind == "accepted" and len(state.ended) + 1 >= state.ended_most:
+                    old = len(state.ended) - len(self.unfetched)
+                    if item.kind == "accepted" and old + 1 >= state.ended_most:
                         await self._remove_results()  # the outbox has forgotten an old job for the new one
                     elif item.kind in OUTCOME_KINDS and entry is not None and entry.state == "done":
+                        self.note(entry)
                         self._done.put_nowait(entry)
                         await self._remove_old_inputs()
                         changed()

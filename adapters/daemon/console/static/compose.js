@@ -12,7 +12,7 @@ import { isCopying, newId, startJob } from "/transfer.js";
 import { lang, number, t } from "/words.js";
 
 const LAST = "wakestream.kind";
-const KEPT = 1000; // jobs that the daemon remembers with their results when they have ended
+const KEPT = 1000; // jobs that the page lists when they have ended
 const TABLE = /\.(?:csv|tsv|jsonl|ndjson)$/i;
 const SOURCE = /^(?:https?:\/\/|file:\/\/|\/|~\/|[a-z]:[\\/]|\\\\)\S/i;
 

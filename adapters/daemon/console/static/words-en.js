@@ -114,7 +114,7 @@ export const EN = {
   "batch.others": "{count} files fit no input and are left out:", "batch.others.one": "1 file fits no input and is left out:",
   "batch.pick": "{name} of job {count}", "batch.choose": "{name}: choose a partner", "batch.remove": "Remove job {count} from the list",
   "batch.start": "Start {count} jobs", "batch.start.one": "Start 1 job", "batch.starting": "Starting {part} of {count}…",
-  "batch.folder": "This page keeps the results of the last {count} jobs only. First choose a folder for so many results in the settings (Save results in).",
+  "batch.folder": "This page lists the last {count} ended jobs only. First choose a folder for so many results in the settings (Save results in).",
   "batch.started": "{count} jobs started.", "batch.started.one": "1 job started.",
   "rows.faults": "{count} errors in the table; no job was started", "rows.faults.one": "1 error in the table; no job was started",
   "rows.fault": "Line {line}: {why}", "rows.fault.of": "Line {line}, {column}: {why}", "rows.more": "{count} more are not shown",

@@ -112,7 +112,7 @@ export const ZH = {
   "batch.others": "{count} 个文件不适合任何输入，不会使用：", "batch.others.one": "1 个文件不适合任何输入，不会使用：",
   "batch.pick": "任务 {count} 的{name}", "batch.choose": "{name}：选择配对的文件", "batch.remove": "从列表中移除任务 {count}",
   "batch.start": "开始 {count} 个任务", "batch.start.one": "开始 1 个任务", "batch.starting": "正在开始第 {part} 个，共 {count} 个…",
-  "batch.folder": "此页面只保留最近 {count} 个任务的结果。结果这么多，请先在设置中选择保存结果的文件夹（结果另存到）。",
+  "batch.folder": "此页面只列出最近结束的 {count} 个任务。结果这么多，请先在设置中选择保存结果的文件夹（结果另存到）。",
   "batch.started": "已开始 {count} 个任务。", "batch.started.one": "已开始 1 个任务。",
   "rows.faults": "表格中有 {count} 处错误，没有开始任何任务", "rows.faults.one": "表格中有 1 处错误，没有开始任何任务",
   "rows.fault": "第 {line} 行：{why}", "rows.fault.of": "第 {line} 行，{column}：{why}", "rows.more": "另有 {count} 行未显示",

@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -327,3 +327,56 @@ def test_a_file_of_an_earlier_run_is_kept_until_its_copy_begins(
     later.announce(video("b.mp4", 5), ())
     assert later.knows(after)
     assert (after.name, after.size, after.source, after.accepts) == ("a.mp4", 5, "/v/a.mp4", ("video",))
+
+
+def forgotten_for(house: House, job: str) -> list[str]:
+    """The jobs that are forgotten when this one is submitted, which the outbox then accepts."""
+    accepted = f.JobAccepted(job, "/v.mp4", "/a.wav", f"/{job}.mp4", 1, 1, 1, 1, "x", 0, 1.0)
+    facts, _ = outbox.DECIDER.decide(house.jobs.state, f.Submitting(1, accepted), 9.0)
+    for fact in facts:
+        outbox.DECIDER.evolve(house.jobs.state, fact)
+    house.jobs.feed.publish(job, {"event": "accepted"})
+    return [fact.job for fact in facts if isinstance(fact, f.JobForgotten)]
+
+
+async def test_a_job_and_its_results_stay_until_the_user_has_fetched_them(tmp_path: Path) -> None:
+    house = House(tmp_path)
+    house.jobs.state.ended_most = 1
+    folder = tmp_path / "mine"
+    folder.mkdir()
+
+    async def deliver(entry: Entry) -> None:
+        result = Path(entry.accepted.output)
+        to = str(folder) if result.stem == "copied" else str(tmp_path / "none") if result.stem == "failed" else ""
+        with suppress(OSError):
+            of_console.deliver(mark_of(result), {"video": (result, result.name)}, to)
+        house.holdings.note(entry)
+        delivered.put_nowait(result.stem)
+
+    delivered = asyncio.Queue[str]()
+    house.holdings.on_done = deliver
+    reacting = asyncio.create_task(house.holdings.react())
+    jobs = ("copied", "kept", "failed", "fetched")
+    async with house.cleaned():
+        for job in jobs:
+            mark_of(house.result(job)).write_bytes(b"{}")
+            house.result(job).write_bytes(b"1")
+            house.jobs.accept(job, tmp_path / "a.mp4", house.result(job))
+            house.jobs.done(job)
+            assert await delivered.get() == job
+        house.holdings.note(house.jobs.state.jobs["fetched"], fetched=True)
+        assert forgotten_for(house, "next") == ["copied", "fetched"]
+    reacting.cancel()
+    later = House(tmp_path)  # after a restart
+    for fact in (fact for entry in house.jobs.state.jobs.values() for fact in (entry.accepted, entry.ended) if fact):
+        outbox.DECIDER.evolve(later.jobs.state, fact)
+    await later.holdings.catch_up()
+    later.jobs.state.ended_most = 1
+    later.jobs.done("next")
+    assert forgotten_for(later, "last") == ["next"]
+    await later.holdings.tidy()
+    assert {job: house.result(job).exists() for job in jobs} == {
+        "copied": False, "kept": True, "failed": True, "fetched": False,
+    }  # fmt: skip
+    assert (folder / "copied.mp4").exists()
+    assert [job for job in jobs if job in later.jobs.state.jobs] == ["kept", "failed"]
