@@ -72,10 +72,11 @@ class Listener:
 
 
 class EventFeed:
-    """All events of this run of the program, which `boot` identifies."""
+    """All events of this run of the program, which `boot` identifies. `on_event(item)` is called after each."""
 
     def __init__(self, boot: str) -> None:
         self.boot = boot
+        self.on_event: Callable[[Item], object] = lambda _: None
         self._number = 0
         self._recent: deque[Item] = deque(maxlen=KEPT)
         self._open: dict[str, list[Item]] = {}  # an empty deque has 600 bytes
@@ -109,6 +110,7 @@ class EventFeed:
             self._first[job] = status, item
         for listener in [*self._listeners.get(None, ()), *self._listeners.get(job, ())]:
             listener.put(item)
+        self.on_event(item)
 
     def first(self, job: str) -> dict[str, Any] | None:
         """The first event of the row of equal ones that the job's newest event ends; None if it is the only one."""

@@ -378,6 +378,29 @@ async def test_predictions_and_their_webhooks_outlive_a_restart(scene: Scene) ->
     assert (again["output"], again["input"]) == (told.news["output"], made["input"])
 
 
+async def test_the_log_of_a_prediction_outlives_restarts_before_and_after_its_end(scene: Scene) -> None:
+    scene.engine.go_on.clear()
+    async with scene.gpu():
+        async with programs(scene) as api:
+            id_, token = (await api.create(input=ABC))["id"], api.token
+            feed = api.daemon.outbox.feed
+            await until(lambda: any(item.kind == "running" for item in feed.of_job(id_)))
+            before = (await api.ask("GET", f"/v1/predictions/{id_}"))[1]["logs"].splitlines()[:-1]
+        async with programs(scene, token=token) as api:
+            scene.engine.go_on.set()
+            ended = await api.ended(id_)
+        async with programs(scene, token=token) as api:
+            after = await api.ended(id_)
+            status, streamed = await api.ask("GET", URL(after["urls"]["stream"]).raw_path_qs)
+    logs = ended["logs"].splitlines()
+    assert len(before) > 2
+    assert logs[: len(before)] == before
+    assert len(logs) > len(before)
+    assert after["logs"] == ended["logs"]
+    assert status == 200
+    assert all(f"data: {line}" in streamed for line in logs)
+
+
 async def test_a_webhook_of_a_program_is_not_sent_to_the_users_own_receiver(scene: Scene) -> None:
     async with owed(scene) as (shop, _, _):
         told = {"WAKESTREAM_WEBHOOK_URL": shop.url, "WAKESTREAM_WEBHOOK_SECRET": "marked-whsec-4711"}

@@ -20,11 +20,13 @@ from msgspec.structs import replace
 
 from wakestream.adapters.daemon.api.auth import ApiError
 from wakestream.adapters.daemon.console.app import Console
+from wakestream.adapters.daemon.console.storage import mark_of
 from wakestream.adapters.daemon.console.waiting import Waiting
-from wakestream.adapters.daemon.event_feed import Item
+from wakestream.adapters.daemon.event_feed import STEADY, Item
 from wakestream.adapters.daemon.outbox import Outbox
 from wakestream.adapters.daemon.replicate.models import OWNER
 from wakestream.adapters.daemon.result_reuse import results_of
+from wakestream.adapters.disk.atomic import write_atomic
 from wakestream.adapters.disk.media_types import media_type
 from wakestream.adapters.runtime.recent import Recent
 from wakestream.operators.model import events as e
@@ -54,7 +56,31 @@ class Predictions:
 
     def __init__(self, outbox: Outbox, console: Console, text: Callable[[e.JobEvent], str]) -> None:
         self._outbox, self._console, self._text = outbox, console, text
+        queue = outbox.state.queue
+        self._earlier = {job: list(self._on_disk(job)) for job in queue}  # the events of earlier runs
+        outbox.feed.on_event = self._keep
         self._gone = defaultdict[str, Recent[str, Entry]](lambda: Recent(GONE_KEPT))
+
+    def items(self, job: str, after: int = 0) -> list[Item]:
+        """The stored events of a job after that number, also those of earlier runs of the daemon."""
+        if after or self._outbox.feed.last(job) is not None:
+            return [*(() if after else self._earlier.get(job, ())), *self._outbox.feed.of_job(job, after)]
+        return [*self._on_disk(job)]
+
+    def _keep(self, item: Item) -> None:
+        """Store the events of a job, without the newest progress: its log outlives the daemon."""
+        entry = self._outbox.state.jobs.get(item.job)
+        if entry is not None and entry.accepted.caller is not None and item.kind not in STEADY:
+            with suppress(OSError):  # then the log is shorter after a restart
+                lines = b"".join(event.data + b"\n" for event in self.items(item.job))
+                write_atomic(_events_file(entry), lines, sync=False)
+
+    def _on_disk(self, job: str) -> Iterator[Item]:
+        entry = self._outbox.state.jobs.get(job)
+        if entry is not None and entry.accepted.caller is not None:
+            with suppress(OSError, ValueError, KeyError):
+                for line in _events_file(entry).read_bytes().splitlines():
+                    yield Item(0, job, orjson.loads(line)["event"], line)
 
     def find(self, job: str) -> Entry | None:
         """The prediction with this id."""
@@ -91,7 +117,7 @@ class Predictions:
                 `Prefer: wait`.
         """
         a, ended, caller = entry.accepted, entry.ended, caller_of(entry)
-        items = self._outbox.feed.of_job(a.job)
+        items = self.items(a.job)
         began, made = _work_times(items)
         status = STATUSES[ended.outcome] if ended else "starting" if starting or not began else "processing"
         output = await asyncio.to_thread(self.output, entry, inline=inline) if status == "succeeded" else None
@@ -153,6 +179,11 @@ class Predictions:
         job = entry.accepted.job
         ticket = self._console.sessions.ticket(f"{job} output {name}")
         return f"{caller_of(entry).url}/v1/outputs/{quote(job)}/{name}?ticket={ticket}"
+
+
+def _events_file(entry: Entry) -> Path:
+    """The file with the events of a job. It is removed with the results."""
+    return mark_of(Path(entry.accepted.output)).with_suffix(".events")
 
 
 def caller_of(entry: Entry) -> f.Caller:

@@ -54,7 +54,7 @@ class Streams:
             return event(f"{feed.boot}-{number}:{grown.sent}", "logs", lines) if lines else b""
 
         with feed.follow(job, sse.cutting(request), whose=token) as listener:
-            first = b"".join(map(text, feed.of_job(job, number)))
+            first = b"".join(map(text, self._predictions.items(job, number)))
             live = None if entry.ended is not None else listener
             async with tasks_of_block() as start:
                 if only_text and live is not None:
