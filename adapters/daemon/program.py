@@ -161,7 +161,8 @@ async def running_daemon(
         box = Outbox(journal, state, feed, reuse.tell)
         kinds = DaemonKinds(settings.needs_hub(), config.state)
         box.hidden = kinds.hidden
-        shared, own = Lanes(config.limits, lambda job: state.jobs[job].accepted.priority), config.own
+        jobs, own = state.jobs, config.own
+        shared = Lanes(config.limits, lambda job: jobs[job].accepted.priority, lambda job: jobs[job].stage is not None)
         client = await stack.enter_async_context(
             open_client(
                 settings,

@@ -53,11 +53,17 @@ class LaneLimits:
 class Lanes:
     """The limiters that all jobs of a program share, their order, and the pauses after failed starts.
 
-    `priority(job id)`: jobs with a higher priority get their turn first. `asking` has the jobs that wait for a GPU
-    at the hub.
+    `priority(job id)`: jobs with a higher priority get their turn first. `asked(job id)`: whether an earlier run of the
+    program asked the hub for this job. `asking` has the jobs that wait for a GPU at the hub.
     """
 
-    def __init__(self, limits: LaneLimits, priority: Callable[[str], int] = lambda _: 0) -> None:
+    def __init__(
+        self,
+        limits: LaneLimits,
+        priority: Callable[[str], int] = lambda _: 0,
+        asked: Callable[[str], bool] = lambda _: False,
+    ) -> None:
+        self.asked = asked
         self.running, self.uploads = Limiter(limits.running), Limiter(limits.uploads)
         self.gpu, self.downloads = Limiter(limits.gpu), Limiter(limits.downloads)
         self.starts = Starts()

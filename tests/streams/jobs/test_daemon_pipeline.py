@@ -170,6 +170,30 @@ async def test_a_job_that_no_gpu_can_do_is_refused_for_good_by_a_hub_that_was_no
     assert house.kinds(1, e.Retrying) == []
 
 
+@pytest.mark.parametrize(
+    ("gpus", "asked", "code"),
+    [
+        (("a",), [], "unknown_kind"),
+        ((), ["job-1"], "unknown_kind"),
+        ((), ["job-1"], "unmet"),
+        ((), ["job-1"], "conflict"),
+    ],
+    ids=["it names a GPU", "asked by an earlier run", "what it requires", "it had another license"],
+)
+async def test_a_first_refusal_that_can_pass_is_said_and_the_job_waits(
+    gpus: tuple[str, ...], asked: list[str], code: str
+) -> None:
+    house = House().connect()
+    house.answer = lambda submit: (
+        m.Error(code=code, msg="not yet", request_id=submit.request_id) if house.loop.time() < until else ack(submit)
+    )
+    until = house.loop.time() + 5.0
+    house.asked |= {*asked}
+    assert isinstance(await house.start(1, gpus=gpus), e.Done)
+    assert {retry.why for retry in house.kinds(1, e.Retrying)} == {"not yet"}
+    assert house.loop.time() < until + 60.0
+
+
 @pytest.mark.parametrize("call", ["upload", "submit"])
 async def test_a_worker_with_a_full_queue_is_asked_again_and_keeps_its_gpu(call: str) -> None:
     house = House().connect()
@@ -380,6 +404,7 @@ async def test_a_cancel_ends_a_rest(cut_off: House) -> None:
         ("check", errors.WorkerRefused("the worker does not accept our secret", code="unauthorized")),
         ("check", errors.WorkerRefused("this job has no capability, and no secret is set", code="no_secret")),
         ("submit", errors.WorkerRefused("it knows no kinds; update the worker first", code="unsupported")),
+        ("submit", errors.WorkerRefused("there is no kind upscale here", code="unknown_kind")),
         ("health", errors.WorkerRefused("its certificate has expired", code="tls")),
         ("report", errors.WorkerRefused("the worker raised KeyError", code="internal")),
         ("download", errors.NoSpace("no space left on the PC")),

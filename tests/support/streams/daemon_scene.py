@@ -40,7 +40,8 @@ class House(Scene):
     def __init__(self, limits: LaneLimits | None = None, before: Before | None = None, **options: Any) -> None:
         super().__init__(**options)
         self.priorities: dict[str, int] = {}
-        self.lanes = Lanes(limits or LaneLimits(), lambda job: self.priorities.get(job, 0))
+        self.asked: set[str] = set()
+        self.lanes = Lanes(limits or LaneLimits(), lambda job: self.priorities.get(job, 0), self.asked.__contains__)
         self.before = before or Before()
         self.build = durable_pipeline(self.lanes, self.before)
         self.files = FakeFiles({f"{n}.mp4": bytes([n]) * 1000 for n in range(9)} | {"speech.wav": b"a" * 500})
@@ -52,9 +53,11 @@ class House(Scene):
         self.retries.feed(None, job)
         return reached
 
-    def start(self, n: int, policy: Policy = DURABLE, priority: int = 0) -> asyncio.Future[e.JobEvent]:
+    def start(
+        self, n: int, policy: Policy = DURABLE, priority: int = 0, gpus: tuple[str, ...] = ()
+    ) -> asyncio.Future[e.JobEvent]:
         job = e.Job.lipsync(f"job-{n}", Path(f"{n}.mp4"), Path("speech.wav"), Path(f"{n}.out.mp4"))
-        self.priorities[job.id] = priority
+        job, self.priorities[job.id] = replace(job, gpus=gpus), priority
         told = self.told.setdefault(job.id, [])
         world = World(self.hub, FakeWorkers({URL: self.worker}, URL), self.files, Random(n), depot=self.depot)
         world = replace(world, retry_now=self.retries.by_key(job.id))
