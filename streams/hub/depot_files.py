@@ -6,6 +6,8 @@ from collections.abc import Collection, Sequence
 from itertools import islice, takewhile
 from typing import Final
 
+from msgspec.structs import replace
+
 from wakestream.streams.hub import events as f
 from wakestream.streams.hub.events import HubDecision
 from wakestream.streams.hub.local_time import DAY
@@ -78,7 +80,9 @@ def list_files(state: HubState, peer: Connection, message: d.DepotList, now: flo
         _list(state, peer, message.request_id, decision, page)
 
 
-def _list(state: HubState, peer: Connection, id_: str, decision: HubDecision, page: Sequence[str] = ()) -> None:
+def _list(
+    state: HubState, peer: Connection, id_: str, decision: HubDecision, page: Sequence[str] = (), late: int = 0
+) -> None:
     kept, keep = state.in_depot.get(peer.owner or "", {}), state.limits.depot_keep
     entries = [(blake3, *kept[blake3]) for blake3 in page[: d.MOST_FILES]]
     files = [
@@ -87,7 +91,7 @@ def _list(state: HubState, peer: Connection, id_: str, decision: HubDecision, pa
     ]
     size, quota, more = sum(entry[0] for entry in kept.values()), state.limits.depot_quota, len(page) > d.MOST_FILES
     listed = d.DepotListed(request_id=id_, files=tuple(files), count=len(kept), size=size, quota=quota, more=more)
-    decision.send(peer.fd, listed)
+    decision.send(peer.fd, replace(listed, late=late or None))
 
 
 def remove(state: HubState, peer: Connection, message: d.DepotRemove, now: float, decision: HubDecision) -> None:
@@ -134,7 +138,7 @@ def removed(state: HubState, event: f.DepotAnswered, now: float, decision: HubDe
     if peer is not None and event.code:
         decision.refuse(peer.fd, event.code, event.reason, event.asked.request_id)
     elif peer is not None:
-        _list(state, peer, event.asked.request_id, decision)
+        _list(state, peer, event.asked.request_id, decision, late=int(now + LATE) if state.limits.depot else 0)
 
 
 def leave(state: HubState, asked: f.AskDepot) -> bool:

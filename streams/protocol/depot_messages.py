@@ -199,6 +199,7 @@ class DepotListed(_OfJob, frozen=True, kw_only=True):
         size: Their bytes.
         quota: The most bytes; None: no limit.
         more: Whether there are more files.
+        late: Until when links to a bucket can put removed files there again (UNIX seconds); then they are removed.
     """
 
     TYPE: ClassVar[str] = "gpu.depot.listed"
@@ -207,6 +208,7 @@ class DepotListed(_OfJob, frozen=True, kw_only=True):
     size: int = 0
     quota: int | None = None
     more: bool = False
+    late: int | None = None
 
 
 class DepotRemove(_OfJob, frozen=True, kw_only=True):

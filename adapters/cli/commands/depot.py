@@ -135,7 +135,8 @@ async def _remove(settings: Settings, args: argparse.Namespace) -> int:
         page = await order(settings, args.state, part, d.DepotListed)
     removed = len(known) - page.count
     kept = [t("depot.kept", n=len(wanted) - removed)] if removed < len(wanted) else []
-    say(t("depot.removed", n=removed), *kept, _sum(page))
+    late = [t("depot.late", at=clock_time(page.late))] if page.late is not None and removed else []
+    say(t("depot.removed", n=removed), *kept, *late, _sum(page))
     return exit_codes.FAILED if kept else exit_codes.DONE
 
 

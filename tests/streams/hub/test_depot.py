@@ -7,7 +7,7 @@ import pytest
 from msgspec.structs import replace
 
 from tests.support.streams.hub_net import Net, Store
-from wakestream.streams.hub import depot, hub
+from wakestream.streams.hub import depot, depot_files, hub
 from wakestream.streams.hub import events as f
 from wakestream.streams.hub.rows import event_row
 from wakestream.streams.hub.state import ALL
@@ -962,6 +962,34 @@ def test_files_that_nothing_needs_make_room_and_others_count_against_the_quota()
     assert ("ann", VIDEO.blake3) not in net.files
     bob = client(net, "bob")
     assert offer(net, bob, "j4").code is None
+
+
+@pytest.mark.parametrize("bucket", [True, False])
+def test_a_removal_says_until_when_links_of_a_bucket_still_work_and_then_removes_what_came_late(bucket: bool) -> None:
+    net = Store(depot=bucket)
+    off(net)
+    if not bucket:
+        own(net)
+    ann = client(net)
+    offer(net, ann)
+    net.put("ann", VIDEO)
+    net.say(ann, d.DepotOffer(request_id="j1", files=(VIDEO, AUDIO)))
+    net.say(ann, m.Cancel(request_id="j1"))
+    net.say(ann, d.DepotList(request_id="l"))
+    net.say(ann, d.DepotRemove(request_id="r", files=(VIDEO.blake3,)))
+    shown, removed = net.heard(ann, d.DepotListed)
+    assert shown.late is None
+    if not bucket:
+        assert removed.late is None
+        return
+    assert removed.late is not None
+    assert removed.late > net.now + 3600.0, "a link works for an hour"
+    net.pass_time(3600.0)
+    net.put("ann", VIDEO)
+    net.pass_time(removed.late - net.now - 1.0)
+    assert ("ann", VIDEO.blake3) in net.files
+    net.pass_time(depot_files.EVERY + 2.0)
+    assert ("ann", VIDEO.blake3) not in net.files
 
 
 def test_a_license_lists_and_removes_its_own_files_but_not_those_of_open_jobs() -> None:
