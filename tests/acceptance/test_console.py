@@ -18,7 +18,7 @@ from tests.support.browser.studio import REMIX, Studio, png
 from tests.support.programs.client_scene import User
 from tests.support.programs.daemon_scene import daemon
 from tests.support.programs.our_peers import until
-from wakestream.adapters.daemon.api import requests
+from wakestream.adapters.daemon.api import requests, routes
 from wakestream.adapters.daemon.api.routes import submitted
 from wakestream.adapters.daemon.console import storage, uploads
 from wakestream.adapters.daemon.console.app import PAGES
@@ -361,6 +361,23 @@ async def test_a_result_has_the_ending_of_its_content(tmp_path: Path) -> None:
         async with caller.session.get(f"{caller.home.url}{ticket['url']}&download") as response:
             assert response.content_type == "image/png"
             assert 'filename="paint.png"' in response.headers["Content-Disposition"]
+
+
+async def test_pages_and_the_users_programs_have_event_streams_of_their_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(routes, "FOLLOWERS", 2)
+    async with calling(tmp_path) as caller, AsyncExitStack() as streams:
+
+        async def opened(path: str, headers: dict[str, str]) -> int:
+            response = await streams.enter_async_context(
+                caller.session.get(caller.home.url + path, headers=headers, timeout=aiohttp.ClientTimeout())
+            )
+            return response.status
+
+        assert [await opened("/console/live", caller.bearer) for _ in range(3)] == [200] * 3
+        assert [await opened("/api/events", caller.owner) for _ in range(3)] == [200, 200, 503]
+        assert await opened("/console/live", caller.bearer) == 200
 
 
 async def test_a_result_is_fetched_when_all_of_it_was_downloaded(tmp_path: Path) -> None:

@@ -102,7 +102,8 @@ class Live:
         """The complete state, then every change; with `?once` the state alone."""
         if len(self._pages) >= PAGES:
             raise ApiError(503, "too_many_pages", f"{PAGES} pages are open; close one, then try again")
-        with self._gpu.watched(), self._cards.outbox.feed.follow(None, sse.cutting(request)) as listener:
+        feed = self._cards.outbox.feed
+        with self._gpu.watched(), feed.follow(None, sse.cutting(request), whose=None) as listener:
             self._pages.add(listener)
             try:
                 state = self._state(request)
