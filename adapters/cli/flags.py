@@ -19,7 +19,7 @@ Group = argparse.ArgumentParser | argparse._ArgumentGroup
 WAITS_HELP = {
     "hub_timeout": "how long to try to reach the hub at the start (default 30; daemon: no limit)",
     "reply_timeout": "the hub's answer to a submit (default 30)",
-    "online_timeout": "the whole wait for the GPU (default 30min; daemon: 30 days)",
+    "online_timeout": "the wait for the GPU in each attempt (default 30min; daemon: 30 days)",
     "line_every": "interval of progress lines while waiting (default 10)",
     "health_every": "interval of health checks until the worker is ready (default 1)",
     "ready_timeout": "the worker's start, once it is online (default 10min)",

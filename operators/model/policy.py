@@ -1,4 +1,4 @@
-"""The times and retries of a job, all in one place."""
+"""The times and retries of a job's stages. docs/timeouts.md lists the other times."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Policy:
     reply: float = 30.0
     """How long a hub may take to answer a submit (`TimedOut.stage` is `reply`)."""
     online: float = 1800.0
-    """How long the job waits for the GPU, counted from its first submit (`online`)."""
+    """How long each attempt waits for the GPU, counted from its own start (`online`)."""
     line_every: float = 10.0
     """The interval of the `Waking` events during a wait."""
     health_every: float = 1.0
@@ -37,7 +37,7 @@ class Policy:
     execution: float = 4 * 3600.0
     """How long the task may run (`execution`); its wait in the queue of the worker or of the engine does not count."""
     total: float = 12 * 3600.0
-    """How long the whole job may take (`total`)."""
+    """How long the whole job may take, counted from its start in the program that runs now (`total`)."""
     straight: float | None = None
     """The interval at which the worker at the configured address is asked for its health while no hub can grant the
     GPU; None: only the hub grants it."""

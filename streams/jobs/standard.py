@@ -1,4 +1,4 @@
-"""A job on one page: from `gpu.job.submit` to its outcome, with all timeouts, retries and polling."""
+"""A job on one page: from `gpu.job.submit` to its outcome, with timeouts, retries and polling."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def submit(s: Parts, depot: Callable[[Any], Events] | None = None) -> Events:
     """The wait for a GPU: follow what the hub said last. The branch that completes is the grant."""
     return waiting(s, lambda wait: wait.replies.pipe(
         switch_by_type(wait.follow(ANSWERS)),
-        timeout(s.policy.online, "online", excused=wait.excused),  # 30 minutes for the start
+        timeout(s.policy.online, "online", excused=wait.excused),  # 30 minutes; the daemon: 30 days
         with_depot(wait, depot),  # meanwhile the files go there, and then `Stored` ends the wait
     ))  # fmt: skip
 

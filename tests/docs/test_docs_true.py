@@ -22,6 +22,10 @@ OTHERS = {
 """Names of other projects."""
 
 
+TIMES = re.compile(r"^[A-Z_, ]+(?:: Final)? = .*(?:\d\.\d|Backoff\()", re.MULTILINE)
+"""A constant that is a time, or a way to retry."""
+
+
 def read(page: str) -> str:
     return (ROOT / page).read_text(encoding="utf-8")
 
@@ -119,3 +123,13 @@ def test_each_word_of_the_glossary_has_one_meaning_and_its_chinese_word_is_chine
     pairs = re.findall(r"^\| ([a-zA-Z ]+) \| ([^|]+) \|$", chinese, re.MULTILINE)[1:]
     assert [word for word, said in pairs if not re.search("[\u4e00-\u9fff]", said)] == []
     assert {"worker", "license", "hub", "GPU machine"} <= {word for word, _ in pairs}
+
+
+@pytest.mark.parametrize("page", ["README.md", "README.zh-CN.md"])
+def test_all_times_of_a_job_are_on_its_page_or_in_a_file_that_the_list_of_the_others_names(page: str) -> None:
+    folders = ("operators/stages", "operators/lifecycle", "streams/jobs")
+    files = [path for folder in folders for path in (ROOT / folder).glob("*.py")]
+    with_times = {path.relative_to(ROOT).as_posix() for path in files if TIMES.search(path.read_text())}
+    _, _, others = read("docs/timeouts.md").partition("## Other times\n")
+    assert with_times == {*re.findall(r"\]\(\.\./((?:operators|streams)/\S+)\)", others.partition("\n## ")[0])}
+    assert "(docs/timeouts.md#other-times)" in read(page)
