@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+import orjson
+
 from wakestream.operators.model.errors import WakestreamError
 
 MAX_FILE = 1024 * 1024
@@ -130,6 +132,18 @@ def read_toml(path: Path) -> dict[str, Given]:
     except RecursionError:
         raise SettingsError(f"{path} is nested too deeply; write settings as in docs/reference.md") from None
     return {name: Given(value, _toml_place(path, text, key)) for name, key, value in _flat(document)}
+
+
+def toml_text(value: object) -> str:
+    """A value or a quoted name as TOML writes it: as JSON does, but for one control character.
+
+    Raises:
+        SettingsError: It holds half a character, as the names of files may, which no file in UTF-8 can hold.
+    """
+    try:
+        return orjson.dumps(value).decode().replace("\x7f", "\\u007f")
+    except orjson.JSONEncodeError:
+        raise SettingsError(f"{value!r:.200} is not valid Unicode, so no settings file can hold it") from None
 
 
 def _flat(document: Mapping[str, object]) -> Iterator[tuple[str, str, object]]:

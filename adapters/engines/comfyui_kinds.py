@@ -11,13 +11,14 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from wakestream.adapters.config.setting_files import SettingsError
+from wakestream.adapters.config.setting_files import SettingsError, toml_text
 from wakestream.adapters.disk.atomic import replace_file, temporary_beside, write_atomic
 from wakestream.adapters.engines import comfyui_workflow as workflows
 from wakestream.adapters.engines.http_engine import HttpEngine, seed_of
 from wakestream.adapters.engines.manifest import content_of
 from wakestream.adapters.engines.model_files import Model
 from wakestream.streams.protocol.kinds import NAME
+from wakestream.streams.protocol.printable import printable
 
 Places = Mapping[str, str]
 """Names with node inputs or nodes, as the user gives them: `{"seed": "3.inputs.seed"}`."""
@@ -62,19 +63,19 @@ class Draft:
         """The tables of the kind. What ComfyUI says of a parameter is a comment: the engine asks at each start."""
         lines = [f"[kinds.{self.name}]"]
         if self.title:
-            lines.append(f"title = {_text(self.title)}")
-        lines.append(f"workflow = {_text(self.file.name)}")
+            lines.append(f"title = {toml_text(self.title)}")
+        lines.append(f"workflow = {toml_text(self.file.name)}")
         if seed := seed_of(self.params):
-            lines.append(f"seed = {_text(seed)}  # a job that leaves it out gets a seed of its own")
+            lines.append(f"seed = {toml_text(seed)}  # a job that leaves it out gets a seed of its own")
         for part, places in (("inputs", self.inputs), ("params", self.params), ("outputs", self.outputs)):
             for name, place in places.items():
                 lines += ["", f"[kinds.{self.name}.{part}.{name}]"]
-                lines.append(f"node = {_text(place.place)}  # {self._about(place)}")
+                lines.append(f"node = {toml_text(place.place)}  # {printable(self._about(place))}")
                 if place.accepts:
-                    lines.append(f"accepts = [{_text(place.accepts)}]")
+                    lines.append(f"accepts = [{toml_text(place.accepts)}]")
         for model in self.models:
-            lines += ["", f"[kinds.{self.name}.models.{_text(model.file)}]", f"url = {_text(model.url)}"]
-            lines += [f"size = {model.size}", f"sha256 = {_text(model.sha256)}"]
+            lines += ["", f"[kinds.{self.name}.models.{toml_text(model.file)}]", f"url = {toml_text(model.url)}"]
+            lines += [f"size = {model.size}", f"sha256 = {toml_text(model.sha256)}"]
         return "\n".join(lines) + "\n"
 
     def as_json(self) -> dict[str, Any]:
@@ -294,10 +295,5 @@ def _words(schema: Mapping[str, Any]) -> str:
     limits = [
         f"{word} {schema[key]}" for key, word in (("minimum", "from"), ("maximum", "to")) if schema.get(key) is not None
     ]
-    default = [f"default {_text(schema['default'])[:60]}"] if "default" in schema else []
+    default = [f"default {json.dumps(schema['default'], ensure_ascii=False)[:60]}"] if "default" in schema else []
     return ", ".join((" ".join((kind, *limits)), *default))
-
-
-def _text(value: object) -> str:
-    """A value as TOML writes it; for text this is what JSON writes, but for one control character."""
-    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")

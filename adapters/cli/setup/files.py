@@ -12,6 +12,7 @@ from typing import Any, Final
 import msgspec
 import orjson
 
+from wakestream.adapters.config.setting_files import toml_text
 from wakestream.adapters.config.settings import SettingsError, user_folder
 from wakestream.adapters.disk.atomic import write_atomic
 from wakestream.adapters.disk.state_file import later_format
@@ -156,14 +157,10 @@ def remove(folder: Path, setup: Setup) -> list[tuple[Path, str]]:
 def toml(heading: str, values: Mapping[str, Any]) -> str:
     """Settings as `wakestream.toml`; values of None are left out."""
     lines = [f"# {heading}"]
-    lines += [f"{name} = {_value(value)}" for name, value in values.items() if value is not None]
+    for name, value in values.items():
+        if value is not None:
+            lines.append(f"{name} = {toml_text(str(value) if isinstance(value, Path) else value)}")
     return "\n".join(lines) + "\n"
-
-
-def _value(value: Any) -> str:
-    if isinstance(value, Path):
-        value = str(value)
-    return orjson.dumps(value).decode()  # JSON's texts, numbers and lists of texts are valid in TOML
 
 
 def _content(path: Path) -> bytes | None:
