@@ -164,5 +164,8 @@ async def _run(
     found = settings.load(given)
     hide(*found.secrets)
     logs.configure("ERROR")
-    async with open_client(found, found.policy(Policy(hub=HUB_WITHIN)), build, workers) as client:
-        return await asyncio.gather(*(client.run(job, partial(show, job)) for job in jobs))
+    policy = found.policy(Policy(hub=HUB_WITHIN))
+    async with open_client(found, policy, build, workers) as client:
+        outcomes = await asyncio.gather(*(client.run(job, partial(show, job)) for job in jobs))
+        await client.releases(policy.release)
+    return outcomes

@@ -28,6 +28,7 @@ WAITS_HELP = {
     "poll_every": "interval of progress requests (default 2)",
     "execution_timeout": "rendering (default 4h)",
     "total_timeout": "the whole job (default 12h; daemon: 30 days)",
+    "release_timeout": "wait at the end for a hub that is away, to tell it that the job has ended (default 10)",
 }
 
 

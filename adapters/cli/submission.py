@@ -24,8 +24,8 @@ from wakestream.adapters.disk.result_names import next_free
 from wakestream.adapters.disk.secret_values import SecretValues
 from wakestream.adapters.engines.probe import all_probed, both_probed
 from wakestream.adapters.runtime.known_secrets import known_params
-from wakestream.adapters.runtime.printing import agrees, answer
-from wakestream.adapters.runtime.tasks import tasks_of_block
+from wakestream.adapters.runtime.printing import agrees, answer, say
+from wakestream.adapters.runtime.tasks import first_of, tasks_of_block
 from wakestream.operators.model.errors import UnknownKind, WakestreamError, WrongInput
 from wakestream.operators.model.events import Job, Note, Stored
 from wakestream.operators.model.policy import Policy
@@ -341,10 +341,14 @@ async def _submit(job: Job, asked: Submission, shown: Display, stop: asyncio.Eve
     policy, secrets = asked.settings.policy(Policy(hub=HUB_PATIENCE)), SecretValues()
     job = replace(job, params=secrets.hide(job.params, known_params(job.params)))
     async with open_client(asked.settings, policy, secrets=secrets) as client, tasks_of_block() as start:
-        start(_cancel_on(stop, shown, lambda: client.cancel(job.id)))
+        cancels = start(_cancel_on(stop, shown, lambda: client.cancel(job.id)))
         last = await client.start(job, shown.show, leave=asked.flags.leave)
         if isinstance(last, Stored):
             shown.show(Note(t("leave.fetch", job=job.id)))
+        cancels.cancel()
+        if client.hub.owes and not (client.link.up or stop.is_set() or asked.flags.as_json):
+            say(f"wakestream: {t('releasing', time=words.duration(policy.release))}", error=True)
+        await first_of(stop.wait(), client.releases(policy.release))
         return exit_code(last)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 import random
 import time
@@ -118,6 +119,20 @@ class Client:
         if not isinstance(self.workers, HttpWorkers):
             return None
         return self.workers.at(url, job, self.wallet, {}).previews(task_id)
+
+    async def releases(self, within: float) -> None:
+        """Wait until the hub knows that the jobs have ended, at most so many seconds. Not for a lasting client.
+
+        Example:
+            >>> await client.releases(10.0)
+        """
+        told = asyncio.Event()
+        self.hub.on_released = lambda _: told.set()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(within):
+                while self.hub.owes:
+                    told.clear()
+                    await told.wait()
 
     def cancel_all(self) -> None:
         """Cancel all running jobs, and tell the hub."""

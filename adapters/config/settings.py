@@ -43,7 +43,7 @@ USER_FOLDER = "WAKESTREAM_CONFIG"
 
 _WAITS = (
     "hub", "reply", "online", "line_every", "health_every", "ready", "lost", "transfer", "poll_every", "execution",
-    "total",
+    "total", "release",
 )  # fmt: skip
 WAITS = {field: field if field.endswith("_every") else f"{field}_timeout" for field in _WAITS}
 """Fields of `Policy` by setting (`--online-timeout`, `WAKESTREAM_ONLINE_TIMEOUT`, `online_timeout = 60`)."""

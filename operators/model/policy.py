@@ -38,6 +38,8 @@ class Policy:
     """How long the task may run (`execution`); its wait in the queue of the worker or of the engine does not count."""
     total: float = 12 * 3600.0
     """How long the whole job may take, counted from its start in the program that runs now (`total`)."""
+    release: float = 10.0
+    """How long a program that ends waits for a hub that is away, to tell it that its jobs have ended."""
     straight: float | None = None
     """The interval at which the worker at the configured address is asked for its health while no hub can grant the
     GPU; None: only the hub grants it."""

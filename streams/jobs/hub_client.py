@@ -195,6 +195,11 @@ class HubClient:
         return self._link.features if isinstance(self._link, ports.LinkUp) else frozenset()
 
     @property
+    def owes(self) -> bool:
+        """Whether the hub does not know yet that a job has ended."""
+        return bool(self._pending or self._unconfirmed)
+
+    @property
     def waiting(self) -> tuple[Hashable, ...]:
         """The ids of the jobs that wait for replies, oldest first."""
         return self._replies.keys
