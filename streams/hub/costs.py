@@ -203,6 +203,7 @@ def _jobs(bill: Bill, peer: Connection, now: float) -> Iterator[dict[str, Any]]:
                 "share_s": round(sum(shares.values()), 1),
                 **({"share": ledger.plain(share)} if (share := bill.cost(shares.items())) is not None else {}),
                 **({"ended": int(job.at)} if job.at >= 0 else {}),
+                **({"unsaid": True} if job.unsaid else {}),
             }
 
 

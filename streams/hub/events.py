@@ -531,7 +531,10 @@ class NewsOver(_Durable, frozen=True):
 
 
 class JobUsed(Frozen, frozen=True):
-    """What an ended job used: pairs of GPU and seconds, in the month that began on the day `month`."""
+    """What an ended job used: pairs of GPU and seconds, in the month that began on the day `month`.
+
+    `unsaid`: its worker finished it, and its client did not say so.
+    """
 
     id: str
     owner: str
@@ -539,6 +542,7 @@ class JobUsed(Frozen, frozen=True):
     gpus: tuple[tuple[str, float], ...]
     month: int
     at: float
+    unsaid: bool = False
 
 
 class JobUsedKept(_Durable, frozen=True):

@@ -304,7 +304,7 @@ def _job_released(state: HubState, fact: f.JobRemoved) -> None:
         _recently_released(state, f.LeaseReleased(job.id, job.owner, job.gpu))
     if fact.fd is not None:
         _remember(state.cancelled, job.id, (job.owner, fact.fd))
-    _book(state, _detach(state, job, fact.at), fact.at)
+    _book(state, _detach(state, job, fact.at), fact.at, unsaid=fact.why == "finished")
     if gpu is not None and not gpu.leases:
         gpu.active = float("-inf")  # the work has ended: its last sign of life does not matter any more
     mine = state.jobs_of[job.owner]
@@ -316,11 +316,11 @@ def _job_released(state: HubState, fact: f.JobRemoved) -> None:
         state.waking = None
 
 
-def _book(state: HubState, job: HubJob, at: float) -> None:
+def _book(state: HubState, job: HubJob, at: float, *, unsaid: bool) -> None:
     used = tuple((gpu, seconds) for gpu, seconds in job.used.items() if seconds > 0)
     if used:
         day = day_of(at, state.limits.zone)
-        booked = f.JobUsed(job.id, job.owner, job.kind, used, first_of_month(day), at)
+        booked = f.JobUsed(job.id, job.owner, job.kind, used, first_of_month(day), at, unsaid)
         took = sum(seconds * (state.gpus[gpu].parts if gpu in state.gpus else 1) for gpu, seconds in used)
         state.usage.book(booked, day, took)
         arrived = day_of(job.arrived, UTC)

@@ -100,6 +100,7 @@ def jobs(answer: m.HubStatus) -> list[str]:
     rows = [tuple(t(f"cost.{name}") for name in names)]
     for job in listed:
         ended = clock_time(job["ended"]) if "ended" in job else t("cost.open")
+        ended = t("cost.unsaid", time=ended) if job.get("unsaid") else ended
         shares = (_share(job, answer),) if told else ()
         rows.append((job["id"], job["kind"], job["gpu"], long(job["used_s"]), _amount(job, answer), *shares, ended))
     return [*table(rows, right=(3, 4, 5) if told else (3, 4)), *([t("cost.shares")] if told else [])]

@@ -154,6 +154,8 @@ def test_the_work_of_a_job_ends_with_its_task_also_if_the_hub_learns_of_it_much_
     scene.runs(10)
     (used,) = scene.net.state.usage.jobs
     assert dict(used.gpus) == {"studio": 40.0}
+    (said,) = (scene.net.status(scene.net.join("client", features=OURS), costs=True).costs or {})["jobs"]
+    assert said["unsaid"]
 
 
 def test_the_wait_of_the_next_job_is_not_counted_from_a_client_that_is_gone() -> None:

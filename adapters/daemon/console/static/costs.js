@@ -85,7 +85,7 @@ export function costs({ filesOf, changed }) {
     rows(by("costs-jobs"), ["costs.job", "costs.used", "costs.cost", "costs.idle", "costs.ended"], (known.jobs ?? []).map((job) => [
       title(job), duration(job.used_s), cost(job) || "–",
       cost({ ...job, cost: job.share, used_s: job.share_s }) || (job.share_s === undefined ? "–" : duration(job.share_s)),
-      job.ended ? moment(job.ended) : t("costs.open"),
+      job.ended ? (job.unsaid ? t("costs.unsaid", { time: moment(job.ended) }) : moment(job.ended)) : t("costs.open"),
     ]));
     const all = [...(known.licenses ?? []).map((row) => [row.license || t("costs.others"), row]), ...(known.unused ? [[t("costs.unused"), known.unused]] : [])];
     const whole = all.reduce((sum, [, row]) => sum + row.used_s, 0);

@@ -97,6 +97,7 @@ export const EN = {
   "costs.licenses": "This month by license", "costs.shares": "A job costs its own work. Start-up and idle time of the month are shared in proportion to the work.",
   "costs.idle": "Share of start-up and idle time",
   "costs.day": "Day", "costs.on": "On", "costs.cost": "Cost", "costs.job": "Job", "costs.used": "GPU time", "costs.ended": "Ended",
+  "costs.unsaid": "{time} (finished; its client did not say so)",
   "costs.open": "not yet", "costs.license": "License", "costs.share": "Share", "costs.others": "others",
   "costs.unused": "no job (start-up, idle time)",
   "costs.of_day": "{day}: on for {time}", "costs.of_day.cost": "{day}: {cost}, on for {time}",

@@ -95,6 +95,7 @@ export const ZH = {
   "costs.licenses": "本月按许可证", "costs.shares": "任务只计自己的工作时间。当月的启动和空闲时间按工作时间分摊。",
   "costs.idle": "分摊的启动与空闲",
   "costs.day": "日期", "costs.on": "运行", "costs.cost": "费用", "costs.job": "任务", "costs.used": "GPU 时间", "costs.ended": "结束",
+  "costs.unsaid": "{time}（已完成；提交它的程序没有说明）",
   "costs.open": "未结束", "costs.license": "许可证", "costs.share": "占比", "costs.others": "其他",
   "costs.unused": "没有任务（启动、空闲）",
   "costs.of_day": "{day}：运行 {time}", "costs.of_day.cost": "{day}：{cost}，运行 {time}",

@@ -62,6 +62,8 @@ def test_jobs_and_licenses_are_tables() -> None:
     told = cost_text.jobs(answer(jobs=[job]))
     assert told[0].split() == ["JOB", "KIND", "GPU", "USED", "COST", "ENDED"]
     assert told[1].split() == ["a", "lipsync", "studio", "1", "min", "30", "s", "0.03", "EUR", "not", "yet"]
+    told = cost_text.jobs(answer(jobs=[{**job, "ended": 1_795_500_000, "unsaid": True}]))
+    assert told[1].endswith("(finished; its client did not say so)")
     told = cost_text.jobs(answer(jobs=[{**job, "share_s": 20.0, "share": 0.01}, {**job, "share_s": 20.0}]))
     assert told[0].split() == ["JOB", "KIND", "GPU", "USED", "COST", "BOOT,", "IDLE", "ENDED"]
     assert [line.split()[-4:-2] for line in told[1:3]] == [["0.01", "EUR"], ["20", "s"]]
