@@ -380,6 +380,19 @@ async def test_a_confirmed_end_is_not_sent_again_after_a_restart() -> None:
     assert again.jobs.farewells == []
 
 
+@pytest.mark.parametrize("written", [1, 2, 3, 4])
+async def test_a_daemon_that_was_killed_runs_a_job_again_or_says_its_release_wherever_that_was(written: int) -> None:
+    downloads = f.JobStage("a", "download", 3.0, "http://gpu:8383", "task-1")
+    desk = Desk(*(*BEFORE, downloads, f.JobEnded("a", "done", 4.0))[:written])
+    async with desk.serving():
+        if written < 4:  # its pipeline releases it; the result may be there already
+            await desk.begun("a")
+            assert desk.jobs.farewells == []
+        else:
+            await until(lambda: desk.jobs.farewells == [("a", False)])
+            assert desk.jobs.shown == {}
+
+
 async def test_a_waiting_job_is_cancelled_before_its_start() -> None:
     desk = Desk(*BEFORE)
     async with desk.serving(), desk.hears("cancelled"):
