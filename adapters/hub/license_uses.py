@@ -13,6 +13,7 @@ from pathlib import Path
 import msgspec
 from loguru import logger
 
+from wakestream.adapters.config.setting_files import SettingsError
 from wakestream.adapters.disk.documents import Documents, FolderDocuments
 from wakestream.adapters.disk.state_file import DAMAGE, read_state
 
@@ -59,11 +60,16 @@ class LicenseUses:
     _saved: float = float("-inf")
 
     @classmethod
-    def of_folder(cls, place: Path | Documents) -> LicenseUses:
-        """Read the uses beside a hub's licenses; empty if there are none or they cannot be read.
+    def of_folder(cls, place: Path | Documents, *, writes: bool = False) -> LicenseUses:
+        """Read the uses beside a hub's licenses; empty if there are none.
+
+        Args:
+            place: Where they are.
+            writes: Whether this program writes them from now on. Then damage in a database gets another name and a
+                warning, as it does in a folder.
 
         Raises:
-            SettingsError: A later version wrote it.
+            SettingsError: A later version wrote it, or what is in the database cannot be read.
         """
         parse, documents = msgspec.json.Decoder(Noted).decode, place
         if isinstance(documents, Path):
@@ -71,10 +77,23 @@ class LicenseUses:
         if isinstance(documents, FolderDocuments):
             noted = read_state(documents.path(_FILE), parse, Noted())
         else:
+            where, noted = documents.path(_FILE), Noted()
             try:
-                noted = parse(documents.read(_FILE) or b"{}")
-            except (OSError, *DAMAGE):
-                noted = Noted()
+                if (content := documents.read(_FILE)) is not None:
+                    noted = parse(content)
+            except OSError as error:
+                if not writes:
+                    raise SettingsError(f"{where} cannot be read ({error.strerror})") from error
+                logger.warning("{} cannot be read ({})", where, error.strerror)
+            except DAMAGE as error:
+                if not writes:
+                    mend = "the hub writes it again when it starts or a license is used"
+                    raise SettingsError(f"{where} is damaged ({error}); {mend}") from error
+                aside = f"{_FILE}.damaged"
+                logger.warning(
+                    "{} is damaged ({}); it is now {}, and the hub continues without it", where, error, aside
+                )
+                cls(documents).write(content, aside)
         return cls(documents, dict(noted.uses), noted.held)
 
     def note(self, license_: str, address: str, now: float) -> None:
@@ -113,10 +132,10 @@ class LicenseUses:
         self.held, self._dirty, self._saved = held, False, now
         return msgspec.json.encode(Noted(self.uses, held))
 
-    def write(self, text: bytes) -> None:
+    def write(self, text: bytes, name: str = _FILE) -> None:
         """Replace the file. An error is only logged, since the hub works without it; the uses are written later."""
         try:
-            self.documents.write(_FILE, text)
+            self.documents.write(name, text)
         except OSError as error:
             self._dirty = True
             where = self.documents.path(_FILE)

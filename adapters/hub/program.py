@@ -66,7 +66,7 @@ async def running_hub(config: HubConfig, term: Term | None = None) -> AsyncItera
             steady=time.monotonic,
             disk_low=(lambda: shutil.disk_usage(folder).free < RESERVE) if term is None else config.disk_low,
             signer=Signer.of_folder(config.book.documents),
-            uses=LicenseUses.of_folder(config.book.documents),
+            uses=LicenseUses.of_folder(config.book.documents, writes=True),
             room=Room.of(connections_allowed(MAX_CONNECTIONS + STRANGERS)),
         )
         role = config.leadership

@@ -6,8 +6,10 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
+from loguru import logger
 
 from tests.support.postgres import PostgresServer
+from wakestream.adapters.cli import exit_codes, main
 from wakestream.adapters.config.settings import SettingsError
 from wakestream.adapters.disk import documents
 from wakestream.adapters.hub.invites import Invites
@@ -95,6 +97,40 @@ def test_a_hub_does_not_forget_what_it_changed_while_it_reads_what_others_change
 
         of_hub.look(Slow())  # type: ignore[arg-type]
         assert of_hub.read("invites.json") == b"2"
+
+
+@pytest.mark.parametrize("damage", [b'{"held": [{"role": "wor', b'{"held": 1}', b"\x00" * 20, b""])
+def test_damaged_uses_are_refused_by_an_audit_and_kept_aside_by_the_hub(
+    postgres: PostgresServer, damage: bytes, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    address, said = postgres.database(), list[str]()
+    uses = LicenseUses.of_folder(kept(address))
+    text = uses.due((), {("worker", "studio"): ("w1", 1.0)}, 1000.0)
+    assert text is not None
+    uses.write(text)
+    assert [held.gpu for held in LicenseUses.of_folder(kept(address)).held] == ["studio"]
+    kept(address).write("license_uses.json", damage)
+    with pytest.raises(
+        SettingsError, match=r"license_uses in postgresql://.* is damaged \(.*\); the hub writes it again"
+    ):
+        LicenseUses.of_folder(kept(address))
+    assert main.main(["audit", "--journal", address]) == exit_codes.USAGE
+    assert "license_uses in postgresql://" in capsys.readouterr().err
+    monkeypatch.setattr(logger, "warning", lambda text, *values: said.append(text.format(*values)))
+    assert LicenseUses.of_folder(kept(address), writes=True).held == ()
+    assert len(said) == 1
+    assert "is damaged" in said[0]
+    assert "it is now license_uses.json.damaged" in said[0]
+    assert kept(address).read("license_uses.json.damaged") == damage
+
+
+def test_uses_that_cannot_be_read_are_told(postgres: PostgresServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    away, said = kept(f"postgresql://me@127.0.0.1:{postgres.port}/none"), list[str]()
+    with pytest.raises(SettingsError, match=r"license_uses in postgresql://me@.* cannot be read"):
+        LicenseUses.of_folder(away)
+    monkeypatch.setattr(logger, "warning", lambda text, *values: said.append(text.format(*values)))
+    assert LicenseUses.of_folder(away, writes=True).held == ()
+    assert len(said) == 1
 
 
 def test_without_the_database_each_call_is_a_sentence(
