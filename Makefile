@@ -53,6 +53,7 @@ faults: setup
 # Programs are killed while jobs go through, over a slow line to the hub; each time with a fresh seed, which is printed.
 kills: setup
 	$(BIN)/python tests/faults/kill_run.py --kills 60 --hub-delay 0.3 --depot
+	$(BIN)/python tests/faults/hubs_run.py --faults 25
 
 # The slow tests while callbacks, sockets and threads come late and in any order; the seed is fresh, or DISORDER=... says it.
 disorder: setup

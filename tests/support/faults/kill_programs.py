@@ -23,6 +23,7 @@ from types import MappingProxyType
 
 from tests.support.faults.fault_proxy import Fault, FaultProxy, fault_proxy
 from tests.support.ports import free_port
+from wakestream.adapters.disk.documents import Documents
 from wakestream.adapters.hub.licenses import LicenseBook
 
 GPU = "gpu"
@@ -72,12 +73,12 @@ class Program:
                 self.process.kill()
                 await self.process.wait()
 
-    def kill(self) -> bool:
-        """SIGKILL, by pid; False when it is not running."""
+    def kill(self, by: int = signal.SIGKILL) -> bool:
+        """End it by this signal, by pid; False when it is not running."""
         if self.process is None or self.process.returncode is not None:
             return False
         self.killed += 1
-        self.process.send_signal(signal.SIGKILL)
+        self.process.send_signal(by)
         return True
 
 
@@ -157,15 +158,18 @@ async def kill_house(
     hub_delay: float = 0.0,
     depot: str = "",
     own: Mapping[str, Mapping[str, str]] = MappingProxyType({}),
+    journals: Sequence[str] = (),
+    documents: Documents | None = None,
 ) -> AsyncIterator[KillHouse]:
     """All programs but the client, running for as long as the block does; at its end none is left.
 
     What the others send to the hub arrives `hub_delay` seconds later. With a size there is a `depot` too. `own` is
-    what single programs have in their environment; the worker has that of the monitor.
+    what single programs have in their environment; the worker has that of the monitor. With `journals` there is a hub
+    for each of these addresses of one database, which has the `documents`: `hub`, and then `hub-1` and so on.
     """
     folder.mkdir(parents=True, exist_ok=True)
     folder = folder.resolve()
-    book = LicenseBook(folder / "hub")
+    book = LicenseBook(folder / "hub" if documents is None else documents)
     for role in ("client", "worker", "monitor", *(["depot"] if depot else ())):
         path = folder / f"{role}.key"
         path.touch(mode=0o600)
@@ -179,8 +183,16 @@ async def kill_house(
             narrow.set(up=Fault(rate=RATE), down=Fault(rate=RATE))
         line.set(up=Fault(latency=hub_delay))
         hub_url = line.url() if hub_delay else f"http://127.0.0.1:{hub_port}"
+        hubs = {"hub": ("hub", "--listen", f"127.0.0.1:{hub_port}", "--state", str(folder / "hub"))}
+        if journals:
+            ports = [hub_port, *(free_port() for _ in journals[1:])]
+            hub_url = ",".join(f"http://127.0.0.1:{port}" for port in ports)
+            for number, (port, journal) in enumerate(zip(ports, journals, strict=True)):
+                name = f"hub-{number}" if number else "hub"
+                state = ("--state", str(folder / name), "--journal", journal)
+                hubs[name] = ("hub", "--listen", f"127.0.0.1:{port}", *state)
         arguments = {
-            "hub": ("hub", "--listen", f"127.0.0.1:{hub_port}", "--state", str(folder / "hub")),
+            **hubs,
             "monitor": _monitor(folder, hub_url, worker_port, proxy.url(), counts),
         }
         if depot:
