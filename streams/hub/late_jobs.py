@@ -373,9 +373,7 @@ def _room_taken(state: HubState, gpu: Gpu) -> int:
     those that are placed late would never have their turn.
     """
     most = gpu.slots + state.limits.place.ahead - 1
-    if len(gpu.leases) <= most:
-        return len(gpu.leases)
-    return max(most, sum(state.jobs[id_].late for id_ in gpu.leases))
+    return max(min(len(gpu.leases), most), sum(state.jobs[id_].late for id_ in gpu.leases))
 
 
 class LineOutlook(NamedTuple):
