@@ -41,7 +41,7 @@ from wakestream.operators.model.engine import Readiness as EngineReadiness
 from wakestream.operators.model.errors import WakestreamError
 from wakestream.streams.protocol import depot_messages as d
 from wakestream.streams.protocol import messages as m
-from wakestream.streams.protocol.features import CAPABILITY, ENDED
+from wakestream.streams.protocol.features import CAPABILITY, ENDED, POWEROFF
 from wakestream.streams.protocol.kinds import KINDS, check_own_kind
 from wakestream.streams.recording.recording import Tap, TapPair
 from wakestream.streams.worker import state as w
@@ -201,8 +201,8 @@ def _join(stack: AsyncExitStack, config: WorkerConfig, server: WorkerServer, ope
     # Capabilities are for a GPU name: without one, the worker accepts none.
     features = FEATURES if config.gpu is None else (*FEATURES, CAPABILITY, ENDED)
     states = (m.MonitorState.FEATURE, m.WorkerState.FEATURE, m.JobWork.FEATURE, m.JobState.FEATURE)
-    announced = (*features, KINDS, *states, d.FEATURE)
-    role = "worker"
+    poweroff = (POWEROFF,) if config.dead_man is not None else ()
+    role, announced = "worker", (*features, KINDS, *states, *poweroff, d.FEATURE)
     if config.depot is not None:
         role, announced = "depot", (CAPABILITY, d.FEATURE)
     register = m.Register(

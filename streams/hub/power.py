@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Iterable
 from itertools import islice
 from typing import get_args
@@ -15,9 +16,10 @@ from wakestream.streams.hub.events import HubDecision
 from wakestream.streams.hub.local_time import time_text
 from wakestream.streams.hub.needs import ANY_GPU, Need
 from wakestream.streams.hub.old_workers import silently_ended
-from wakestream.streams.hub.state import UNWATCHED, Connection, Gpu, HubJob, HubState
+from wakestream.streams.hub.state import ALONE, THEN, UNWATCHED, Connection, Gpu, HubJob, HubState
 from wakestream.streams.protocol import depot_messages as d
 from wakestream.streams.protocol import messages as m
+from wakestream.streams.protocol.features import POWEROFF
 from wakestream.streams.protocol.printable import is_name
 
 REPLACED = 4409
@@ -598,12 +600,25 @@ def _unheard(state: HubState) -> Collection[str]:
 def unwatched(state: HubState, now: float, decision: HubDecision) -> None:
     """Tell people and the worker that the monitor of a GPU that is on has gone, so that nothing switches it off."""
     for gpu in state.gpus.values():
-        on = gpu.worker is not None or gpu.account.running_since is not None
-        if not on or gpu.unwatched is None or now - gpu.unwatched < state.limits.unwatched or gpu.orphan == UNWATCHED:
-            continue
-        if not any(other.unwatched is None for other in holders.neighbours(state, (gpu,))):
+        if gpu.orphan != UNWATCHED and (left := gone_in(state, gpu, now)) is not None and left <= 0:
             decision.fact(f.OrphanFound(gpu.name, UNWATCHED, now))
             tell_worker(state, gpu, decision)
+
+
+def gone_in(state: HubState, gpu: Gpu, now: float) -> float | None:
+    """In how many seconds the monitor of a GPU that is on counts as gone; None if it is there, or the GPU is off."""
+    on = gpu.worker is not None or gpu.account.running_since is not None
+    if not on or gpu.unwatched is None or any(near.unwatched is None for near in holders.neighbours(state, (gpu,))):
+        return None
+    return gpu.unwatched + state.limits.unwatched - now
+
+
+def alone(state: HubState, gpu: Gpu, now: float) -> str:
+    """What happens next to a GPU that is on and whose monitor is not connected; empty if that is sure or not so."""
+    left, worker = gone_in(state, gpu, now), state.worker_of(gpu)
+    if left is None or gpu.orphan == UNWATCHED:
+        return ""
+    return ALONE.format(left=max(0, math.ceil(left)), then=THEN[worker is not None and POWEROFF in worker.features])
 
 
 def monitor_back(state: HubState, monitor: Connection, now: float, decision: HubDecision) -> None:

@@ -32,6 +32,14 @@ Prices = NewType("Prices", Mapping[str, float])
 UNWATCHED = "its monitor is not connected, so nothing switches it off; start `wakestream monitor` for it again"
 """Why a GPU stays on although no job needs it, if its monitor has gone."""
 
+ALONE = "its monitor is not connected; in {left} s the hub counts it as gone. Then {then}"
+"""The same before that is sure, with what happens next: one of `THEN`, if its worker can switch its machine off."""
+
+THEN = {
+    False: "nothing switches the machine off; start `wakestream monitor` for it again",
+    True: "its worker switches the machine off by its --poweroff-after",
+}
+
 ALL = ""
 """Stands for all GPUs where a setting is given by name."""
 

@@ -13,7 +13,7 @@ from typing import Any
 import orjson
 from msgspec.structs import replace
 
-from wakestream.streams.hub import budget, costs, holders, keep_warm, ledger, placement
+from wakestream.streams.hub import budget, costs, holders, keep_warm, ledger, placement, power
 from wakestream.streams.hub import events as f
 from wakestream.streams.hub.answers import eta
 from wakestream.streams.hub.events import HubDecision
@@ -167,7 +167,7 @@ def _gpu(
 ) -> dict[str, Any]:
     own = [id_ for id_ in gpu.leases if state.jobs[id_].owner == peer.owner]
     waiting = placement.wanting(state, gpu)
-    price, book = state.price_of(gpu.name), gpu.account
+    price, book, alone = state.price_of(gpu.name), gpu.account, power.alone(state, gpu, now)
     money = state.currency_of(gpu.name) if price is not None and not state.currency else ""
     entry: dict[str, Any] = {
         "gpu": gpu.name,
@@ -182,7 +182,8 @@ def _gpu(
         "url": state.url_of(gpu) if gpu.online and GPU_URL in peer.features else None,
         "watched": None if gpu.name in watched else False,
         "orphan": gpu.orphan or None,
-        "why": gpu.closed_cause or gpu.orphan or gpu.cause or None,
+        "alone": alone or None,
+        "why": alone or gpu.closed_cause or gpu.orphan or gpu.cause or None,
         "plan": _plan(state, gpu, now),
         "slots": gpu.slots if gpu.slots > 1 else None,
         "labels": {**gpu.told.get("monitor", {}), **gpu.told.get("worker", {})} or None,

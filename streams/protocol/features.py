@@ -22,6 +22,9 @@ HUB_STATUS: Final = "hub_status"
 GPU_URL: Final = "gpu_url"
 """The feature of such peers that read the workers' addresses, and of hubs that send them."""
 
+POWEROFF: Final = "poweroff"
+"""Announced by workers that switch their machine off when their monitor or hub has gone."""
+
 STATUS_OF_GPU: Final = "status_of_gpu"
 """Announced by a client and its hub: `gpu` in `gpu.status.query`."""
 

@@ -2,12 +2,16 @@
 
 import asyncio
 import contextlib
+import os
+import signal
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import aiohttp
+import pytest
 
+from tests.support.power.script_machine import provider
 from tests.support.programs.client_scene import User
 from tests.support.programs.hub_keeper import Keeper
 from tests.support.programs.our_peers import Place, until
@@ -70,6 +74,38 @@ async def test_an_upload_of_a_few_bytes_a_second_does_not_keep_the_machine_on(us
             form.append(slowly()).set_content_disposition("form-data", name="file", filename="a.mp4")
             async with session.post(f"{url}/api/heygem/upload_file", data=form, headers=head) as reply:
                 assert reply.status < 500
+
+
+@pytest.mark.parametrize("poweroff", [True, False])
+async def test_when_a_monitor_is_killed_while_its_gpu_is_on_it_is_said_at_once_what_happens_next(
+    user: User, keeper: Keeper, tmp_path: Path, *, poweroff: bool
+) -> None:
+    monitor_key, machine = keeper.keys["monitor"], (*provider(user.folder, running=True), "--machine")
+    more = ("--poweroff-after", "1h", "--poweroff", off(tmp_path / "off")) if poweroff else ()
+    work = ("worker", "--listen", "127.0.0.1:0", "--gpu", "gpu", "--state", "work", *more)
+    async with keeper.hub(), contextlib.AsyncExitStack() as stack:
+        monitors = [
+            await stack.enter_async_context(
+                user.runs("monitor", "--gpu", gpu, *machine, gpu, "--orphans", "report", WAKESTREAM_KEY=monitor_key)
+            )
+            for gpu in ("gpu", "attic", "cellar")
+        ]
+        worker = await stack.enter_async_context(user.runs(*work, WAKESTREAM_KEY=keeper.keys["worker"]))
+        await worker.address()
+        async with asyncio.timeout(100):
+            while (told := await keeper.asks()).monitors < 3 or len(told.gpus) < 3 or told.gpus[0]["phase"] != "online":
+                pass
+        os.kill(monitors[0].pid, signal.SIGKILL)
+        await monitors[0].ended()
+        async with asyncio.timeout(100):
+            while (await keeper.asks()).monitors > 2:
+                pass
+        said = [await user.run(*command) for command in (("status",), ("why", "gpu:gpu"), ("doctor",))]
+    then = "its worker switches the machine off" if poweroff else "nothing switches the machine off"
+    for ran in said:
+        text = " ".join((ran.out + ran.err).split())
+        assert "its monitor is not connected; in " in text
+        assert f"s the hub counts it as gone. Then {then}" in text
 
 
 async def test_a_hub_without_the_monitor_of_the_gpu_is_no_reason_to_stay_on(

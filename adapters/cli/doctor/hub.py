@@ -198,7 +198,7 @@ async def gpus_stand(ask: Ask, told: Told) -> AsyncIterator[CheckResult]:
             what = "doctor.on.do" if runs_on else _TODO.get(phase, "doctor.gpu.do")
             yield level("gpu", says + cause, t(what))
         else:
-            yield ok("gpu", says + (cause if orphan else ""))
+            yield ok("gpu", says + (cause if orphan or gpu.get("alone") else ""))
 
 
 def depot_connected(told: Told) -> Iterator[CheckResult]:

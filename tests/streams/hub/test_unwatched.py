@@ -1,5 +1,7 @@
 """A GPU that is on and whose monitor has gone: people and its worker learn that nothing switches it off."""
 
+import pytest
+
 from tests.support.streams.hub_net import Net
 from wakestream.streams.hub import events as f
 from wakestream.streams.hub.state import UNWATCHED
@@ -36,6 +38,36 @@ def test_a_monitor_that_is_gone_for_a_minute_while_its_gpu_is_on_is_reported_unt
     monitor = net.monitor("studio")
     assert why(net) is None
     assert net.heard(worker, m.MonitorState)[-1] == m.MonitorState(gpu="studio", connected=True)
+
+
+@pytest.mark.parametrize(
+    ("features", "then"),
+    [
+        (("monitor_state",), "Then nothing switches the machine off; start `wakestream monitor` for it again"),
+        (("monitor_state", "poweroff"), "Then its worker switches the machine off by its --poweroff-after"),
+    ],
+)
+def test_it_is_said_from_the_first_answer_on_what_happens_when_the_monitor_of_a_gpu_that_is_on_has_gone(
+    net: Net, features: tuple[str, ...], then: str
+) -> None:
+    monitor, client = net.monitor("studio"), net.join("client", features=("hub_status",))
+    others = [net.monitor(gpu) for gpu in ("attic", "cellar")]
+    net.worker("studio", features=features)
+    for other, gpu in zip(others, ("attic", "cellar"), strict=True):
+        net.phase(other, "off", gpu)
+    assert net.status(client).gpus[0].get("alone") is None
+    net.leave(monitor)
+    for passed in (0, 20):
+        net.pass_time(passed)
+        (gpu,) = [gpu for gpu in net.status(client).gpus if gpu["gpu"] == "studio"]
+        said = f"its monitor is not connected; in {60 - passed} s the hub counts it as gone. {then}"
+        assert (gpu["alone"], gpu["why"], gpu.get("orphan")) == (said, said, None)
+    net.leave(others[0])
+    net.pass_time(40)
+    gpus = {gpu["gpu"]: gpu for gpu in net.status(client).gpus}
+    assert [(gpu.get("alone"), gpu.get("orphan")) for gpu in gpus.values()] == [
+        (None, UNWATCHED), (None, None), (None, None),
+    ]  # fmt: skip
 
 
 def test_a_worker_that_connects_meanwhile_is_told_too_and_an_old_one_is_not(net: Net) -> None:
