@@ -42,7 +42,7 @@ from wakestream.operators.rx.sources import merge_errors, never, of, start_with,
 from wakestream.operators.rx.switch_by_type import switch_by_type
 from wakestream.operators.stages.download import Results
 from wakestream.operators.stages.fingerprint import EVERY_ALGORITHM
-from wakestream.operators.stages.submit import Answers, Wait, raised
+from wakestream.operators.stages.submit import UNASKED, Answers, Wait, raised
 from wakestream.operators.stages.upload import bytes_sent
 
 TOGETHER = 4
@@ -273,7 +273,8 @@ def watch(wait: Wait, link: LinkUp) -> Observable[JobEvent]:
     """The hub is there again: it gives the job to this connection, and says how far the work is."""
     if wait.reached:
         wait.hub.submit(wait.job)
-    wait.link, wait.reached = link, True
+    wait.link = link
+    wait.excuse(UNASKED, excused=False)
     return never()
 
 

@@ -42,6 +42,9 @@ HALTED = ("not_ready", "paused")
 EXCUSED = (BUDGET, IN_LINE)
 """The phases that do not count as a wait for the GPU."""
 
+UNASKED = "unasked"
+"""Why the time does not count until the job has asked a hub: `Policy.hub` limits that, and None is no limit."""
+
 Answer = Callable[["Wait", Any], Observable[JobEvent] | None]
 Answers = Mapping[type, Answer]
 """What follows from each type of reply; see `switch_by_type`."""
@@ -73,15 +76,19 @@ class Wait:
     link: ports.LinkUp | None = None
     offline: ports.OfflineReply | None = None
     retry_at: float | None = None
-    reached: bool = False
     refusals: int = 0
     answered: bool = False
-    excuses: frozenset[str] = frozenset()
+    excuses: frozenset[str] = frozenset({UNASKED})
     excused_before: float = 0.0
-    excused_since: float | None = None
+    excused_since: float | None = field(init=False)
 
     def __post_init__(self) -> None:
-        self.started = self.down = self.offline_at = seconds_now(self.time)
+        self.started = self.down = self.offline_at = self.excused_since = seconds_now(self.time)
+
+    @property
+    def reached(self) -> bool:
+        """Whether the job has asked a hub."""
+        return UNASKED not in self.excuses
 
     @property
     def replies(self) -> Observable[ports.Reply]:
@@ -109,8 +116,8 @@ class Wait:
         return math.inf if self.reached or self.policy.hub is None else max(0.0, self.policy.hub - self.waited)
 
     def excused(self) -> float:
-        """Seconds so far in which the hub said that the budget is spent, or that other jobs come first, or in which
-        files went to the depot.
+        """Seconds so far in which no hub was asked yet, or the hub said that the budget is spent, or that other jobs
+        come first, or in which files went to the depot.
 
         The hub cannot say so while it is lost.
         """
@@ -119,7 +126,8 @@ class Wait:
 
     def ask(self, link: ports.LinkUp, around: Operator) -> Observable[JobEvent]:
         """`gpu.job.submit`, with the hashes if the hub needs them; `around` surrounds the wait for the hub's reply."""
-        self.reached, self.link, self.answered = True, link, False
+        self.link, self.answered = link, False
+        self.excuse(UNASKED, excused=False)
 
         def send(files: Sequence[Fingerprint]) -> Observable[JobEvent]:
             self.hub.submit(self.job, files)
@@ -153,8 +161,8 @@ class Wait:
 
     def power(self, notice: ports.PowerNotice) -> Observable[JobEvent] | None:
         """The GPU's state: other lines about the wait."""
-        if self.offline is None or self.offline.phase in EXCUSED:  # it does not wait for the GPU that this is about
-            return None
+        if not self.answered or self.offline is None or self.offline.phase in EXCUSED:
+            return None  # it waits for the hub's answer, or for another GPU than this is about
         if notice.phase == NO_CAPACITY:
             self._plan_retry(notice.retry_in)
         return self.lines(notice.phase, notice.reason, always=notice.phase in HALTED)
@@ -166,7 +174,8 @@ class Wait:
         if self.link is not None:
             self.link, self.down = None, seconds_now(self.time)
             self.excuse("hub", excused=False)
-        self.reached = self.reached or link.asked
+        if link.asked:
+            self.excuse(UNASKED, excused=False)
         unreached = "connecting" if link.connecting else "hub_unreachable"
         phase = "hub_lost" if self.reached else unreached
         # An unreachable hub has no other details, so every line has the reason.

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 
+import pytest
 from reactivex import Observable
 from reactivex.subject import Subject
 
@@ -149,6 +150,35 @@ async def test_news_before_any_answer_is_no_answer() -> None:
     stage = await run(Hub((0.0, NEW), (2.0, PowerNotice("booted"))), Policy(reply=10.0))
     assert isinstance(stage.end, errors.StageTimeout)
     assert stage.items == []
+
+
+@pytest.mark.parametrize("news", [PowerNotice("booted"), PowerNotice("paused", "its disk is full"), None])
+async def test_after_a_reconnection_news_of_the_machine_is_no_answer_either(news: PowerNotice | None) -> None:
+    script: list[tuple[float, Reply]] = [(0.0, NEW), (1.0, OfflineReply()), (5.0, LinkDown("cut")), (6.0, NEW)]
+    stage = await run(Hub(*script, *([(7.0, news)] if news else [])), Policy(reply=10.0))
+    assert isinstance(stage.end, errors.StageTimeout)
+    assert (stage.end.stage, asyncio.get_running_loop().time()) == ("reply", 16.0)
+
+
+async def test_a_busy_hub_is_asked_again_also_after_news_of_the_machine() -> None:
+    hub = Hub(
+        (0.0, OLD), (1.0, OfflineReply()), (2.0, LinkDown("cut")), (3.0, OLD), (4.0, Busy()), (5.0, PowerNotice("on"))
+    )
+    await run(hub, Policy(reply=10.0))
+    assert [at for at, _ in hub.asked] == [0.0, 3.0, 6.0]
+
+
+async def test_a_hub_without_a_time_limit_is_waited_for_and_the_wait_for_the_gpu_counts_from_the_first_submit() -> None:
+    script: list[tuple[float, Reply]] = [(0.0, LinkDown("nobody")), (90_000.0, NEW), (90_001.0, OfflineReply())]
+    stage = await run(Hub(*script), Policy(hub=None, online=60.0, line_every=1000.0))
+    assert isinstance(stage.end, errors.StageTimeout)
+    assert (stage.end.stage, asyncio.get_running_loop().time()) == ("online", 90_060.0)
+
+
+async def test_the_wait_for_the_gpu_counts_while_a_hub_that_was_asked_in_an_earlier_attempt_is_lost() -> None:
+    stage = await run(Hub((0.0, LinkDown("cut", asked=True))), Policy(hub=None, online=60.0))
+    assert isinstance(stage.end, errors.StageTimeout)
+    assert (stage.end.stage, asyncio.get_running_loop().time()) == ("online", 60.0)
 
 
 STRAIGHT = Policy(straight=1.0, hub=30.0)
