@@ -111,6 +111,8 @@ def check_wanted(role: str, note: str, gpus: Sequence[str], max_priority: int = 
         raise LicenseError(f"a license of role {role} cannot be limited to a GPU; leave --gpu out")
     if (max_priority, weight) != (0, 1) and role in TIED_ROLES:
         raise LicenseError(f"a license of role {role} submits no jobs; leave --max-priority and --weight out")
+    if weight < 1:
+        raise LicenseError(f"the weight of a license must be a whole number from 1; it is {weight}")
     if not all(map(is_name, gpus)):
         raise LicenseError(f"a GPU's name has 1 to {LONGEST_NAME} printable characters, without spaces at the ends")
 

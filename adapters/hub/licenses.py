@@ -166,9 +166,9 @@ class LicenseBook:
 
         def changed(license_: License, _: dict[str, License]) -> License:
             priority = license_.max_priority if max_priority is None else max_priority
-            new = replace(license_, max_priority=priority, weight=license_.weight if weight is None else weight)
-            check_wanted(new.role, new.note, new.gpus, new.max_priority, new.weight)
-            return new
+            share = license_.weight if weight is None else weight
+            check_wanted(license_.role, license_.note, license_.gpus, priority, share)
+            return replace(license_, max_priority=priority, weight=share)
 
         return self._change(prefix, changed)
 

@@ -104,6 +104,11 @@ class BookSeen(Frozen, frozen=True):
     released: tuple[tuple[str, float], ...] = ()
     weights: tuple[tuple[str, int], ...] = ()
 
+    def __post_init__(self) -> None:
+        """Refuse a share of nothing."""
+        if any(weight < 1 for _, weight in self.weights):
+            raise ValueError('"weights": the weight of a license must be a whole number from 1')
+
 
 class NewsSettled(Frozen, frozen=True):
     """The webhook `delivery` was accepted, or is given up."""

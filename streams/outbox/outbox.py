@@ -74,6 +74,8 @@ def _refusal(state: OutboxState, asked: f.JobAccepted) -> tuple[int, str, str] |
         if writer is not None:
             why = f"job {writer} will write its result to {output}; choose another output, or wait for its end"
             return 409, "output_taken", why
+    if len({*asked.after}) < len(asked.after):
+        return 400, "bad_request", '"after" must be a list of different jobs'
     unknown_before = next((job for job in asked.after if job not in state.jobs), None)
     if unknown_before is not None:
         return 404, "unknown_job", unknown(unknown_before)

@@ -330,7 +330,7 @@ def _close(state: OutboxState, entry: Entry) -> None:
         place = state.place(path)
         if state.outputs.get(place) == accepted.job:
             del state.outputs[place]
-    for before in accepted.after:
+    for before in dict.fromkeys(accepted.after):  # facts of earlier versions may have one twice
         del state.after[before][accepted.job]
         if not state.after[before]:
             del state.after[before]

@@ -172,6 +172,16 @@ def test_only_who_submits_jobs_has_a_highest_priority_or_a_weight(
         book.change(one.id, *wanted)
 
 
+@pytest.mark.parametrize("weight", [0, -1])
+def test_a_weight_below_1_is_refused_by_its_name_and_changes_nothing(book: LicenseBook, weight: int) -> None:
+    one, _ = book.issue("client", "", 0.0)
+    with pytest.raises(LicenseError, match="weight"):
+        book.issue("client", "", 0.0, weight=weight)
+    with pytest.raises(LicenseError, match="weight"):
+        book.change(one.id, None, weight)
+    assert book.all() == (one,)
+
+
 def test_the_list_shows_the_highest_priority_and_the_weight_where_a_license_has_one(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

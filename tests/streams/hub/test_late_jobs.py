@@ -179,6 +179,12 @@ def test_a_license_of_twice_the_weight_gets_twice_the_work_also_while_its_client
     assert given == {"a": 8, "b": 4}
 
 
+@pytest.mark.parametrize("weight", [0, -1])
+def test_a_weight_below_1_is_refused_by_the_name_of_the_field(weight: int) -> None:
+    with pytest.raises(ValueError, match='"weights"'):
+        f.BookSeen(weights=(("bob", 2), ("ann", weight)))
+
+
 def test_a_job_whose_gpu_was_lost_keeps_its_place() -> None:
     net = Net()
     monitors, ann = off(net, "a"), client(net)

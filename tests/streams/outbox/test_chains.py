@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Self
 
 import pytest
+from msgspec.structs import replace
 
 from tests.streams.outbox import test_outbox as outbox_desk
 from tests.support.streams.submitting import submitting
@@ -50,6 +51,22 @@ def test_a_job_waits_for_the_job_whose_result_it_needs() -> None:
     desk = Desk().submit("a").submit("b", "a")
     assert (desk.of(f.Start), desk.of(f.Hold)) == ([], ["b"])
     assert desk.ends("a").of(f.Start) == ["b"]
+
+
+def test_a_job_that_names_another_twice_is_refused_by_the_name_of_the_field() -> None:
+    desk = Desk().submit("a").submit("b", "a", "a")
+    (answer,) = (command for command in desk.commands if isinstance(command, f.Answer))
+    assert (answer.status, answer.code) == (400, "bad_request")
+    assert '"after"' in answer.reason
+    assert "b" not in desk.state.jobs
+
+
+def test_a_journal_of_an_earlier_version_may_have_a_job_that_names_another_twice() -> None:
+    desk = Desk().submit("a")
+    first = submitting(1, "b", {"text": TEXT}, {"out": "/out/b.bin"}, "copy", after=("a",)).asked
+    for fact in (replace(first, after=("a", "a")), f.JobEnded("b", "cancelled", 2.0)):
+        outbox.DECIDER.evolve(desk.state, fact)
+    assert (desk.state.jobs["b"].state, desk.state.after) == ("cancelled", {})
 
 
 @pytest.mark.parametrize(
