@@ -98,6 +98,8 @@ class Plan(NamedTuple):
 
 def recorded(history: Mapping[str, Any]) -> Iterator[Job]:
     """The jobs of a part of the hub's history that a GPU can do."""
+    if not history["gpus"]:
+        return
     fits = [None if len(names) == len(history["gpus"]) else frozenset(names) for names in history["fits"]]
     for number, flat in history["days"]:
         for n in range(0, len(flat), 3):

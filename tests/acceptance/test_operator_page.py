@@ -413,3 +413,35 @@ async def test_the_page_comes_with_its_headers_and_says_where_it_is(scene: Scene
         assert "require-trusted-types-for 'script'" in said
         assert re.search(r"^X-Frame-Options: DENY\r$", said, re.MULTILINE)
         assert "swordfish" not in said
+
+
+async def test_other_settings_are_simulated_once_for_all_pages_and_only_while_one_looks(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[str] = []
+    done = asyncio.Event()
+
+    async def planned(*_: object) -> dict[str, Any]:
+        seen.append("begin")
+        try:
+            await done.wait()
+        finally:
+            seen.append("end")
+        return {"enough": False}
+
+    monkeypatch.setattr(desk, "planned", planned)
+    async with scene.hub():
+        for _ in range(3):
+            async with scene.operator() as page:
+                await page.next("state")
+                await until(lambda: seen[-1:] == ["begin"])
+            await until(lambda: seen[-1:] == ["end"])
+        assert seen == ["begin", "end"] * 3
+        async with scene.operator() as page, scene.operator() as other:
+            await other.next("state")
+            await until(lambda: seen[-1:] == ["begin"])
+            done.set()
+            assert (await page.next("plan"))["value"] == (await other.next("plan"))["value"] == {"enough": False}
+        async with scene.operator() as page:
+            await page.next("plan")
+        assert seen == ["begin", "end"] * 4

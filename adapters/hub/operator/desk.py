@@ -11,7 +11,7 @@ import math
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from typing import Any, Final
@@ -24,12 +24,11 @@ from websockets.exceptions import ConnectionClosed
 from wakestream.adapters.hub.licenses import LicenseError, key_mark
 from wakestream.adapters.hub.operator.access import Caller, Session, Sessions
 from wakestream.adapters.hub.operator.actions import Actions
+from wakestream.adapters.hub.operator.planning import planned
 from wakestream.adapters.runtime.tasks import tasks_of_block
 from wakestream.adapters.telemetry.logs import RecentLog
 from wakestream.streams.hub import status
-from wakestream.streams.hub.keep_warm import kept_in
 from wakestream.streams.hub.state import Connection, HubState
-from wakestream.streams.placement.plan import MOST_JOBS, as_now, is_enough, plan, recorded
 from wakestream.streams.placement.simulate import DAY
 from wakestream.streams.protocol import messages as m
 from wakestream.streams.protocol import wire
@@ -116,6 +115,7 @@ class OperatorDesk:
         self._state_told: tuple[float, dict[str, Any]] = (-math.inf, {})
         self._costs_told: tuple[float, dict[str, Any]] = (-math.inf, {})
         self._plan_told: tuple[float, dict[str, Any] | None] = (-math.inf, None)
+        self._planning: asyncio.Task[None] | None = None
 
     async def serve(self, socket: ServerConnection, caller: Caller) -> None:
         """Serve one page, which came as `caller`, until its connection ends."""
@@ -188,6 +188,9 @@ class OperatorDesk:
             await self._run(page, token)
         finally:
             self._pages -= 1
+            if not self._pages and self._planning is not None:
+                self._planning.cancel()
+                await asyncio.wait([self._planning])
 
     async def _run(self, page: _Page, token: str) -> None:
         """Send news and answer calls until one of both ends."""
@@ -197,8 +200,9 @@ class OperatorDesk:
                 if self._sessions.find(token) is None:  # another tab has logged out
                     raise _Refused("no_session")
                 self._check(page.session)
-                if time.monotonic() - self._plan_told[0] >= PLAN_EVERY:
-                    start(self._plan())
+                is_due = time.monotonic() - self._plan_told[0] >= PLAN_EVERY
+                if is_due and (self._planning is None or self._planning.done()):
+                    self._planning = asyncio.create_task(self._plan())
                 await self._tell(page)
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(EVERY):
@@ -249,17 +253,16 @@ class OperatorDesk:
             await _send(page.socket, {"type": "beat"})
 
     async def _plan(self) -> None:
-        """Simulate other settings in a thread, for all pages together; again soon if this page goes meanwhile."""
-        last = self._plan_told
-        self._plan_told = math.inf, last[1]
+        """Simulate other settings, once for all pages together, until the last of them has gone."""
+        first = int(self._clock() // DAY) - PLAN_DAYS
+        history = status.history(self._state, first, 0, sys.maxsize)
+        gpus = _answer(self._state, self._clock(), costs=False).get("gpus", ())
+        told = self._plan_told[1]
         try:
-            first = int(self._clock() // DAY) - PLAN_DAYS
-            history = status.history(self._state, first, 0, sys.maxsize)
-            history["days"] = [[day, [*jobs]] for day, jobs in history["days"]]
-            gpus = _answer(self._state, self._clock(), costs=False).get("gpus", ())
-            last = time.monotonic(), await asyncio.to_thread(plan_of, gpus, history)
-        finally:
-            self._plan_told = last
+            told = await planned(gpus, history)
+        except (OSError, ValueError) as error:
+            logger.warning("other settings could not be simulated: {}", error, stage="hub")
+        self._plan_told = time.monotonic(), told
 
     async def _tell_if_new(self, page: _Page, kind: str, value: Any) -> None:
         compared = {name: told for name, told in value.items() if name != "ts"} if isinstance(value, dict) else value
@@ -335,13 +338,6 @@ def costs_of(state: HubState, now: float) -> dict[str, Any]:
     """The cost of each day, of today and of this month, and the forecast."""
     costs = _answer(state, now, costs=True)["costs"]
     return {name: costs[name] for name in ("today", "totals", "days", "forecast")}
-
-
-def plan_of(gpus: Iterable[Mapping[str, Any]], history: Mapping[str, Any]) -> dict[str, Any]:
-    """What other settings would have cost; nothing is simulated if there are too few jobs to recommend one."""
-    jobs = sorted(recorded(history), key=lambda job: job.at)
-    now = as_now(gpus, history, kept_in(history))
-    return plan(jobs, now).plain() if is_enough(jobs[-MOST_JOBS:]) else {"enough": False}
 
 
 def _answer(state: HubState, now: float, *, costs: bool) -> dict[str, Any]:

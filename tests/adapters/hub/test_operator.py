@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
 import re
+from asyncio.subprocess import Process
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +14,16 @@ from loguru import logger
 from websockets.datastructures import Headers
 from websockets.http11 import Request
 
+from tests.support.programs.our_peers import until
 from wakestream.adapters.hub.invites import Invites
 from wakestream.adapters.hub.licenses import LicenseBook, LicenseError, key_mark
-from wakestream.adapters.hub.operator import access, desk
+from wakestream.adapters.hub.operator import access, desk, planning
 from wakestream.adapters.hub.operator.access import Access, Caller, Sessions, is_same_origin
 from wakestream.adapters.hub.operator.actions import Actions
 from wakestream.adapters.hub.operator.operator import FOLDER, OperatorPage
 from wakestream.adapters.net.connection_limits import Proxies
 from wakestream.adapters.net.static_files import SAFE, files_of
+from wakestream.adapters.runtime import child_processes
 from wakestream.adapters.telemetry.logs import LONGEST, RecentLog
 from wakestream.streams.hub.state import HubState
 
@@ -342,7 +346,30 @@ def history(days: int) -> dict[str, Any]:
 
 def test_other_settings_are_simulated_once_there_are_enough_jobs() -> None:
     gpus = [{"gpu": "studio", "price_per_hour": 2.0, "idle_after_s": 1800}]
-    assert desk.plan_of(gpus, history(6)) == {"enough": False}
-    assert desk.plan_of(gpus, {**history(0), "gpus": {}}) == {"enough": False}
-    told = desk.plan_of(gpus, history(12))
+    assert planning.plan_of(gpus, history(6)) == {"enough": False}
+    assert planning.plan_of(gpus, {**history(0), "gpus": {}}) == {"enough": False}
+    assert planning.plan_of([], {**history(12), "gpus": {}, "fits": [[]]}) == {"enough": False}, "all were forgotten"
+    told = planning.plan_of(gpus, history(12))
     assert (told["recommended"]["setting"], told["jobs"], told["enough"]) == ("idle", 48, True)
+
+
+async def test_a_process_of_its_own_simulates_and_ends_when_nobody_waits_for_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    processes: list[Process] = []
+    start = child_processes.start
+
+    async def started(*argv: Any, **how: Any) -> Process:
+        processes.append(await start(*argv, **how))
+        return processes[-1]
+
+    monkeypatch.setattr(child_processes, "start", started)
+    gpus = [{"gpu": "studio", "price_per_hour": 2.0, "idle_after_s": 1800}]
+    assert await planning.planned(gpus, history(12)) == planning.plan_of(gpus, history(12))
+    waiting = asyncio.create_task(planning.planned(gpus, history(12)))
+    await until(lambda: len(processes) == 2)
+    waiting.cancel()
+    await asyncio.wait([waiting])
+    assert [process.returncode is not None for process in processes] == [True, True]
+    with pytest.raises(ValueError, match="KeyError"):
+        await planning.planned(gpus, {})
