@@ -42,7 +42,10 @@ _PUBLIC_KEYS: Final = frozenset({
 """What stands before `key` in names of keys that are no secrets. The capability key of the wire is a public key."""
 
 _SUFFIXES: Final = frozenset({"value", "text", "pem", "raw", "string", "base64", "b64", "hex", "plain", "header"})
-_IN_ADDRESSES: Final = frozenset({"auth", "code", "link", "session", "ticket"})
+_ALONE: Final = frozenset({"auth", "pairing", "session", "ticket"})
+"""Names that are secrets if they are the whole name; the daemon's tickets in recordings are numbers, and stay."""
+
+_IN_ADDRESSES: Final = frozenset({"code", "link"})
 """Names that are secrets in the query or the fragment of an address only."""
 
 _WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
@@ -57,7 +60,7 @@ def is_secret_name(name: str) -> bool:
         (True, False)
     """
     words = [word.lower() for word in _WORDS.findall(name[:200])]
-    if "".join(words).endswith(_WHOLE):
+    if "".join(words).endswith(_WHOLE) or name.lower() in _ALONE:
         return True
     while len(words) > 1 and (words[-1] in _SUFFIXES or words[-1].isdigit()):
         words.pop()
@@ -89,11 +92,14 @@ _USER = re.compile(
     r"([\w.%+~-]{0,64}:[^\s@/?#\"'<>]{1,128}|(?<=//)[\w.%+~-]{12,128})@(?=[\w\[])"
 )
 _NAMES = re.compile(
-    r"(?:(?<![\w.-])-{0,2}|(?<=%3F)|(?<=%26)|(?<=%23))([A-Za-z_][\w.-]*)"
+    r"(?:(?<![A-Za-z0-9_.-])-{0,2}|(?<=%3F)|(?<=%26)|(?<=%23))([A-Za-z_][\w.-]*)"
     # `NAME= word` is a sentence about NAME: only `=` after a space may have one behind it.
     r"(\\?[\"']?\s?(?:(?<=\s)=\s?|=|:\s?|%3[Dd])|(?<=\w)[ \t]+(?=[^\s-]))"
 )
 _VALUE = re.compile(r"(\\?[\"'])([^\"'\\\r\n]+)|((?:[^\s\"'\\&;,)}\]>#%]|%(?!26))+)")
+_SHELL_VALUE = re.compile(r"(\\?[\"'])((?:(?!\1)(?:\\.|[^\\\r\n]))+)|((?:\\[^\"'nrtu\r\n]|[^\s\"'\\])+)")
+"""Of a variable such as `NAME_KEY=`: it ends at a space or a quote; in JSON also at an escaped one."""
+
 _TRIGGER = re.compile(r"[=@:]|%3[Dd]|--\w|(?i:bearer|basic|negotiate)\s|[_.-]\w{8}|eyJ|AKIA|ASIA|AIza")
 """What each text with a secret contains."""
 
@@ -149,7 +155,8 @@ def _without_values(text: str, mark: str) -> Iterator[str]:
     for match in _NAMES.finditer(text):
         if match.start() < done or not _is_secret(match):
             continue
-        value = _VALUE.match(text, match.end())
+        is_variable = match[1].isupper() and match[2] == "=" and not _is_in_address(match)
+        value = (_SHELL_VALUE if is_variable else _VALUE).match(text, match.end())
         if value is None or value[value.lastindex or 0].startswith(_MARKS) or _is_sentence(match, value):
             continue
         yield text[done : value.start()] + (value[1] or "") + mark
@@ -160,8 +167,11 @@ def _without_values(text: str, mark: str) -> Iterator[str]:
 def _is_secret(match: re.Match[str]) -> bool:
     if match[2].isspace() and not match[0].startswith("--"):
         return False
-    in_address = match.start() > 0 and match.string[match.start() - 1] in "?&#"
-    return is_secret_name(match[1]) or (in_address and match[1].lower() in _IN_ADDRESSES)
+    return is_secret_name(match[1]) or (_is_in_address(match) and match[1].lower() in _IN_ADDRESSES)
+
+
+def _is_in_address(match: re.Match[str]) -> bool:
+    return match.start() > 0 and match.string[match.start() - 1] in "?&#"
 
 
 def _is_sentence(match: re.Match[str], value: re.Match[str]) -> bool:

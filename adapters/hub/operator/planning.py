@@ -4,7 +4,6 @@ hub would hold up all its calls.
 
 from __future__ import annotations
 
-import asyncio
 import sys
 from asyncio.subprocess import PIPE
 from collections.abc import Iterable, Mapping

@@ -19,11 +19,12 @@ NAMES = [
     "COMPSHARE_PRIVATE_KEY", "authorization", "Proxy-Authorization", "bearer", "jwt", "otp", "cookie", "Set-Cookie",
     "credentials", "X-Amz-Credential", "X-Amz-Security-Token", "X-Amz-Signature", "X-Goog-Signature", "sig",
     "signature", "session_id", "webhook_url", "connectionString", "private_key_pem", "token2",
+    "session", "ticket", "pairing", "auth",
 ]  # fmt: skip
 OTHERS = [
     "token_type", "token_expires", "capability_expires", "capability_key", "public_key", "cache_key", "key_file",
     "key_id", "secret_hosts", "tokens", "max_tokens", "tokenizer", "keyboard", "monkey", "author", "position",
-    "passed_on", "no_capacity", "license", "license_id", "session", "code", "link", "gpu",
+    "passed_on", "no_capacity", "license", "license_id", "sessions", "author_id", "code", "link", "gpu",
 ]  # fmt: skip
 
 TEXTS = [
@@ -38,7 +39,9 @@ TEXTS = [
     f"Cookie: session={S}; other={S}", f"Set-Cookie: id={S}; Path=/", f"X-Api-Key: {S}", f"--token {S}",
     f"--password={S}", f"ws_client_{S}0123456789", f"eyJhbGciOiJIUzI1NiJ9.{S}", f"ghp_{S}0123456789", f"sk_live_{S}",
     f"sk-{S}0123456789", f"hf_{S}0123456789", f"r8_{S}0123456789", f"glpat-{S}0123456789", f"xoxb-{S}",
-    f"AccountKey={S}==;x", "AKIAS3CR3TPART012345",
+    f"AccountKey={S}==;x", "AKIAS3CR3TPART012345", f'{{"session": "{S}", "ticket": "{S}"}}',
+    f"密钥HEYGEM_API_SECRET={S}", f"HEYGEM_API_SECRET={S}", f"export NAME_TOKEN='a{S}' NAME_KEY={S}", f"NAME_SECRET=a&b;{S}#)%26,{S}",
+    f'NAME_TOKEN="a \\"{S}"', f"NAME_KEY=a\\ {S}", f'"NAME_KEY=\\"a {S}\\""',
 ]  # fmt: skip
 SENTENCES = [
     "basic protocol only", "invalid token: expected 5 parts", "the hub refused this key: it was revoked",
@@ -90,3 +93,13 @@ def test_a_long_text_is_searched_in_linear_time(part: str) -> None:
 
     short = min(seconds(20_000 + 20 * extra) for extra in range(3))
     assert min(seconds(160_000 + 20 * extra) for extra in range(3)) < 24 * short + 0.1
+
+
+def test_the_value_of_a_variable_ends_where_the_shell_ends_it() -> None:
+    assert redact_text(f"A_KEY={S}&x B=1") == f"A_KEY={REDACTED} B=1"
+    assert redact_text(f'{{"text": "A_KEY={S};x", "gpu": "a"}}') == f'{{"text": "A_KEY={REDACTED}", "gpu": "a"}}'
+    assert redact_text(f"GET /x?A_KEY={S}&b=1") == f"GET /x?A_KEY={REDACTED}&b=1"
+
+
+def test_the_numbers_by_which_a_recording_is_replayed_stay() -> None:
+    assert redact({"ticket": 7, "session": {"at": 1}}) == {"ticket": 7, "session": {"at": 1}}
