@@ -101,7 +101,7 @@ class Watch:
         for row, other in itertools.permutations(self.rows, 2):
             first, last = row.answers[0], row.answers[-1]
             within = [end for began, end in other.answers if first[1] <= began and end <= last[0]]
-            if row.hub != other.hub and within:
+            if row.hub != other.hub and row.answers[0] < other.answers[0] and within:
                 found.append(f"{row.hub} and {other.hub} both led for {last[0] - within[0]:.3f} s at {within[0]:.3f}")
         return found
 
