@@ -169,6 +169,8 @@ class MonitorProgram:
                     " and ".join(self._monitor.policy.gpus),
                 )
             self._refused = refused or (self._refused and isinstance(message, LinkDown))
+        elif isinstance(message, m.Error):
+            self._log.warning("the hub says: {}", message.text)
         event = to_event(message, *self._monitor.policy.gpus)
         if event is not None:
             self._queue(event)

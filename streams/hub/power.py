@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping
 from itertools import islice
 from typing import get_args
 
@@ -16,7 +17,7 @@ from wakestream.streams.hub.events import HubDecision
 from wakestream.streams.hub.local_time import time_text
 from wakestream.streams.hub.needs import ANY_GPU, Need
 from wakestream.streams.hub.old_workers import silently_ended
-from wakestream.streams.hub.state import ALONE, THEN, UNWATCHED, Connection, Gpu, HubJob, HubState
+from wakestream.streams.hub.state import ALONE, THEN, TWIN, UNWATCHED, Connection, Gpu, HubJob, HubState
 from wakestream.streams.protocol import depot_messages as d
 from wakestream.streams.protocol import messages as m
 from wakestream.streams.protocol.features import POWEROFF
@@ -172,6 +173,8 @@ def greet_monitor(state: HubState, monitor: Connection, now: float, decision: Hu
             _tell_neighbours(state, gpu, decision)
         if not gpus or gpu.name in gpus:
             tell_worker(state, gpu, decision)
+    for said in (said for name, said in twins(state).items() if name in gpus):
+        decision.refuse(fd, "machine_shared", said)
     boot_for_the_queue(state, monitor, decision)
     late_jobs.greet(state, monitor, now, decision)
 
@@ -619,6 +622,19 @@ def alone(state: HubState, gpu: Gpu, now: float) -> str:
     if left is None or gpu.orphan == UNWATCHED:
         return ""
     return ALONE.format(left=max(0, math.ceil(left)), then=THEN[worker is not None and POWEROFF in worker.features])
+
+
+def twins(state: HubState) -> Mapping[str, str]:
+    """For each GPU whose machine a monitor of another license starts and stops too: a sentence about it."""
+    named, machines = state.named(), defaultdict[str, dict[str, str]](dict)
+    watched = [gpu for gpu in state.gpus.values() if gpu.machine and gpu.name in named]
+    for gpu in watched:
+        machines[gpu.machine].setdefault(gpu.host, gpu.name)
+    return {
+        gpu.name: TWIN.format(machine=gpu.machine, gpu=other)
+        for gpu in watched
+        for other in [name for host, name in machines[gpu.machine].items() if host != gpu.host][:1]
+    }
 
 
 def monitor_back(state: HubState, monitor: Connection, now: float, decision: HubDecision) -> None:

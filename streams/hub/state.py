@@ -40,6 +40,12 @@ THEN = {
     True: "its worker switches the machine off by its --poweroff-after",
 }
 
+TWIN = (
+    "the machine {machine} is also that of the GPU {gpu}, whose monitor has another license, so each starts and stops "
+    "it. Give both monitors one key, or start one monitor with both names"
+)
+"""What is wrong with a machine whose GPUs have monitors of different licenses."""
+
 ALL = ""
 """Stands for all GPUs where a setting is given by name."""
 

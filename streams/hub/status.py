@@ -51,8 +51,11 @@ def query(state: HubState, peer: Connection, message: m.HubStatusQuery, now: flo
 
 def answer(state: HubState, peer: Connection, message: m.HubStatusQuery, now: float) -> m.HubStatus:
     """What `peer` may know of the hub's state."""
-    watched = holders.watched(state)
-    entries = (_gpu(state, gpu, peer, now, message.since, watched) for gpu in state.gpus.values())
+    watched, twins = holders.watched(state), power.twins(state)
+    entries = (
+        _gpu(state, gpu, peer, now, message.since, watched, power.alone(state, gpu, now) or twins.get(gpu.name))
+        for gpu in state.gpus.values()
+    )
     # The budgets; if there are many, those of which the least is left. That of all GPUs together comes first.
     order = sorted(budget.purses(state, now), key=lambda purse: (purse.gpu != ALL, -purse.spent / purse.limit))
     counts = Counter(state.jobs[id_].owner for id_ in state.queue).most_common(LICENSES_NAMED) if peer.admin else ()
@@ -163,11 +166,17 @@ def _fitting(state: HubState, status: m.HubStatus, entries: Iterator[dict[str, A
 
 
 def _gpu(
-    state: HubState, gpu: Gpu, peer: Connection, now: float, since: int | None, watched: Collection[str]
+    state: HubState,
+    gpu: Gpu,
+    peer: Connection,
+    now: float,
+    since: int | None,
+    watched: Collection[str],
+    amiss: str | None,
 ) -> dict[str, Any]:
     own = [id_ for id_ in gpu.leases if state.jobs[id_].owner == peer.owner]
     waiting = placement.wanting(state, gpu)
-    price, book, alone = state.price_of(gpu.name), gpu.account, power.alone(state, gpu, now)
+    price, book = state.price_of(gpu.name), gpu.account
     money = state.currency_of(gpu.name) if price is not None and not state.currency else ""
     entry: dict[str, Any] = {
         "gpu": gpu.name,
@@ -182,8 +191,8 @@ def _gpu(
         "url": state.url_of(gpu) if gpu.online and GPU_URL in peer.features else None,
         "watched": None if gpu.name in watched else False,
         "orphan": gpu.orphan or None,
-        "alone": alone or None,
-        "why": alone or gpu.closed_cause or gpu.orphan or gpu.cause or None,
+        "amiss": amiss,
+        "why": gpu.closed_cause or amiss or gpu.orphan or gpu.cause or None,
         "plan": _plan(state, gpu, now),
         "slots": gpu.slots if gpu.slots > 1 else None,
         "labels": {**gpu.told.get("monitor", {}), **gpu.told.get("worker", {})} or None,

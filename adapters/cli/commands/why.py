@@ -121,7 +121,7 @@ def _name(gpu: Mapping[str, Any], answer: m.HubStatus) -> str:
 def _gpu(gpu: Mapping[str, Any], answer: m.HubStatus) -> str:
     phase, name = gpu["phase"], _name(gpu, answer)
     cause = t("why.says", why=words.reason("", gpu["why"])) if gpu.get("why") else ""
-    alone = gpu.get("alone") or gpu.get("orphan")
+    alone = gpu.get("amiss") or gpu.get("orphan")
     orphan = t("why.says", why=words.reason("", alone)) if alone else ""
     held = gpu.get("own", 0) + gpu.get("others", 0)
     if phase in _RUNS and held:

@@ -197,8 +197,10 @@ async def gpus_stand(ask: Ask, told: Told) -> AsyncIterator[CheckResult]:
             level = fault if phase == "unknown" else warning
             what = "doctor.on.do" if runs_on else _TODO.get(phase, "doctor.gpu.do")
             yield level("gpu", says + cause, t(what))
+        elif gpu.get("amiss"):
+            yield warning("gpu", says + cause)
         else:
-            yield ok("gpu", says + (cause if orphan or gpu.get("alone") else ""))
+            yield ok("gpu", says + (cause if orphan else ""))
 
 
 def depot_connected(told: Told) -> Iterator[CheckResult]:

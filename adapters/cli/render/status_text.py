@@ -101,8 +101,8 @@ def money(amount: float, answer: m.HubStatus) -> str:
 
 def _gpu(gpu: Mapping[str, Any], now: int) -> list[str]:
     lines = [_phase(gpu, now)]
-    if gpu.get("why"):
-        lines.append(t("status.why", why=_reason(gpu["why"])))
+    reasons = dict.fromkeys(filter(None, (gpu.get("amiss"), gpu.get("why"))))
+    lines += [t("status.why", why=_reason(why)) for why in reasons]
     lines += [t("plan.line", plan=planned)] if (planned := plan(gpu)) else []
     lines += [_running(gpu), _holders(gpu)]
     if labels := gpu.get("labels"):

@@ -56,6 +56,26 @@ def test_a_machine_is_in_use_while_one_of_the_gpus_in_it_is(net: Net) -> None:
     assert asks(net, studio, "studio").active_count == 0, "but perhaps it could not"
 
 
+def test_monitors_of_one_machine_with_different_licenses_are_told_at_once_and_so_is_everybody_who_asks(
+    net: Net,
+) -> None:
+    client, first = net.join("client", features=("hub_status",)), of_machine(net, "studio", "host", "ann")
+    assert "amiss" not in net.status(client).gpus[0]
+    second = of_machine(net, "attic", "host", "bob")
+    said = (
+        "the machine host is also that of the GPU {}, whose monitor has another license, so each starts and stops it. "
+        "Give both monitors one key, or start one monitor with both names"
+    )
+    (told,) = net.heard(second, m.Error)
+    assert (told.code, told.text) == ("machine_shared", said.format("studio"))
+    gpus = {gpu["gpu"]: (gpu.get("amiss"), gpu.get("why")) for gpu in net.status(client).gpus}
+    assert gpus == {name: (said.format(other),) * 2 for name, other in (("studio", "attic"), ("attic", "studio"))}
+    net.leave(first)
+    net.leave(second)
+    assert net.heard(of_machine(net, "attic", "host", "bob"), m.Error) == []
+    assert [gpu["gpu"] for gpu in net.status(client).gpus if "amiss" in gpu] == []
+
+
 def test_a_monitor_that_may_stop_its_machine_and_is_gone_holds_no_other_one_back(net: Net) -> None:
     studio, attic = of_machine(net, "studio"), of_machine(net, "attic")
     assert asks(net, attic, "attic").active_count == 0

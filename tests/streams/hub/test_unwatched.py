@@ -55,17 +55,17 @@ def test_it_is_said_from_the_first_answer_on_what_happens_when_the_monitor_of_a_
     net.worker("studio", features=features)
     for other, gpu in zip(others, ("attic", "cellar"), strict=True):
         net.phase(other, "off", gpu)
-    assert net.status(client).gpus[0].get("alone") is None
+    assert net.status(client).gpus[0].get("amiss") is None
     net.leave(monitor)
     for passed in (0, 20):
         net.pass_time(passed)
         (gpu,) = [gpu for gpu in net.status(client).gpus if gpu["gpu"] == "studio"]
         said = f"its monitor is not connected; in {60 - passed} s the hub counts it as gone. {then}"
-        assert (gpu["alone"], gpu["why"], gpu.get("orphan")) == (said, said, None)
+        assert (gpu["amiss"], gpu["why"], gpu.get("orphan")) == (said, said, None)
     net.leave(others[0])
     net.pass_time(40)
     gpus = {gpu["gpu"]: gpu for gpu in net.status(client).gpus}
-    assert [(gpu.get("alone"), gpu.get("orphan")) for gpu in gpus.values()] == [
+    assert [(gpu.get("amiss"), gpu.get("orphan")) for gpu in gpus.values()] == [
         (None, UNWATCHED), (None, None), (None, None),
     ]  # fmt: skip
 
