@@ -262,7 +262,7 @@ async def for_programs(
         box.on_webhook = lambda owed: ours(owed) if owed.news else hooks.webhooks.tell(owed)
         console.costs.always = True
         silent = SilentCallers(proxies=Proxies(asked.proxies))
-        app = web.Application(middlewares=[silent.middleware(), guard(tokens)], client_max_size=BODY_MOST)
+        app = web.Application(middlewares=[guard(tokens)], client_max_size=BODY_MOST)
         app.add_routes(programs.routes())
         tls = None if asked.tls is None else asked.tls.context
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from ssl import SSLContext
@@ -13,6 +14,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from wakestream.adapters.net.acceptor import accept_no_more
+from wakestream.adapters.net.connection_limits import Room
 from wakestream.adapters.net.refusals import counting, expecting, noted, quiet_logger
 from wakestream.adapters.net.silent_callers import SilentCallers
 
@@ -38,8 +40,8 @@ async def listening(
     Args:
         app: The application.
         program: Names the logger.
-        silent: Limits and watches connections, and counts refused requests. None: only this machine can reach the
-            host.
+        silent: Limits and watches connections, and counts refused requests. None: without limits, since only this
+            machine can reach the host.
         host: The address.
         port: The port.
         tls: The certificate, for TLS.
@@ -50,10 +52,12 @@ async def listening(
     Raises:
         OSError: the address is in use.
     """
+    silent = silent or SilentCallers(noted(program), Room(0, sys.maxsize), per_address=sys.maxsize)
+    app.middlewares.insert(0, silent.middleware())
     calls = _calls(app)
     runner = web.AppRunner(
         app,
-        access_log_class=counting(noted(program) if silent is None else silent.refused),
+        access_log_class=counting(silent.refused),
         logger=quiet_logger(f"{program}.aiohttp"),
         auto_decompress=False,
         shutdown_timeout=grace,
@@ -67,23 +71,18 @@ async def listening(
         expecting(server)
         loop = asyncio.get_running_loop()
         async with AsyncExitStack() as stack:
-            places: list[dict[str, Any]] = [{"host": host, "port": port}]
-            if silent is not None:
-                silent.watch(server)
-                places = [{"sock": bound} for bound in await silent.acceptor.bind(host, port)]
+            silent.watch(server)
             taken = 0
-            for place in places:
-                if silent is not None:
-                    stack.callback(place["sock"].close)
+            for bound in await silent.acceptor.bind(host, port):
+                stack.callback(bound.close)
                 listener = await loop.create_server(
-                    server, **place, ssl=tls, ssl_handshake_timeout=tls_within if tls else None
+                    server, sock=bound, ssl=tls, ssl_handshake_timeout=tls_within if tls else None
                 )
                 stack.push_async_callback(_close, listener)
                 taken = taken or listener.sockets[0].getsockname()[1]
             yield taken
     finally:
-        if silent is not None:
-            silent.close()
+        silent.close()
         await runner.cleanup()
         # A call whose caller has gone still runs, and aiohttp has not waited for those that it cancelled just now.
         for call in calls:

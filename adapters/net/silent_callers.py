@@ -21,6 +21,7 @@ PER_ADDRESS = 500
 """Connections of one address at a time."""
 
 
+_BY_PROXY = web.RequestKey("by_proxy", bool)
 _LET_IN = web.RequestKey("let_in", partial[None])
 
 
@@ -28,6 +29,12 @@ def let_in(request: web.Request, owner: str = "") -> None:
     """The caller is authorized: strangers no longer take the place of its connection. It may be one of an `owner`."""
     if (authorized := request.get(_LET_IN)) is not None:
         authorized(owner)
+
+
+def scheme_of(request: web.Request) -> str:
+    """The scheme of the address that was called; of several that a named proxy tells the last one counts."""
+    told = ",".join(request.headers.getall("X-Forwarded-Proto", ())).rpartition(",")[2].strip().lower()
+    return told if request.get(_BY_PROXY) and told in ("http", "https") else request.scheme
 
 
 class SilentCallers:
@@ -92,6 +99,7 @@ class SilentCallers:
         @web.middleware
         async def heard(request: web.Request, handler: Handler) -> web.StreamResponse:
             self._heard(request.protocol)
+            request[_BY_PROXY] = self._limits.proxies.include(request.remote or "")
             place = self._places.get(request.protocol)
             if place is not None:
                 forwarded = ",".join(request.headers.getall("X-Forwarded-For", ()))

@@ -51,7 +51,7 @@ async def metrics_listener(address: tuple[str, int], collect: Collect) -> AsyncI
 
     local = addresses.is_loopback(host)
     silent = None if local else SilentCallers(room=Room(0, _CALLERS), per_address=_CALLERS)
-    app = web.Application(middlewares=() if silent is None else [silent.middleware()], client_max_size=0)
+    app = web.Application(client_max_size=0)
     app.router.add_get(PATH, answer)
     async with listening(app, "metrics", silent, host, port) as taken:
         url = f"http://{addresses.at_port(host, taken)}{PATH}"

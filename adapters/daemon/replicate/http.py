@@ -15,7 +15,7 @@ from wakestream.adapters.config.numbers import seconds
 from wakestream.adapters.config.setting_files import SettingsError
 from wakestream.adapters.daemon.api.auth import ApiError, json_answer
 from wakestream.adapters.daemon.replicate.tokens import Token, Tokens
-from wakestream.adapters.net.silent_callers import let_in
+from wakestream.adapters.net.silent_callers import let_in, scheme_of
 from wakestream.operators.model.errors import WrongInput
 
 BODY_MOST: Final = 32 * 1024 * 1024
@@ -80,9 +80,8 @@ def page(results: Sequence[Any], **more: Any) -> web.Response:
 
 
 def origin(request: web.Request) -> str:
-    """The address at which the API was called, also through a proxy with TLS."""
-    said = request.headers.get("X-Forwarded-Proto", "").partition(",")[0].strip().lower()
-    return f"{said if said in ('http', 'https') else request.scheme}://{request.host}"
+    """The address at which the API was called, also through a named proxy with TLS."""
+    return f"{scheme_of(request)}://{request.host}"
 
 
 def wait_of(request: web.Request) -> float:

@@ -318,7 +318,7 @@ async def serving(calls: WorkerCalls, config: WorkerConfig) -> AsyncIterator[Wor
     silent = SilentCallers(refused, config.room, proxies=proxies)
     callers = auth.Callers(config.secret, calls.verifier, proxies)
     sockets = progress_socket.ProgressSockets(calls.queue)
-    before = [silent.middleware(), preflights, no_strangers, replies.errors_as_json, callers.middleware]
+    before = [preflights, no_strangers, replies.errors_as_json, callers.middleware]
     app = web.Application(
         middlewares=[*before, calls.transfers.middleware, plain_bodies], client_max_size=requests.MAX_BODY
     )

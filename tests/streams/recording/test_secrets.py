@@ -40,7 +40,8 @@ TEXTS = [
     f"--password={S}", f"ws_client_{S}0123456789", f"eyJhbGciOiJIUzI1NiJ9.{S}", f"ghp_{S}0123456789", f"sk_live_{S}",
     f"sk-{S}0123456789", f"hf_{S}0123456789", f"r8_{S}0123456789", f"glpat-{S}0123456789", f"xoxb-{S}",
     f"AccountKey={S}==;x", "AKIAS3CR3TPART012345", f'{{"session": "{S}", "ticket": "{S}"}}',
-    f"密钥HEYGEM_API_SECRET={S}", f"HEYGEM_API_SECRET={S}", f"export NAME_TOKEN='a{S}' NAME_KEY={S}", f"NAME_SECRET=a&b;{S}#)%26,{S}",
+    f"密钥HEYGEM_API_SECRET={S}", f"HEYGEM_API_SECRET={S}", f"export NAME_TOKEN='a{S}' NAME_KEY={S}",
+    f"NAME_SECRET=a&b;{S}#)%26,{S}",
     f'NAME_TOKEN="a \\"{S}"', f"NAME_KEY=a\\ {S}", f'"NAME_KEY=\\"a {S}\\""',
 ]  # fmt: skip
 SENTENCES = [
