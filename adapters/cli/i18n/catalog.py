@@ -108,14 +108,36 @@ def translated(reason: str) -> str | None:
     return in_chinese(reason) if chosen() == "zh" else None
 
 
-def in_chinese(reason: str) -> str | None:
+_DEEPEST = 4
+"""Reasons within reasons that are translated: more are not of our programs."""
+
+
+@functools.cache
+def _reasons() -> list[tuple[re.Pattern[str], str]]:
+    """The patterns of reasons. Only the last part of one has any length, so that long texts of others cost little."""
+    texts = catalog("reasons_zh").items()
+    return [(re.compile(_WITHIN.sub(_bounded, english), re.DOTALL), chinese) for english, chinese in texts]
+
+
+_WITHIN = re.compile(r"(?<!\\)\.([+*])(?!\)?$)")
+
+
+def _bounded(match: re.Match[str]) -> str:
+    return f".{{{int(match[1] == '+')},1000}}"
+
+
+def in_chinese(reason: str, deepest: int = _DEEPEST) -> str | None:
     """The reason in Chinese, whatever the language is; None if the catalog does not have it.
 
-    A reason within the reason is translated too.
+    Its groups with a name are reasons of our programs, which are translated too. The others are texts of others.
     """
-    for english, chinese in catalog("reasons_zh").items():
-        if match := re.fullmatch(english, reason, re.DOTALL):
-            return chinese.format(*(group and (in_chinese(group) or group) for group in match.groups()))
+    for english, chinese in _reasons() if deepest else ():
+        if match := english.fullmatch(reason):
+            ours = set(english.groupindex.values())
+            groups = enumerate(match.groups(), 1)
+            return chinese.format(
+                *((group and n in ours and in_chinese(group, deepest - 1)) or group for n, group in groups)
+            )
     return None
 
 

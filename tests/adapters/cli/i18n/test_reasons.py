@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from wakestream.adapters.cli.i18n.catalog import in_chinese, translated
@@ -100,3 +102,42 @@ def test_what_each_rule_of_a_parameter_asks_for_has_a_chinese_sentence(word: str
 
 def test_in_english_nothing_is_translated() -> None:
     assert translated("the engine succeeded but wrote no output 'image'") is None
+
+
+PARTS = [
+    "x, line 1: ", "x, a, column b: ", "GPU a: ", "argument a: ", "a; its log: ", "no connection: ", "the depot at a: ",
+    "at work: a; ", "a is empty; ", "parameter a: b is too small; give ", "there is no kind 'a'; there are b. ", ", ",
+    "(", "there is no kind 'a'; there are b. Did you mean ",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_a_long_text_of_others_is_looked_at_in_linear_time(part: str) -> None:
+    def seconds(length: int) -> float:
+        text = (part * length)[:length]
+        began = time.process_time()
+        in_chinese(text)
+        return time.process_time() - began
+
+    short = min(seconds(4_000 + extra) for extra in range(3))
+    assert min(seconds(64_000 + extra) for extra in range(3)) < 48 * short + 0.1
+
+
+@pytest.mark.parametrize(
+    ("why", "sentence"),
+    [
+        ("run.py ended with code 3: nobody holds it", "程序 run.py 以代码 3 结束：nobody holds it"),
+        ("operating system error: running; -v shows where", "操作系统报错：running；-v 显示出处"),
+        ("the model server failed (stopped)", "模型服务器出错（stopped）"),
+        ("parameter word: running has the wrong type; give a text", "参数 word：running 的类型不对"),
+        ("the provider says stopped; its log: stopped", "供应商报告：已关机；它的日志：stopped"),
+    ],
+)
+def test_a_text_of_others_within_a_reason_stays_as_it_is(why: str, sentence: str) -> None:
+    assert in_chinese(why) == sentence
+
+
+def test_a_reason_in_a_reason_in_a_reason_is_translated_and_no_more_than_a_few() -> None:
+    why = "GPU a: the engine cannot work: ComfyUI at b does not answer: nothing listens there (connection refused)"
+    assert in_chinese(why) == "GPU a：引擎无法工作：ComfyUI 没有响应（b）：该地址上没有程序在监听（连接被拒绝）"
+    assert in_chinese("GPU a: " * 9_000 + "stopped")
