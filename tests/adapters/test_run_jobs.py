@@ -1,6 +1,7 @@
 """What a small program's `main` needs: its own settings, its arguments, and an exit code."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +57,28 @@ def test_a_missing_setting_ends_the_program(folder: Path, env: str, capsys: pyte
         setting("SIZE")
     assert end.value.code == 2
     assert capsys.readouterr().err == "wakestream: SIZE is not set; set it in the environment or in .env\n"
+
+
+def test_jobs_that_have_ended_are_shown_before_the_wait_for_a_hub_that_is_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[object] = []
+
+    class Gone:
+        async def run(self, job: Job, show: Callable[[Done], None]) -> Done:
+            show(Done(job.output, 1))
+            return Done(job.output, 1)
+
+        async def releases(self, within: float) -> None:
+            said.append(within)
+
+    @asynccontextmanager
+    async def opened(*_: object) -> AsyncIterator[Gone]:
+        yield Gone()
+
+    monkeypatch.setattr(run_jobs, "open_client", opened)
+    monkeypatch.setenv("WAKESTREAM_RELEASE_TIMEOUT", "7")
+    jobs = [new_job(Path("clip.mp4"), Path("speech.wav"), Path(f"{name}.mp4")) for name in "ab"]
+    assert run_jobs.run_jobs(jobs, show=lambda job, _: said.append(job.output.name)) == 0
+    assert said == ["a.mp4", "b.mp4", 7.0]
 
 
 # --- one job ---------------------------------------------------------------------------------------------------------

@@ -63,6 +63,19 @@ async def test_an_end_is_settled_only_by_the_hubs_confirmation() -> None:
     assert released == ["done", "old"]
 
 
+async def test_a_client_owes_the_hub_the_end_of_a_job_until_that_is_confirmed() -> None:
+    hub, link = connected("cancel", "done", "released")
+    hub.submit(JOB)
+    link.disconnect()
+    assert not hub.owes
+    hub.release(JOB)
+    assert hub.owes
+    link.connect("cancel", "done", "released")
+    assert hub.owes
+    link.receive(m.JobReleased(request_id="job-1"))
+    assert not hub.owes
+
+
 async def test_without_confirmations_a_sent_end_is_settled() -> None:
     hub, link = connected()
     released = heard(hub)
