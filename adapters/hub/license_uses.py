@@ -93,7 +93,7 @@ class LicenseUses:
                 logger.warning(
                     "{} is damaged ({}); it is now {}, and the hub continues without it", where, error, aside
                 )
-                cls(documents).write(content, aside)
+                cls(documents).write(content or b"", aside)
         return cls(documents, dict(noted.uses), noted.held)
 
     def note(self, license_: str, address: str, now: float) -> None:
