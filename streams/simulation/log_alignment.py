@@ -11,6 +11,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
+from itertools import groupby
 from statistics import median
 from typing import Any
 
@@ -22,6 +23,13 @@ from wakestream.streams.replay.input_rows import KEEPALIVE, links, row_errors
 
 ENOUGH = 0.3
 """The share of equal frames, of the shorter of two connections, from which they are taken for the same one."""
+
+
+AT_ONCE = 1_000_000
+"""Pairs of frames that are compared at once, however often each frame comes."""
+
+RUN = 8
+"""How many frames at each end of a run of equal frames are matched first. Those between follow them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,11 +243,31 @@ def _session(log: int, connection: _Connection, first: int, peer: _Ends, hub: _E
 
 def _matched(sent: _Frames, received: _Frames) -> tuple[tuple[Pair, ...], tuple[Row, ...]]:
     """Pair the frames that both ends have, and list those that only the sender has. Both are in the same order."""
-    matcher = SequenceMatcher(None, [text for text, _ in sent], [text for text, _ in received], autojunk=False)
-    runs = matcher.get_matching_blocks()
-    matches = {i + k: j + k for i, j, size in runs for k in range(size)}
-    pairs = tuple(Pair(sent[i][1], received[j][1]) for i, j in matches.items())
+    left, right = [text for text, _ in sent], [text for text, _ in received]
+    matches: dict[int, int] = {}
+    i = j = 0
+    # In long logs rare frames come first, with those beside them: a matcher compares all equal frames with each other.
+    rare_first = SequenceMatcher(None, left, right, autojunk=len(left) * len(right) > AT_ONCE)
+    for next_i, next_j, size in rare_first.get_matching_blocks():
+        a, b = _places(left, i, next_i), _places(right, j, next_j)
+        between = SequenceMatcher(None, [left[i] for i in a], [right[j] for j in b], autojunk=False)
+        matches |= {a[i + k]: b[j + k] for i, j, many in between.get_matching_blocks() for k in range(many)}
+        i, j = next_i + size, next_j + size
+        matches |= zip(range(next_i, i), range(next_j, j), strict=True)
+    taken = {*matches.values()}
+    for i, j in [*matches.items()]:  # and the middles of runs
+        while (i := i + 1) < len(left) and i not in matches and (j := j + 1) < len(right) and j not in taken:
+            if left[i] != right[j]:
+                break
+            matches[i] = j
+    pairs = tuple(Pair(sent[i][1], received[j][1]) for i, j in sorted(matches.items()))
     return pairs, tuple(row for i, (_, row) in enumerate(sent) if i not in matches)
+
+
+def _places(texts: Sequence[bytes], begin: int, end: int) -> list[int]:
+    """The places of these frames, without the middles of long runs of equal ones."""
+    runs = ([*run] for _, run in groupby(range(begin, end), texts.__getitem__))
+    return [place for run in runs for place in (run if len(run) <= 2 * RUN else run[:RUN] + run[-RUN:])]
 
 
 # --- clock differences

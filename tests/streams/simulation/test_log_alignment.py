@@ -1,5 +1,6 @@
 """Logs of one run are joined by the messages that are in two of them."""
 
+import time
 from dataclasses import replace
 
 import pytest
@@ -165,6 +166,35 @@ def test_a_repeated_frame_is_matched_in_its_place() -> None:
     (session,) = align((hub, part(client, first=3))).sessions
     assert [pair.sent.t for pair in session.down] == [11.0, 12.0, 21.0, 22.0]
     assert [pair.received.t for pair in session.down] == pytest.approx([18.01, 19.01, 28.01, 29.01])
+
+
+EQUAL, OWN = "heard again", "heard once"
+
+
+@pytest.mark.parametrize(
+    ("shape", "first", "last"),
+    [
+        ([EQUAL] * 20_000, 0, 20_000),
+        ([EQUAL] * 20_000, 10, 19_990),
+        ([OWN, *[EQUAL] * 19_998, OWN], 1, 19_999),
+        ([EQUAL, OWN] * 10_000, 101, 19_900),
+        ([*[EQUAL] * 9_000, OWN, *[EQUAL] * 10_999], 5_000, 20_000),
+    ],
+)
+def test_a_long_log_of_equal_frames_is_aligned_in_two_seconds(shape: list[str], first: int, last: int) -> None:
+    talk = Talk(7.0)
+    for number, kind in enumerate(shape):
+        own = {"type": "ack", "request_id": f"{number}"}
+        talk.hear((0,), float(number), 0.01, **({"type": "gpu.power.online", "gpu": "g"} if kind == EQUAL else own))
+    hub, client = talk.logs()
+    began = time.process_time()
+    (session,) = align((hub, part(client, first, last))).sessions
+    assert time.process_time() - began < 2.0
+    assert len(session.down) == last - first
+    assert [pair.received for pair in session.down] == [*client.rows[first:last]]
+    assert all(pair.sent.label == pair.received.label for pair in session.down)
+    if OWN in shape[first:last]:
+        assert {round(pair.received.t - pair.sent.t, 6) for pair in session.down} == {7.01}
 
 
 def test_without_a_hub_there_is_nothing_to_join_logs_by() -> None:
