@@ -366,7 +366,7 @@ async def test_a_result_has_the_ending_of_its_content(tmp_path: Path) -> None:
 async def test_pages_and_the_users_programs_have_event_streams_of_their_own(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(routes, "FOLLOWERS", 2)
+    monkeypatch.setattr(routes, "FOLLOWERS", 3)  # one is the daemon itself, which looks after files
     async with calling(tmp_path) as caller, AsyncExitStack() as streams:
 
         async def opened(path: str, headers: dict[str, str]) -> int:

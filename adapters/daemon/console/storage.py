@@ -317,7 +317,7 @@ class Storage:
         """
         cut = asyncio.Event()
         while True:
-            with self._outbox.feed.follow(None, cut.set, whose=None) as happened:
+            with self._outbox.feed.follow(None, cut.set) as happened:
                 if cut.is_set():  # too many events at once, so some were lost: check all files instead
                     cut.clear()
                     await self.tidy()

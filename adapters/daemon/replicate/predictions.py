@@ -56,8 +56,7 @@ class Predictions:
 
     def __init__(self, outbox: Outbox, console: Console, text: Callable[[e.JobEvent], str]) -> None:
         self._outbox, self._console, self._text = outbox, console, text
-        queue = outbox.state.queue
-        self._earlier = {job: list(self._on_disk(job)) for job in queue}  # the events of earlier runs
+        self._earlier = {job: [*self._on_disk(job)] for job in outbox.state.queue}  # the events of earlier runs
         outbox.feed.on_event = self._keep
         self._gone = defaultdict[str, Recent[str, Entry]](lambda: Recent(GONE_KEPT))
 
@@ -76,11 +75,9 @@ class Predictions:
                 write_atomic(_events_file(entry), lines, sync=False)
 
     def _on_disk(self, job: str) -> Iterator[Item]:
-        entry = self._outbox.state.jobs.get(job)
-        if entry is not None and entry.accepted.caller is not None:
-            with suppress(OSError, ValueError, KeyError):
-                for line in _events_file(entry).read_bytes().splitlines():
-                    yield Item(0, job, orjson.loads(line)["event"], line)
+        with suppress(OSError, ValueError, KeyError):
+            for line in _events_file(self._outbox.state.jobs[job]).read_bytes().splitlines():
+                yield Item(0, job, orjson.loads(line)["event"], line)
 
     def find(self, job: str) -> Entry | None:
         """The prediction with this id."""
