@@ -22,6 +22,9 @@ WIDEST = 110
 
 LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 
+SYNONYMS = dict.fromkeys(("--background", "--bg", "--no-wait", "--async"), "--detach")
+"""Flags of other tools, and ours for the same."""
+
 QUIET = "ERROR"
 """The log level that `-q` means."""
 
@@ -83,7 +86,7 @@ def not_understood(parser: argparse.ArgumentParser, args: argparse.Namespace, le
     known = command._option_string_actions
     strange = next((word for word in left if word not in known), left[0])
     flag = strange.partition("=")[0]
-    close = difflib.get_close_matches(flag, known, 1, 0.6)
+    close = [SYNONYMS[flag]] if SYNONYMS.get(flag) in known else difflib.get_close_matches(flag, known, 1, 0.6)
     hint = f"; {flag} stands behind the command" if flag in known else f"; did you mean {close[0]}?" if close else ""
     command.error(f"unrecognized arguments: {' '.join(left)}{hint}")
 

@@ -278,6 +278,10 @@ def test_wrong_usage_is_reported_in_the_chosen_language(
         (["jobs", "--al"], "wakestream jobs", "--all"),
         (["license", "issue", "--role", "client", "--nte=x"], "wakestream license issue", "--note"),
         (["status", "--record", "DIR"], "wakestream status", None),
+        *(
+            (["submit", flag], "wakestream submit", "--detach")
+            for flag in ("--background", "--bg", "--no-wait", "--async")
+        ),
     ],
 )
 def test_an_unknown_flag_is_reported_with_the_nearest_one(
