@@ -16,6 +16,7 @@ pytest.importorskip("playwright", reason="playwright is not installed: pip insta
 
 from playwright.async_api import expect
 
+from tests.browser.test_scenes import end
 from tests.support.browser.actions import begin
 
 if TYPE_CHECKING:
@@ -70,6 +71,39 @@ async def test_a_long_name_breaks_after_its_marks_and_no_box_covers_the_picture(
         assert not await page.evaluate(OVERLAP)
         await page.get_by_role("button", name="Select", exact=True).click()
         assert not await page.evaluate(OVERLAP)
+
+
+async def test_recent_jobs_are_in_the_one_list_of_finished_jobs_and_a_search_finds_each_once(
+    home: House, visitor: Visitor
+) -> None:
+    async with visitor.page() as page:
+        await expect(page.locator("#past-empty")).to_have_text("Finished jobs appear here.")
+        for number in range(3):
+            end(home, f"job-{number}", "cancelled", 20 + number)
+        await page.reload()
+        history = page.get_by_role("region", name="History")
+        await expect(history.locator("[data-job]")).to_have_count(3)
+        await expect(page.locator("#past-empty")).to_be_empty()
+        assert await page.get_by_role("heading", name="Recent").count() == 0
+        await page.locator("#past-search").fill("job-1")
+        await expect(page.locator("#past > [data-job]")).to_have_count(1)
+        await expect(history.locator("[data-job]:visible")).to_have_count(1)
+
+
+FIGURES = """
+async (hub) => {
+  const { showGpus } = await import("/gpus.js");
+  showGpus(hub, { eta: null, open: 0, nameOf: (id) => id, order: () => {} });
+  return [...document.querySelectorAll("#gpus dt")].map((each) => each.textContent);
+}
+"""
+
+
+async def test_how_long_a_gpu_is_in_its_phase_names_the_phase(visitor: Visitor) -> None:
+    async with visitor.page() as page:
+        for phase, said in (("paused", "paused for"), ("off", "asleep for")):
+            gpu = {"gpu": "studio", "phase": phase, "since": 1.0}
+            assert said in await page.evaluate(FIGURES, {"hub": "up", "ts": 5, "monitors": 1, "gpus": [gpu]})
 
 
 async def test_save_is_in_sight_on_a_small_screen(visitor: Visitor) -> None:

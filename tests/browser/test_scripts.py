@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import datetime
 import json
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from tests.support.browser.console_scene import House
+from wakestream.adapters.daemon.console.gpu_status import stuck
 from wakestream.streams.hub.state import UNWATCHED
 from wakestream.streams.protocol.kinds import MEDIA
 
@@ -668,3 +670,68 @@ async () => {
 async def test_rows_of_a_long_table_are_shown_when_those_before_them_have_begun(visitor: Visitor) -> None:
     async with visitor.page() as page:
         assert await page.evaluate(BEGUN) == [500, "text 500", "1 job"]
+
+
+STATES = r"""
+async ([cards, hubs]) => {
+  const { begin, etaOf, progress } = await import("/store.js");
+  const { gpuSays, why } = await import("/sentences.js");
+  const files = { kind: "lipsync", inputs: [], outputs: [] };
+  const now = Date.now() / 1000;
+  return hubs.map((hub) => cards.map((events) => {
+    const job = begin({ id: "a", state: "open", stage: "submit", events, ...files });
+    const gpu = hub.hub === "up" ? gpuSays(hub.gpus[0], { ...hub, open: 2 }, job.eta) : "";
+    const left = progress(job, now, hub)?.left ?? null;
+    return { job: why(job, hub), gpu, left, ends: Boolean(etaOf(hub, true)) };
+  }));
+}
+"""
+
+TIME = re.compile(r"\d+ s|\d+ min")
+COMING = ("online", "booted", "starting", "draining", "stopping", "off")
+
+
+async def test_no_two_sentences_about_a_waiting_job_and_its_gpu_contradict_each_other(visitor: Visitor) -> None:
+    eta = {"p50": 40.0, "p90": 70.0}
+    async with visitor.page() as page:
+        now = await page.evaluate("() => Date.now() / 1000")
+        phases = [*COMING, "lost", "no_capacity", "failed", "paused", "not_ready", "unknown"]
+        told = [*phases, "no_monitor", "booting"]
+        cards = [
+            *(
+                [{"event": "waking", "at": now, "waited": 1.0, "phase": phase, "eta": eta, "why": "GPU: x"}]
+                for phase in told
+            ),
+            [{"event": "queued", "at": now, "phase": "booting", "position": 1, "eta": eta}],
+            [{"event": "stored", "at": now, "local": True}],
+            [{"event": "queued", "at": now, "eta": eta}, {"event": "remote", "at": now, "step": "wait", "local": True}],
+        ]
+        hubs: list[dict[str, Any]] = [{"hub": "down", "gpus": [], "ts": now}]
+        for phase in phases:
+            for more in ({}, {"watched": False}, {"plan": {"do": "held", "in_s": None}}):
+                gpu = {"gpu": "studio", "phase": phase, "since": now, "boot_s": eta, "why": "the disk is full", **more}
+                status = {"gpus": [gpu], "monitors": 1, "queue": 2, "eta_s": eta}
+                hubs.append({"hub": "up", "ts": now, **status, "stuck": stuck(status)})
+        for hub, shown in zip(hubs, await page.evaluate(STATES, [cards, hubs]), strict=True):
+            for events, said in zip(cards, shown, strict=True):
+                what = (hub, events[-1], said)
+                job, gpu = said["job"].replace("\u00a0", " "), said["gpu"].replace("\u00a0", " ")
+                if hub["hub"] == "down":
+                    assert "Can't reach the hub" in job, what
+                elif hub["stuck"]:
+                    assert gpu in job, what  # the same reason
+                if hub["hub"] == "down" or hub["stuck"]:
+                    assert (said["left"], said["ends"], TIME.search(job)) == (None, False, None), what  # and no time
+                    continue
+                phase = hub["gpus"][0]["phase"]
+                for words, of in SAYS.items():
+                    assert words not in job or phase in of, what
+                if TIME.search(job) and TIME.search(gpu):
+                    assert TIME.findall(job) == TIME.findall(gpu), what
+
+
+SAYS = {
+    "waking up": ("starting",), "machine is on": ("booted",), "shutting down": ("draining", "stopping"),
+    "No GPU available": (), "No monitor": (), "lost": (), "wakes when": ("off",), "other jobs": ("online",),
+}  # fmt: skip
+"""What the sentence of a waiting job may say only while its one GPU is in one of these phases."""

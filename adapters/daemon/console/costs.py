@@ -17,6 +17,7 @@ from aiohttp import web
 
 from wakestream.adapters.daemon.api import requests
 from wakestream.adapters.daemon.api.auth import bad_request, json_answer
+from wakestream.adapters.daemon.console.gpu_status import stuck
 from wakestream.adapters.daemon.console.job_view import JobView
 from wakestream.adapters.disk.state_file import keep_state, read_state
 from wakestream.adapters.net.static_files import SAFE
@@ -273,7 +274,7 @@ def estimate(
         share = {"share": rate * figures["share_s"]} if "share_s" in figures else {}
         figures |= {"cost": rate * used, "all_cost": rate * whole, **share, "currency": currency}
     others = hub_status.get("queue", 0) > hub_status.get("own_queued", 0) or any(gpu.get("others") for gpu in gpus)
-    if wake is not None and before is not None and not others:
+    if wake is not None and before is not None and not others and stuck(hub_status) is None:
         figures["done_at"] = now + wake + (before + used) / max(1, len(on))
     return {name: value for name, value in figures.items() if value is not None}
 

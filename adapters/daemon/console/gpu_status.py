@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Final
 
@@ -86,6 +86,7 @@ class GpuWatch:
             case m.HubStatus():
                 status = wire.to_frame(replace(event, costs=None)).get("data", {})
                 status["orders"] = m.GpuAdmin.FEATURE in self.features
+                status["stuck"] = stuck(status)
                 self._note({"hub": "up", **by_our_clock({**status, "ts": event.ts}, time.time())})
             case _ if isinstance(event, _NEWS):
                 self._ask_now.set()
@@ -94,6 +95,24 @@ class GpuWatch:
         if known != self.last:
             self.last = known
             self._tell(known)
+
+
+_COMING: Final = ("online", "booted", "starting", "draining", "stopping")
+"""The phases of a GPU that is on, or will be: a GPU that stops starts again for a job."""
+
+
+def stuck(status: Mapping[str, Any]) -> str | None:
+    """The first of the GPUs that could do the waiting jobs, if none of them can come now; else None."""
+    gpus = status.get("gpus") or ()
+    able = [gpu for gpu in gpus if gpu.get("waiting") != 0] or gpus
+    return None if not able or any(_comes(gpu, status) for gpu in able) else able[0]["gpu"]
+
+
+def _comes(gpu: Mapping[str, Any], status: Mapping[str, Any]) -> bool:
+    spent = (not each["left"] and each.get("gpu", gpu["gpu"]) == gpu["gpu"] for each in status.get("budgets") or ())
+    can_start = status.get("monitors") != 0 and gpu.get("watched") is not False and not any(spent)
+    held = (gpu.get("plan") or {}).get("do") == "held"
+    return not held and (gpu["phase"] in _COMING or (gpu["phase"] == "off" and can_start))
 
 
 def by_our_clock(status: dict[str, Any], now: float) -> dict[str, Any]:

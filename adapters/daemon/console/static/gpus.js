@@ -85,7 +85,7 @@ function update(strip, gpu, hub) {
       strip.cells.delete(key);
     }
   }
-  for (const [key, value, title] of figures) figure(strip, key, value, title);
+  for (const each of figures) figure(strip, ...each);
   figures.forEach(([key], at) => {
     const { root } = strip.cells.get(key);
     if (strip.figures.children[at] !== root) strip.figures.insertBefore(root, strip.figures.children[at] || null);
@@ -99,14 +99,15 @@ function update(strip, gpu, hub) {
   waking(strip, gpu, hub);
 }
 
-function figure(strip, key, value, title) {
+function figure(strip, key, value, title, name = t(`fig.${key}`)) {
   if (!strip.cells.has(key)) {
     const number = h("dd");
-    const root = h("div", {}, h("dt", { text: t(`fig.${key}`) }), number);
+    const root = h("div", {}, h("dt"), number);
     strip.figures.append(root);
     strip.cells.set(key, { root, number });
   }
   const cell = strip.cells.get(key);
+  say(cell.root.firstChild, name);
   say(cell.number, value);
   put(cell.root, "title", title);
 }
@@ -114,7 +115,7 @@ function figure(strip, key, value, title) {
 function* figuresOf(gpu, hub) {
   const now = Date.now() / 1000;
   if (gpu.uptime_s && (gpu.phase === "online" || gpu.phase === "draining")) yield ["uptime", duration(gpu.uptime_s + Math.max(0, now - hub.ts))];
-  else if (gpu.since) yield ["since", duration(now - gpu.since)];
+  else if (gpu.since) yield ["since", duration(now - gpu.since), null, t("fig.since", { phase: phase(gpu.phase) })];
   const held = Object.entries(holders(gpu)).filter(([, count]) => count > 0);
   const said = held.map(([key, count]) => t(`fig.${key}`, { count: number(count) })).join(t("list.clause"));
   yield ["holders", said || t("fig.none"), (gpu.own_jobs || []).map(hub.nameOf).join(", ") || null];

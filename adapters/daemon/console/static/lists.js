@@ -1,9 +1,9 @@
-// The lists Active and Recent: a card for each job, and one line for many jobs that wait for the same thing.
+// The list Active and the first part of the history: a card for each job, and one line for many jobs that wait for the same thing.
 
 import { makeCard } from "/cards.js";
 import { doneIn } from "/costs.js";
 import { by, h, icon, put, say, show } from "/dom.js";
-import { movable, waitOf, waits } from "/store.js";
+import { etaOf, movable, waitOf, waits } from "/store.js";
 import { number, t } from "/words.js";
 
 const MANY = 6; // from here on waiting jobs are shown as rows
@@ -127,13 +127,12 @@ export function jobLists(known, acts) {
       cards.delete(id);
       visible.delete(id);
     }
-    show(by("recent-box"), ended.length > 0); // before a card with the keyboard focus moves there
     fill(by("cards"), rows.map((each) => (each.line ? line(each) : cardOf(each))));
     fill(by("recent"), ended.map(cardOf));
     const isFolded = rows.some((each) => each.line && !opened.has(each.line));
     say(by("now-more"), unseen && !isFolded ? t(unseen === 1 ? "now.more.one" : "now.more", { shown: number(open.length), count: number(unseen) }) : "");
     say(by("now-count"), open.length ? number(open.length + unseen) : "");
-    say(by("now-done"), open.length > 1 ? doneIn() : "");
+    say(by("now-done"), open.length > 1 && etaOf(known.gpu, true) ? doneIn() : "");
     show(by("now-empty"), !open.length);
     reach();
   }

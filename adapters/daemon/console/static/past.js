@@ -35,12 +35,13 @@ export function past(acts, known) {
       const found = await call("GET", `/console/history?${query}`);
       const jobs = found.jobs.filter((job) => !above.has(job.id));
       const hidden = found.jobs.length - jobs.length;
-      if (mine === turn) draw(jobs.slice(0, shown).map((card) => (card.outcome ? begin(card) : known.jobs.get(card.id) ?? begin(card))), found.matching - hidden, text);
+      if (mine === turn) draw(jobs.slice(0, shown).map((card) => (card.outcome ? begin(card) : known.jobs.get(card.id) ?? begin(card))), found.matching - hidden, text, above.size);
     } catch { /* the next state asks again */ }
   }
 
-  function draw(jobs, matching, text) {
+  function draw(jobs, matching, text, above) {
     const list = by("past");
+    show(by("recent"), !text); // a search finds these jobs too
     const known = new Map([...list.children].map((row) => [row.dataset.job, row]));
     // Unchanged rows keep their elements, and with them the keyboard focus. A replaced row passes it on.
     const focus = document.activeElement;
@@ -55,7 +56,7 @@ export function past(acts, known) {
       if (focus.isConnected) focus.focus({ preventScroll: true }); // of details that moved
       else reach(rows.find((row) => row.dataset.job === held.dataset.job));
     }
-    say(by("past-empty"), matching ? (text ? t("past.found", { count: number(matching) }) : "") : text ? t("past.nothing", { text }) : t("past.empty"));
+    say(by("past-empty"), text ? t(matching ? "past.found" : "past.nothing", { text, count: number(matching) }) : matching || above ? "" : t("past.empty"));
     const more = by("past-more");
     const next = more === document.activeElement ? rows[known.size] : null;
     show(more, matching > jobs.length && shown < MOST);

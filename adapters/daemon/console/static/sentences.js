@@ -1,6 +1,6 @@
 // One sentence for each job and each GPU: why it waits, what it does, how it ended.
 
-import { behind, etaOf, progress, stateOf, titleText } from "/store.js";
+import { behind, etaOf, isAway, progress, stateOf, titleText } from "/store.js";
 import { bytes, duration, knows, lang, moment, number, t } from "/words.js";
 
 const LONG = 110;
@@ -20,7 +20,10 @@ export function why(job, hub = null) {
     case "waking": return waking(last, etaOf(hub, job.eta), hub);
     case "checked": return checked(last);
     case "stored":
-    case "remote": return `${t(`why.remote.${last.step || "wait"}`, { gpu: last.gpu || "GPU" })} ${t(last.local ? "why.pc.here" : "why.pc.off")}`;
+    case "remote": {
+      const { step = "wait" } = last;
+      return [t(`why.remote.${step}`, { gpu: last.gpu || "GPU" }), step === "wait" && obstacle(hub), t(last.local ? "why.pc.here" : "why.pc.off")].filter(Boolean).join(" ");
+    }
     case "uploaded": return last.saved ? t("why.uploaded.saved", { saved: bytes(last.saved) }) : t("why.uploaded");
     case "submitted":
     case "running":
@@ -47,6 +50,12 @@ function noted(note, job) {
 function waking(last, eta, hub) {
   if (last.phase === "connecting") return t("why.connecting");
   if (isHubDown(last)) return t("why.down");
+  const [gpu, more] = hub?.gpus ?? [];
+  const ofJob = /queued|busy|straight|undefined/.test(last.phase) || (last.phase === "budget" && (!gpu || gpu.phase === "off"));
+  const blocked = obstacle(hub);
+  if (blocked && last.phase !== "budget") return blocked;
+  if (gpu && !more && !ofJob) last = { ...last, phase: gpu.phase, why: gpu.why }; // as its panel says
+  if (gpu?.phase === "off" && last.phase === "off") return gpuSays(gpu, hub);
   if (last.phase === "draining" || last.phase === "stopping") return t("why.stopping");
   if (last.phase === "booted" && left(eta) >= 1) return t(once("why.booted.left", eta), times(eta));
   if (last.phase === "budget") return t("why.budget", { time: last.until ? moment(last.until) : "–" });
@@ -58,6 +67,13 @@ function waking(last, eta, hub) {
   if (last.why) return `${sentence(brief(last.why))}.`;
   if (!eta) return t("why.waking.new");
   return left(eta) < 1 ? t("why.waking.late") : t(once("why.waking", eta), times(eta));
+}
+
+/** Why no GPU can come for the jobs that wait, as the GPU panel says it; empty if one can, or if that is not known. */
+function obstacle(hub) {
+  if (isAway(hub)) return t("why.down");
+  const gpu = hub?.gpus?.find((one) => one.gpu === hub.stuck);
+  return gpu ? gpuSays(gpu, hub) : "";
 }
 
 /** When a provider is asked for a machine again, the first of these GPUs. */
@@ -177,7 +193,7 @@ export function gpuSays(gpu, hub, told) {
   if (gpu.phase === "online" && gpu.orphan && !gpu.own && !gpu.others) return gpu.orphan.startsWith("its monitor") ? t("say.unwatched") : `${sentence(brief(gpu.orphan))}.`;
   if (gpu.phase === "online" && gpu.warm_until && !gpu.own && !gpu.others) return t("say.warm", { time: moment(gpu.warm_until, hub.zone || "UTC") });
   if (gpu.phase === "online") return occupied(gpu, hub) || t("say.online");
-  if (gpu.phase === "off" && hub.gpus?.length > 1) return t(p50 ? "say.off.several.eta" : "say.off.several", usual);
+  if (gpu.phase === "off" && (hub.queue || hub.gpus?.length > 1)) return t(p50 ? "say.off.several.eta" : "say.off.several", usual);
   if (gpu.phase === "off" && p50) return t((gpu.boots || hub.boots) === 1 ? "say.off.eta.one" : "say.off.eta", usual);
   if (gpu.phase === "no_capacity") return noCapacity(retryAt([gpu]));
   if (gpu.phase === "failed" && gpu.why) return `${sentence(brief(gpu.why))}.`;

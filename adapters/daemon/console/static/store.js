@@ -100,8 +100,12 @@ export function progress(job, now = Date.now() / 1000, hub = null) {
   }
 }
 
-/** When a GPU is expected for waiting jobs: the hub's estimate, else the one a job received. */
+/** Whether the hub cannot say anything now. */
+export const isAway = (hub) => /down|refused/.test(hub?.hub);
+
+/** When a GPU is expected for waiting jobs: the hub's estimate, else the one a job received; null if none can come. */
 export function etaOf(hub, told) {
+  if (isAway(hub) || hub?.stuck) return null;
   return hub?.hub === "up" && hub.eta_s ? { ...hub.eta_s, at: hub.ts } : told;
 }
 

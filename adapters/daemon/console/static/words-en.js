@@ -47,7 +47,7 @@ export const EN = {
   "say.failed": "It could not be started.", "say.unknown": "Status unknown.",
   "say.budget": "The budget is spent. It can start at {time}.", "say.unwatched": "Its monitor is not connected, so nothing switches it off. Start wakestream monitor again.", "say.warm": "Jobs start at once. Kept on until {time}.",
   "say.monitor": "Its monitor is not connected, so the GPU can't be started.",
-  "fig.uptime": "Running for", "fig.since": "For", "fig.holders": "Jobs", "fig.cost": "Cost this month", "fig.saved": "Saved",
+  "fig.uptime": "Running for", "fig.since": "{phase} for", "fig.holders": "Jobs", "fig.cost": "Cost this month", "fig.saved": "Saved",
   "fig.saved.title": "Compared with a GPU that is always on", "fig.on": "Used this month",
   "fig.left.day": "Budget left today", "fig.left.month": "Budget left this month",
   "fig.left.title": "{spent} of {limit} spent; the next period begins at {time}",
@@ -152,7 +152,7 @@ export const EN = {
   "bad.source_length": "The server does not say how large the file is. Download it and choose it here.",
   "bad.source_not_public": "{host} is in this machine or in a local network. Download the file and choose it here.",
 
-  "now.title": "Active", "recent.title": "Recent",
+  "now.title": "Active",
   "now.empty": "No job is active. Jobs keep running if you close this page.",
   "fold.gpu": "{count} more waiting for the GPU", "fold.turn": "{count} more waiting for their turn",
   "fold.rests": "{count} more waiting for their next try", "fold.after": "{count} more waiting for other jobs",

@@ -45,7 +45,7 @@ export const ZH = {
   "say.failed": "启动失败。", "say.unknown": "状态未知。",
   "say.budget": "预算已用完，{time} 起可以启动。", "say.unwatched": "它的监控程序没有连接，不会自动关机。请重新启动 wakestream monitor。", "say.warm": "任务会立即开始。保持开机到 {time}。",
   "say.monitor": "它的监控程序没有连接，无法启动 GPU。",
-  "fig.uptime": "已运行", "fig.since": "已持续", "fig.holders": "任务", "fig.cost": "本月费用", "fig.saved": "已节省",
+  "fig.uptime": "已运行", "fig.since": "“{phase}”已持续", "fig.holders": "任务", "fig.cost": "本月费用", "fig.saved": "已节省",
   "fig.saved.title": "与一直开机相比", "fig.on": "本月使用",
   "fig.left.day": "今日剩余预算", "fig.left.month": "本月剩余预算",
   "fig.left.title": "已用 {spent}，共 {limit}；{time} 开始下一个周期",
@@ -150,7 +150,7 @@ export const ZH = {
   "bad.source_length": "服务器没有说明文件大小，请下载后在此选择。",
   "bad.source_not_public": "{host} 在本机或局域网内，请下载文件后在此选择。",
 
-  "now.title": "进行中", "recent.title": "最近",
+  "now.title": "进行中",
   "now.empty": "没有进行中的任务。关闭此页面后任务会继续运行。",
   "fold.gpu": "另有 {count} 个在等 GPU", "fold.turn": "另有 {count} 个在排队",
   "fold.rests": "另有 {count} 个在等下次重试", "fold.after": "另有 {count} 个在等其他任务",

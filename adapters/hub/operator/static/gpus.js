@@ -87,7 +87,7 @@ function planOf(gpu, state) {
 }
 
 function* figures(gpu, state) {
-  if (gpu.since) yield [t("gpu.since"), since(gpu.since)];
+  if (gpu.since) yield [t("gpu.phase_since", { phase: phase(gpu.phase) }), since(gpu.since)];
   const mine = state.leases.filter((lease) => lease.gpu === gpu.gpu);
   const others = gpu.others - 1;
   const jobs = mine.map((lease) => lease.job).join(", ");

@@ -31,7 +31,7 @@ export const EN = {
   "phase.lost": "disconnected", "phase.no_capacity": "not available", "phase.failed": "failed to start",
   "phase.not_ready": "not ready", "phase.paused": "paused",
   "phase.unknown": "unknown",
-  "gpu.since": "For", "gpu.job": "Job", "gpu.job.more": "{job} and {count} more", "gpu.holder": "Held by", "gpu.free": "none",
+  "gpu.since": "Held for", "gpu.phase_since": "{phase} for", "gpu.job": "Job", "gpu.job.more": "{job} and {count} more", "gpu.holder": "Held by", "gpu.free": "none",
   "plan.wake": "Comes for jobs that wait.", "plan.wake.in": "Woken in {time}, unless another GPU gets free before.",
   "plan.wake.upload": "Woken in {time}, when the upload will be nearly done.",
   "plan.stop": "Stops: another GPU is free too, and no job waits.", "plan.call_back": "Its start is called back: no job needs it any more.",

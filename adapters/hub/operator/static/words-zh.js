@@ -30,7 +30,7 @@ export const ZH = {
   "phase.draining": "即将休眠", "phase.stopping": "正在休眠", "phase.off": "休眠中",
   "phase.lost": "连接断开", "phase.no_capacity": "暂时没有", "phase.failed": "启动失败",
   "phase.not_ready": "未就绪", "phase.paused": "已暂停", "phase.unknown": "状态未知",
-  "gpu.since": "已持续", "gpu.job": "任务", "gpu.job.more": "{job}，另有 {count} 个", "gpu.holder": "占用者", "gpu.free": "无",
+  "gpu.since": "已占用", "gpu.phase_since": "“{phase}”已持续", "gpu.job": "任务", "gpu.job.more": "{job}，另有 {count} 个", "gpu.holder": "占用者", "gpu.free": "无",
   "plan.wake": "为等待的任务启动。", "plan.wake.in": "{time}后启动，除非其他 GPU 先空出来。",
   "plan.wake.upload": "{time}后启动，那时上传即将完成。",
   "plan.stop": "即将关机：另有空闲的 GPU，且没有任务在等待。", "plan.call_back": "取消启动：已没有任务需要它。",

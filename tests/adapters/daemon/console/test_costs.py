@@ -262,8 +262,20 @@ def test_an_estimate_takes_price_and_start_of_the_gpu_that_comes_first() -> None
     assert wake(dear | {"phase": "starting"}, cheap | {"plan": {"do": "wake"}}) == 10.0
 
 
-@pytest.mark.parametrize("told", [{"queue": 1}, {"gpus": [ASLEEP | {"others": 1}]}, {"boot_s": None}, {"hub": "down"}])
-def test_an_estimate_does_not_guess_when_jobs_of_others_end_or_how_long_a_start_takes(told: dict[str, Any]) -> None:
+HELD = ASLEEP | {"phase": "paused", "plan": {"do": "held"}}
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        {"queue": 1}, {"gpus": [ASLEEP | {"others": 1}]}, {"boot_s": None}, {"hub": "down"}, {"gpus": [HELD]},
+        {"monitors": 0}, {"gpus": [ASLEEP | {"watched": False}]}, {"budgets": [{"left": 0}]},
+        {"gpus": [ASLEEP | {"waiting": 0}, HELD | {"waiting": 2}]},
+    ],
+)  # fmt: skip
+def test_an_estimate_does_not_guess_when_jobs_of_others_end_how_long_a_start_takes_or_when_a_gpu_comes(
+    told: dict[str, Any],
+) -> None:
     found = estimate(USUAL, [("paint", 0.0)], [], HUB | told, 1000.0)
     assert found["used_s"] == 10.0
     assert "done_at" not in found
