@@ -125,7 +125,7 @@ class Given:
         paths: dict[str, Path] = {}
         for name, text in self.outputs.items():
             path = Path(text)
-            if text.endswith(SEPARATORS) or path.is_dir():
+            if is_folder(text):
                 made_folder(name, path)
                 ending = (usual_ext(slots[name], params) if name in slots else "") or self._usual_ending()
                 path = free_name(path, name, ending, paths.values(), inside=True, exact=self.exact)
@@ -150,6 +150,11 @@ class Given:
                 name = f"{kind.name}.{slot.name}" if several else kind.name
                 paths[slot.name] = free_name(first, name, ending, paths.values(), exact=self.exact)
         return paths
+
+
+def is_folder(text: str) -> bool:
+    """Whether a path of the command line is a folder, in which a result gets a name that is free."""
+    return text.endswith(SEPARATORS) or Path(text).is_dir()
 
 
 def given(

@@ -155,7 +155,9 @@ class Submission:
 def submission_of(flags: JobFlags, settings: Settings) -> Submission:
     """The job that the flags ask for. Raises `SettingsError` or `FileUnusable`."""
     folder = _folder_of(flags)
-    is_named = bool(flags.outputs) or (flags.output is not None and folder is None)
+    is_named = not all(any_kind.is_folder(text.partition("=")[2]) for text in flags.outputs) or (
+        flags.output is not None and folder is None
+    )
     if_exists = "replace" if flags.overwrite else "fail" if is_named and not flags.numbered else "number"
     return Submission(_job(flags, folder), settings, flags, if_exists)
 
@@ -254,7 +256,7 @@ async def check_chain(client: DaemonClient, jobs: Sequence[Submission]) -> None:
         for name, source in submission.chain.sources.items():
             job, _, result = source.partition(":")
             outputs = made[job].outputs if job in made else {}
-            if result and outputs and result not in outputs:
+            if result and outputs and result.partition("[")[0] not in outputs:
                 have = ", ".join(outputs)
                 why = f"inputs.{name}: job {job} has no result {result[:40]!r}; it has {have}"
                 raise WrongInput(f"inputs.{name}", why)

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from wakestream.operators.model.errors import WrongInput
 from wakestream.streams.outbox import facts as f
-from wakestream.streams.outbox.state import Entry, OutboxState
+from wakestream.streams.outbox.state import Entry, OutboxState, handed_on
 
 SHOWN = 5
 """Ids that an error text lists."""
@@ -24,20 +24,23 @@ def source(state: OutboxState, field: str, text: str) -> tuple[str, str, bool]:
         text: The job's id, a colon and the name of its result; without a colon, its main result.
 
     Returns:
-        The id of the job, or of its latest retry; the path of the result; whether it is there already.
+        The id of the job, or of its latest retry; the path of the result; whether it is there already, as one file:
+        several are found when the job starts.
 
     Raises:
         WrongInput: There is no such job or result.
     """
-    job, colon, name = text.partition(":")
+    job, colon, result = text.partition(":")
+    name = result.partition("[")[0]
     entry = latest(state, field, job)
     absent = entry.ended.absent if entry.ended is not None else ()
     results = {name: path for name, path in {**entry.accepted.outputs, **entry.made}.items() if name not in absent}
-    if colon and name not in results:
+    files = handed_on(entry, result)
+    if colon and (name not in results or (name != result and entry.made and not files)):
         have = ", ".join(results)
-        raise WrongInput(field, f"{field}: job {job} has no result {name[:40]!r}; it has {have}")
+        raise WrongInput(field, f"{field}: job {job} has no result {result[:40]!r}; it has {have}")
     path = results[name if colon else next(iter(results))]
-    return entry.accepted.job, path, entry.state == "done"
+    return entry.accepted.job, (files or [path])[0], entry.state == "done" and len(files) < 2
 
 
 def latest(state: OutboxState, field: str, job: str) -> Entry:
@@ -62,13 +65,16 @@ def ambiguous(job: str, ids: Sequence[str]) -> str:
 def missing(state: OutboxState, asked: f.JobAccepted) -> Entry | None:
     """The first of the jobs before this one that ended without a result that it needs."""
     entries = (state.jobs[job] for job in asked.after)
-    return next((entry for entry in entries if entry.ended is not None and _lacks(asked, entry.ended)), None)
+    return next((entry for entry in entries if entry.ended is not None and _lacks(asked, entry, entry.ended)), None)
 
 
-def _lacks(accepted: f.JobAccepted, ended: f.JobEnded) -> bool:
+def _lacks(accepted: f.JobAccepted, entry: Entry, ended: f.JobEnded) -> bool:
     """Whether a job after the one that ended gets no input."""
-    absent = {f"{ended.job}:{name}" for name in ended.absent}
-    return ended.outcome != "done" or not absent.isdisjoint(accepted.sources.values())
+    results = [
+        result for job, _, result in (each.partition(":") for each in accepted.sources.values()) if job == ended.job
+    ]
+    lacking = (result in ended.absent or ("[" in result and not handed_on(entry, result)) for result in results)
+    return ended.outcome != "done" or any(lacking)
 
 
 def waits_for(state: OutboxState, accepted: f.JobAccepted) -> list[str]:
@@ -83,7 +89,7 @@ def waiting(state: OutboxState, ended: str) -> list[Entry]:
 
 def failing(state: OutboxState, ended: f.JobEnded) -> list[Entry]:
     """The jobs that get no input after this end, and those that wait for these."""
-    left = [entry for entry in _behind(state, ended.job) if _lacks(entry.accepted, ended)]
+    left = [entry for entry in _behind(state, ended.job) if _lacks(entry.accepted, state.jobs[ended.job], ended)]
     entries: dict[str, Entry] = {}
     while left:
         entry = left.pop()
@@ -104,6 +110,10 @@ def unneeded(state: OutboxState) -> Iterator[str]:
 
 def why(ended: f.JobEnded) -> str:
     """The reason of a job that ended because this one, which it waits for, has no result."""
-    how = {"cancelled": "was cancelled", "timed_out": "timed out", "done": f"has made no {', '.join(ended.absent)}"}
+    how = {
+        "cancelled": "was cancelled",
+        "timed_out": "timed out",
+        "done": f"has made no {', '.join(ended.absent) or 'such file'}",
+    }
     more = f": {ended.why}" if ended.why and ended.outcome == "failed" else ""
     return f"job {ended.job}, whose result it needs, {how.get(ended.outcome, 'failed')}{more}"

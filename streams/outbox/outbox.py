@@ -17,7 +17,7 @@ from wakestream.operators.model import events as e
 from wakestream.streams.decider import Decider
 from wakestream.streams.outbox import chains
 from wakestream.streams.outbox import facts as f
-from wakestream.streams.outbox.state import CHANGES, Durable, Entry, OutboxState, reindex
+from wakestream.streams.outbox.state import CHANGES, Durable, Entry, OutboxState, job_of, reindex
 from wakestream.streams.recording.event_json import kind
 from wakestream.streams.recording.timeline import stage_after
 from wakestream.streams.webhooks import MAX_PENDING, WebhookOwed, WebhookSettled, delivery_id
@@ -158,7 +158,7 @@ def _happened(state: OutboxState, event: f.Happened, now: float, decision: f.Out
         _notify_later(state, entry, ended, decision)
         _go_on(state, ended, now, decision)
     elif isinstance(event.event, e.Fingerprinted):
-        decision.fact(_read(entry, event.event))
+        decision.fact(_read(state, entry, event.event))
     else:
         # A new stage, or new details of it; most events have neither.
         before = entry.stage or f.JobStage(event.job, "", now)
@@ -177,8 +177,8 @@ def _happened(state: OutboxState, event: f.Happened, now: float, decision: f.Out
             decision.fact(replace(moved, at=now))
 
 
-def _read(entry: Entry, read: e.Fingerprinted) -> f.JobRead:
-    files = dict(zip(entry.accepted.inputs, read.files, strict=False))
+def _read(state: OutboxState, entry: Entry, read: e.Fingerprinted) -> f.JobRead:
+    files = dict(zip(job_of(entry, state.jobs).inputs, read.files, strict=False))
     digests = {name: dict(file.digests) for name, file in files.items()}
     dates = {name: file.mtime_ns for name, file in files.items()}
     return f.JobRead(entry.accepted.job, inputs=digests, mtimes_ns=dates)

@@ -6,6 +6,7 @@ import re
 from bisect import bisect_left, insort
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field, fields
+from itertools import count, islice
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import msgspec
 from msgspec.structs import replace
 
 from wakestream.operators.model import events as e
+from wakestream.operators.model.engine import files_of, list_of, numbered
 from wakestream.streams.outbox import facts as f
 from wakestream.streams.outbox.turn_queue import TurnQueue
 from wakestream.streams.protocol.structs import Frozen
@@ -221,13 +223,28 @@ def job_of(entry: Entry, jobs: Mapping[str, Entry] | None = None) -> e.Job:
 
 
 def _moved_inputs(a: f.JobAccepted, jobs: Mapping[str, Entry]) -> dict[str, Path]:
-    """The paths of the inputs: a result that got another name, since a file was there, is used under that name."""
-    inputs = {name: Path(file.path) for name, file in a.inputs.items()}
-    for name, source in a.sources.items():
-        job, _, result = source.partition(":")
-        if (entry := jobs.get(job)) is not None and (path := entry.made.get(result or next(iter(entry.made), ""))):
-            inputs[name] = Path(path)
+    """The paths of the inputs: a result that got another name, since a file was there, is used under that name.
+
+    A result of several files is several files of the input's list.
+    """
+    inputs: dict[str, Path] = {}
+    for name, file in a.inputs.items():
+        job, _, result = a.sources.get(name, "").partition(":")
+        paths = handed_on(jobs[job], result) if job in jobs else []
+        of_list = list_of(name, a.inputs) or name
+        for path in paths or [file.path]:
+            free = (numbered(of_list, number) for number in count(1))
+            inputs[next(each for each in (name, *islice(free, len(inputs) + 1)) if each not in inputs)] = Path(path)
     return inputs
+
+
+def handed_on(entry: Entry, result: str) -> list[str]:
+    """The paths of a result for a job after this one: all of the list `images`, or the second file for `images[1]`."""
+    name, _, index = result.rstrip("]").partition("[")
+    name = name or next(iter(entry.made), "")
+    more = (each for each in files_of(name, entry.made) if each == name or each not in entry.accepted.outputs)
+    names = [numbered(name, int(index) + 1)] if index.isdecimal() else more
+    return [entry.made[each] for each in names if each in entry.made]
 
 
 def outcome_of(ended: f.JobEnded) -> e.Outcome:

@@ -21,13 +21,15 @@ from wakestream.adapters.daemon.kinds import DaemonKinds
 from wakestream.adapters.disk.fingerprints import check_named, check_readable, check_writable
 from wakestream.adapters.disk.result_names import next_free, same_path
 from wakestream.adapters.net import http_server
+from wakestream.operators.model.engine import list_of
 from wakestream.operators.model.errors import FileError, WrongInput
 from wakestream.operators.model.events import MAX_PRIORITY, Job
 from wakestream.streams.outbox.facts import Caller, FileStat, JobAccepted, Submitting
-from wakestream.streams.outbox.state import Entry
+from wakestream.streams.outbox.state import Entry, handed_on
 from wakestream.streams.placement.requirements import MAX_REQUIREMENTS, all_of
 from wakestream.streams.protocol import wire
 from wakestream.streams.protocol.kinds import check_bounds, check_kind_name, drawn
+from wakestream.streams.protocol.known_kinds import KnownKinds
 from wakestream.streams.protocol.messages import MAX_ID
 from wakestream.streams.protocol.structs import needed, read
 from wakestream.streams.recording.event_json import OUTCOME_KINDS
@@ -144,6 +146,7 @@ class Rerun(Struct):
     if_exists: IfExists = "number"
 
 
+_NONE: Final[Mapping[str, Entry]] = MappingProxyType({})
 _COMMON, _OLD, _NEW = (frozenset(kind.__struct_fields__) for kind in (_Submission, _PairSubmission, _AnySubmission))
 _OF_JOB: Final = ("inputs", "params", "outputs", "after", "gpus", "requires")
 """Fields that have the code `wrong_input` if they are wrong; others have `bad_request`."""
@@ -244,8 +247,10 @@ def _submitted_job(said: _Submission, job: Job) -> SubmittedJob:
     return SubmittedJob(job, said, {"video": said.video_s, "audio": said.audio_s})
 
 
-async def fitting(kinds: DaemonKinds, asked: SubmittedJob) -> SubmittedJob:
+async def fitting(kinds: DaemonKinds, asked: SubmittedJob, jobs: Mapping[str, Entry] = _NONE) -> SubmittedJob:
     """Check a job as far as the kinds are known, before it is in the outbox. A pair of files may have any formats.
+
+    `jobs` are those whose results it may have as inputs.
 
     Returns:
         The job, with what tells its work from that of an earlier version of its kind.
@@ -260,10 +265,23 @@ async def fitting(kinds: DaemonKinds, asked: SubmittedJob) -> SubmittedJob:
     job = replace(asked.job, params=kinds.secrets.shown(asked.job.params))
     known, exts = await kinds.present(), {name: path.suffix.lower() for name, path in job.inputs.items()}
     job = replace(job, params=drawn(next(iter(known.named(job.kind, job.gpus)), None), job.params, job.id))
+    check_lists(known, asked, jobs)
     gpus = known.check(job.kind, exts, job.params, job.outputs, gpus=job.gpus, wake_to_ask=said.wake_to_ask is True)
     kinds.shown(job.kind, job.params)
     version, repeatable = known.identity(job.kind, job.params, gpus)
     return replace(asked, version=version, job=replace(job, again=job.again or not repeatable, gpus=gpus))
+
+
+def check_lists(kinds: KnownKinds, asked: SubmittedJob, jobs: Mapping[str, Entry]) -> None:
+    """Raise `WrongInput` if a result of several files is to be an input that is one file, as far as that is known."""
+    lists = {slot.name for kind in kinds.named(asked.job.kind) for slot in kind.inputs if slot.many}
+    for name, source in asked.sources.items() if jobs and kinds.named(asked.job.kind) else ():
+        job, _, result = source.partition(":")
+        entry, result = jobs[job], result or next(iter(jobs[job].accepted.outputs))
+        made = {slot.name for kind in kinds.named(entry.accepted.kind) for slot in kind.outputs if slot.many}
+        if (result in made or len(handed_on(entry, result)) > 1) and not (name in lists or list_of(name, lists)):
+            why = f"takes one file, and {result} of job {job} is a list; choose one, such as @{job}:{result}[0], or"
+            raise WrongInput(f"inputs.{name}", f"inputs.{name} {why} make a job of each with --each FOLDER")
 
 
 def given_again(

@@ -111,7 +111,9 @@ class Api:
         known = self.outbox.state.jobs.get(asked.job.id)
         if known is not None and _same(known, asked, self.kinds):  # its files may be gone by now
             return self._answer(accepted(await self.outbox.confirmed(known.accepted)))
-        return self._answer(await submitted(self.outbox, await requests.fitting(self.kinds, asked)))
+        return self._answer(
+            await submitted(self.outbox, await requests.fitting(self.kinds, asked, self.outbox.state.jobs))
+        )
 
     async def get_job(self, request: web.Request) -> web.Response:
         """One job."""
@@ -159,7 +161,7 @@ class Api:
         return await submitted(self.outbox, await self._fitting(given), a.job)
 
     async def _fitting(self, given: Mapping[str, Any]) -> requests.SubmittedJob:
-        return await requests.fitting(self.kinds, await _submitted_job(self.outbox, given))
+        return await requests.fitting(self.kinds, await _submitted_job(self.outbox, given), self.outbox.state.jobs)
 
     async def retry_all(self, _: web.Request) -> web.Response:
         """End the pause of all jobs: 202 with their ids."""
@@ -252,7 +254,7 @@ async def another(outbox: Outbox, kinds: DaemonKinds, entry: Entry, body: Mappin
     The `params` and `outputs` of `body` replace those of the job; `id` and `if_exists` are those of a submission.
     """
     given = await _submitted_job(outbox, requests.another(entry, body, outbox.state.jobs))
-    return await submitted(outbox, await requests.fitting(kinds, given))
+    return await submitted(outbox, await requests.fitting(kinds, given, outbox.state.jobs))
 
 
 async def submitted(outbox: Outbox, asked: requests.SubmittedJob, retry_of: str = "") -> f.Answer:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from wakestream.adapters.cli import many_jobs
+from wakestream.adapters.cli.any_kind import Given
 from wakestream.adapters.cli.commands import submit as submit_command
 from wakestream.adapters.cli.main import parser_of
 from wakestream.adapters.cli.many_jobs import Many, expanded
@@ -17,7 +18,7 @@ from wakestream.adapters.cli.submission import JobFlags, submission_of
 from wakestream.adapters.config.settings import Settings, SettingsError
 from wakestream.operators.model.engine import Kind, Slot
 from wakestream.streams.protocol.kinds import plain_kind
-from wakestream.streams.protocol.known_kinds import from_plain
+from wakestream.streams.protocol.known_kinds import UNKNOWN, from_plain
 
 
 @pytest.fixture(autouse=True)
@@ -144,6 +145,22 @@ def test_the_results_of_a_kind_go_into_the_folder_of_o_which_is_created(pattern:
     assert {submission_of(job, Settings()).if_exists for job in submitted} == {"number"}
     with pytest.raises(SettingsError, match=r"-o is a folder; for a file give --out NAME=large\.png \(.* --help`"):
         submission_of(one("--kind", "upscale", "--in", "image=a.png", "-o", "large.png"), Settings())
+
+
+@pytest.mark.parametrize(
+    ("out", "if_exists"), [("image=new/", "number"), ("image=here", "number"), ("image=a.png", "fail")]
+)
+def test_a_result_in_a_folder_is_not_named_by_the_user_so_that_its_ending_follows_its_content(
+    out: str, if_exists: str
+) -> None:
+    there("here/b.png")
+    submission = submission_of(
+        one("--kind", "unknown", "--param", "text=cat", "--out", out, "--wake-to-ask"), Settings()
+    )
+    assert submission.if_exists == if_exists
+    assert isinstance(submission.asked, Given)
+    job = submission.chosen(submission.asked.job(UNKNOWN))
+    assert job.unnamed == (if_exists == "number")
 
 
 def test_the_result_of_one_pair_goes_into_a_folder_that_is_created_under_a_free_name() -> None:

@@ -110,6 +110,50 @@ def test_a_result_is_named_by_its_job_and_its_name_or_the_main_one_by_the_job() 
         chains.source(desk.state, "inputs.f", "x:out")
 
 
+def of_list(*names: str) -> e.Done:
+    """The end of a job whose result `out` is a list."""
+    files = tuple(e.ResultFile(name, Path(f"/out/{name}.png"), 5) for name in names)
+    return e.Done(files[0].path, 5, files)
+
+
+def handed_on(desk: Desk, job: str) -> dict[str, str]:
+    return {name: path.stem for name, path in job_of(desk.state.jobs[job], desk.state.jobs).inputs.items()}
+
+
+def test_a_result_of_several_files_is_handed_on_as_a_list_and_one_of_them_by_its_place() -> None:
+    desk = Desk().submit("a").submit("all", "a").submit("second", "a", result="out[1]").submit("main", "a", result="")
+    assert desk.ends("a", of_list("out", "out_2", "out_3")).of(f.Start) == ["all", "second", "main"]
+    assert handed_on(desk, "all") == {"f0": "out", "f0_2": "out_2", "f0_3": "out_3"} == handed_on(desk, "main")
+    assert handed_on(desk, "second") == {"f0": "out_2"}
+    assert chains.source(desk.state, "inputs.f", "a:out") == ("a", "/out/out.png", False), "found when the job starts"
+    assert chains.source(desk.state, "inputs.f", "a:out[2]") == ("a", "/out/out_3.png", True)
+    with pytest.raises(WrongInput, match=r"job a has no result 'out\[3\]'"):
+        chains.source(desk.state, "inputs.f", "a:out[3]")
+
+
+def test_a_list_of_two_results_has_the_files_of_both_in_order() -> None:
+    desk = Desk().submit("a").submit("b")
+    files = {name: f.FileStat("/out/x.png", 0, 0) for name in ("images", "images_2")}
+    sources = {"images": "a:out", "images_2": "b:out"}
+    desk.happens(submitting(1, "c", files, {"out": "/out/c"}, "join", after=("a", "b"), sources=sources))
+    desk.ends("a", of_list("out", "out_2")).ends("b", of_list("out"))
+    assert handed_on(desk, "c") == {"images": "out", "images_2": "out_2", "images_3": "out"}
+    desk.says(e.Fingerprinted(tuple(e.Fingerprint(Path(one), 5, 1, {"blake3": one}) for one in "123")), "c")
+    read = desk.state.jobs["c"].read
+    assert read is not None
+    assert {name: digests["blake3"] for name, digests in read.inputs.items()} == {
+        "images": "1", "images_2": "2", "images_3": "3",
+    }  # fmt: skip
+
+
+def test_a_job_ends_whose_place_of_a_list_was_not_made() -> None:
+    desk = Desk().submit("a").submit("b", "a", result="out[4]").ends("a", of_list("out", "out_2"))
+    ended = desk.state.jobs["b"].ended
+    assert ended is not None
+    assert (ended.code, desk.of(f.Start)) == ("after_failed", [])
+    assert ended.why == "job a, whose result it needs, has made no such file"
+
+
 @pytest.mark.parametrize("path", ["/out/a.bin", "/out/a-2.bin"])
 def test_a_job_is_not_forgotten_while_an_open_job_needs_its_result(path: str) -> None:
     desk = Desk()
