@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from wakestream.adapters.cli import flags
-from wakestream.adapters.cli.i18n import t
+from wakestream.adapters.cli.i18n.catalog import known, t
 from wakestream.adapters.cli.render.table import table
 from wakestream.adapters.cli.setup.roles import SECRETS, TLS
 from wakestream.adapters.client.pair import Invited
@@ -39,6 +39,15 @@ R = TypeVar("R")
 
 COMMANDS = {"process": ("program",), "command": ("start", "stop", "inspect")}
 """The command lines that these providers need."""
+
+OPTIONS = {
+    "ec2": ("region?",), "libcloud": ("driver",), "redfish": ("base_url", "certificate?"), "docker": ("base_url?",),
+    "wol": ("worker", "ssh", "ssh_key?", "known_hosts?"),
+}  # fmt: skip
+"""The options that these providers need, and with a question mark those that a person may leave out."""
+
+FILES = ("certificate", "ssh_key", "known_hosts")
+"""The options that are files."""
 
 AMISS = ("unknown", "failed", "terminated")
 """States of a machine that cannot be used as it is."""
@@ -89,6 +98,9 @@ def machine_settings(args: argparse.Namespace) -> tuple[dict[str, Any], dict[str
         SettingsError: An answer is missing or wrong, or the machine cannot be looked at.
     """
     args.power = args.power or chosen("--power", [(name,) for name in installed()])
+    if sys.stdin.isatty() and known(f"power.guide.{args.power}"):
+        say(t(f"power.guide.{args.power}"))
+        _ask_options(args)
     for name in COMMANDS.get(args.power, ()):
         field = f"power_{name}"
         setattr(args, field, getattr(args, field) or asked(f"--{name}", ""))
@@ -105,7 +117,17 @@ def machine_settings(args: argparse.Namespace) -> tuple[dict[str, Any], dict[str
         if reading.state in AMISS:
             raise SettingsError(f"the provider reports the machine as {reading}; correct that, then run this again")
         say(t("doctor.power_says", reading=reading))
+    say(t("power.untested", what=t(f"power.untested.{'process' if args.power == 'process' else 'usual'}")))
     return {"power": args.power, "power_machine": args.power_machine}, typed
+
+
+def _ask_options(args: argparse.Namespace) -> None:
+    given = dict(load(vars(args)).power_option)
+    for option in OPTIONS.get(args.power, ()):
+        name, flag = option.rstrip("?"), f"--power-option {option.rstrip('?')}"
+        if name not in given and (answer := asked(flag, "") if name == option else optional(flag)):
+            given[name] = str(absolute(answer)) if name in FILES else answer
+    args.power_option = [f"{name}={text}" for name, text in given.items()] or None
 
 
 def _config(args: argparse.Namespace, typed: dict[str, str]) -> PowerConfig:
