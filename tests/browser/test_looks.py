@@ -90,6 +90,30 @@ async def test_recent_jobs_are_in_the_one_list_of_finished_jobs_and_a_search_fin
         await expect(history.locator("[data-job]:visible")).to_have_count(1)
 
 
+NARROW = """
+() => {
+  document.querySelector("#link-text").textContent = "Hub not reached";
+  document.body.dataset.hub = "down";
+  const right = (part) => document.querySelector(part).getBoundingClientRect().right;
+  const cut = [...document.querySelectorAll(".card .step-name")].filter((each) => each.scrollWidth > each.clientWidth);
+  return { over: right(".top-tools") - right("#house"), cut: cut.map((each) => `${each.textContent} ${each.scrollWidth} ${each.clientWidth}`) };
+}
+"""
+
+
+async def test_on_a_phone_the_head_keeps_the_margin_no_stage_is_cut_off_and_closed_panels_are_alike(
+    home: House, visitor: Visitor, files: Media
+) -> None:
+    await home.monitor()
+    async with visitor.page(viewport={"width": 360, "height": 900}) as page:
+        await begin(page, files)
+        found = await page.evaluate(NARROW)
+        assert found["over"] <= 0
+        assert found["cut"] == []
+        costs, time = [await page.locator(part).evaluate("(e) => e.offsetHeight") for part in ("#costs", ".panel.time")]
+        assert abs(costs - time) <= 4
+
+
 FIGURES = """
 async (hub) => {
   const { showGpus } = await import("/gpus.js");

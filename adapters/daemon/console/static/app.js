@@ -255,7 +255,7 @@ function linked(how) {
 function showLink() {
   const { dataset } = document.body;
   dataset.hub = dataset.link === "up" ? known.gpu.hub : "";
-  say(by("link-text"), t(`link.${["down", "refused"].includes(dataset.hub) ? "hub" : dataset.link}`));
+  say(by("link-text"), t(`link.${/down|refused/.test(dataset.hub) ? "hub" : dataset.link}`));
 }
 
 function lock() {

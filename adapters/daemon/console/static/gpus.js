@@ -52,7 +52,7 @@ export function moneyOf(hub) {
 function placeholder(hub) {
   const key = hub.hub === "up" ? "none" : hub.hub;
   const text = key === "connecting" ? "" : t(`gpu.${key}.text`, { why: brief(hub.why).replace(/[.。]+$/, "") });
-  const phase = ["down", "refused", "gone"].includes(key) ? "failed" : "unknown";
+  const phase = /down|refused|gone/.test(key) ? "failed" : "unknown";
   return { gpu: "", phase, title: t(`gpu.${key}`), text, why: hub.why };
 }
 

@@ -51,11 +51,12 @@ function waking(last, eta, hub) {
   if (last.phase === "connecting") return t("why.connecting");
   if (isHubDown(last)) return t("why.down");
   const [gpu, more] = hub?.gpus ?? [];
-  const ofJob = /queued|busy|straight|undefined/.test(last.phase) || (last.phase === "budget" && (!gpu || gpu.phase === "off"));
-  const blocked = obstacle(hub);
-  if (blocked && last.phase !== "budget") return blocked;
-  if (gpu && !more && !ofJob) last = { ...last, phase: gpu.phase, why: gpu.why }; // as its panel says
-  if (gpu?.phase === "off" && last.phase === "off") return gpuSays(gpu, hub);
+  const ofJob = /queued|busy|straight/.test(last.phase) || (last.phase === "budget" && gpu?.phase === "off");
+  if (last.phase !== "budget" && obstacle(hub)) return obstacle(hub);
+  if (gpu && !more && !ofJob) { // as its panel says
+    if (gpu.phase === "off") return gpuSays(gpu, hub);
+    last = { ...last, phase: gpu.phase, why: gpu.why };
+  }
   if (last.phase === "draining" || last.phase === "stopping") return t("why.stopping");
   if (last.phase === "booted" && left(eta) >= 1) return t(once("why.booted.left", eta), times(eta));
   if (last.phase === "budget") return t("why.budget", { time: last.until ? moment(last.until) : "–" });
@@ -73,7 +74,7 @@ function waking(last, eta, hub) {
 function obstacle(hub) {
   if (isAway(hub)) return t("why.down");
   const gpu = hub?.gpus?.find((one) => one.gpu === hub.stuck);
-  return gpu ? gpuSays(gpu, hub) : "";
+  return gpu ? `${gpu.gpu}: ${gpuSays(gpu, hub)}` : "";
 }
 
 /** When a provider is asked for a machine again, the first of these GPUs. */
@@ -238,9 +239,9 @@ function occupied(gpu, hub) {
   const left = job && (alone || !gpu.waiting) ? busyFor(job, all - 1, hub) : null; // another GPU may take those that wait
   return `${[
     job ? t(`doing.${job.stage}`, { name: titleText(job) }) : t("say.busy"),
-    ...(all > 1 ? [t("say.waiting", { count: number(all - 1) })] : []),
-    ...(left ? [t("say.free", { time: duration(left) })] : []),
-  ].join(t("list.clause"))}${t("list.end")}`;
+    all > 1 && t("say.waiting", { count: number(all - 1) }),
+    left && t("say.free", { time: duration(left) }),
+  ].filter(Boolean).join(t("list.clause"))}${t("list.end")}`;
 }
 
 /** The same for a waiting job, if there is only one GPU. */

@@ -52,7 +52,7 @@ export const EN = {
   "fig.left.day": "Budget left today", "fig.left.month": "Budget left this month",
   "fig.left.title": "{spent} of {limit} spent; the next period begins at {time}",
   "fig.none": "none", "fig.rendering": "{count} rendering", "fig.transfer": "{count} in transfer", "fig.waiting": "{count} waiting", "fig.own": "{count} of yours",
-  "fig.others": "{count} of others", "fig.queue": "Waiting",
+  "fig.others": "{count} of others", "fig.queue": "Hub’s queue",
 
   "new.title": "New job", "new.start": "Start", "new.veil": "Drop a video and an audio file",
   "slot.video": "Video", "slot.audio": "Audio",

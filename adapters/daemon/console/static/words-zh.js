@@ -50,7 +50,7 @@ export const ZH = {
   "fig.left.day": "今日剩余预算", "fig.left.month": "本月剩余预算",
   "fig.left.title": "已用 {spent}，共 {limit}；{time} 开始下一个周期",
   "fig.none": "无", "fig.rendering": "{count} 个合成中", "fig.transfer": "{count} 个传输中", "fig.waiting": "{count} 个等待中", "fig.own": "您的 {count} 个",
-  "fig.others": "他人的 {count} 个", "fig.queue": "等待中",
+  "fig.others": "他人的 {count} 个", "fig.queue": "服务器上排队",
 
   "new.title": "新任务", "new.start": "开始", "new.veil": "拖入一个视频和一个音频",
   "slot.video": "视频", "slot.audio": "音频",
