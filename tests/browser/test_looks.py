@@ -96,7 +96,7 @@ NARROW = """
   document.body.dataset.hub = "down";
   const right = (part) => document.querySelector(part).getBoundingClientRect().right;
   const cut = [...document.querySelectorAll(".card .step-name")].filter((each) => each.scrollWidth > each.clientWidth);
-  return { over: right(".top-tools") - right("#house"), cut: cut.map((each) => `${each.textContent} ${each.scrollWidth} ${each.clientWidth}`) };
+  return { over: right(".top-tools") - right("#house"), cut: cut.map((each) => each.textContent) };
 }
 """
 
