@@ -22,6 +22,10 @@ KEPT: Final = 5_000
 """Stored events of all jobs."""
 
 KEPT_OF_JOB: Final = 200
+
+FIRST_KEPT: Final = 50
+"""So many of these are a job's first ones: they say when its work began."""
+
 ENDED_KEPT: Final = 200
 """Ended jobs whose events are stored; of older ones only the outcome is."""
 
@@ -29,7 +33,7 @@ QUEUED: Final = 1_000
 """Events that wait for one reader. A slower reader is disconnected, and reconnects with its last number."""
 
 STEADY: Final = frozenset({"waking", "uploading", "running", "downloading", "storing", "remote"})
-"""Of several events of such a kind in a row, only the newest is stored."""
+"""Of several such events in a row, with one status, only the first and the newest are stored."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +44,11 @@ class Item:
     job: str
     kind: str
     data: bytes
+    status: object = None
+
+    def continues(self, before: Item) -> bool:
+        """Whether it is in one row with the event before it."""
+        return self.kind in STEADY and (self.kind, self.status) == (before.kind, before.status)
 
 
 class Listener:
@@ -80,7 +89,6 @@ class EventFeed:
         self._number = 0
         self._recent: deque[Item] = deque(maxlen=KEPT)
         self._open: dict[str, list[Item]] = {}  # an empty deque has 600 bytes
-        self._first: dict[str, tuple[object, Item]] = {}
         self._ended: Recent[str, list[Item]] = Recent(ENDED_KEPT)
         self._listeners: dict[str | None, set[Listener]] = {}
 
@@ -93,30 +101,24 @@ class EventFeed:
         self._number += 1
         kind = str(plain["event"])
         # Not by orjson: each of its results keeps 4 KB, as long as it lives, and thousands of jobs wait for days.
-        item = Item(self._number, job, kind, msgspec.json.encode({"job": job, **plain}))
+        data = msgspec.json.encode({"job": job, **plain})
+        item = Item(self._number, job, kind, data, plain.get("status"))
         self._recent.append(item)
         kept = self._open.setdefault(job, [])
-        if kept and kind in STEADY and kept[-1].kind == kind:
+        if len(kept) > 1 and item.continues(kept[-1]) and item.continues(kept[-2]):
             kept.pop()
         kept.append(item)
-        del kept[:-KEPT_OF_JOB]
+        del kept[FIRST_KEPT : FIRST_KEPT - KEPT_OF_JOB]
         if kind in OUTCOME_KINDS:
             self._ended[job] = self._open.pop(job)
-        # The first event of a row is kept: with the newest one it tells the rate.
-        status, (known, first) = plain.get("status"), self._first.get(job, (None, item))
-        if kind not in STEADY:
-            self._first.pop(job, None)
-        elif first is item or first.kind != kind or known != status:
-            self._first[job] = status, item
         for listener in [*self._listeners.get(None, ()), *self._listeners.get(job, ())]:
             listener.put(item)
         self.on_event(item)
 
     def first(self, job: str) -> dict[str, Any] | None:
         """The first event of the row of equal ones that the job's newest event ends; None if it is the only one."""
-        _, item = self._first.get(job, (None, None))
-        kept = self._kept(job)
-        return None if item is None or item is kept[-1] else orjson.loads(item.data)
+        row = self._kept(job)[-2:]
+        return orjson.loads(row[0].data) if len(row) > 1 and row[1].continues(row[0]) else None
 
     def last(self, job: str) -> dict[str, Any] | None:
         """The job's newest event."""
