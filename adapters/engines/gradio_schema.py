@@ -128,7 +128,8 @@ def _endpoint(name: str, dependency: Described, described: Described, components
     random = any("random" in param.lower() and params[param].get("default") is True for param in params)
     kind = Kind(
         name, tuple(inputs.values()), tuple(outputs.values()), schema if params else {}, help=help_,
-        deterministic=not random, seed=seed_of([param for param in params if "default" not in params[param]]),
+        deterministic=False if random else None,
+        seed=seed_of([param for param in params if "default" not in params[param]]),
     )  # fmt: skip
     return Endpoint(kind, int(dependency["id"]), tuple(arguments), tuple(results))
 

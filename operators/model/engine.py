@@ -91,7 +91,7 @@ class Kind:
         version: What makes the results, in a few letters, such as a hash of the workflow or the version of the model.
             The result of one version is not used for another. Empty: the rest of the description counts.
         deterministic: Whether the same inputs and parameters give the same result. If not, no job gets the result of
-            another job.
+            another job. None: not declared; then only a program's job gets no other's result.
         seed: The name of the parameter with the seed. A job that leaves it out gets a seed of its own.
 
     Example:
@@ -106,7 +106,7 @@ class Kind:
     title: str = ""
     help: str = ""
     version: str = ""
-    deterministic: bool = True
+    deterministic: bool | None = None
     seed: str = ""
 
 

@@ -14,7 +14,7 @@ import orjson
 
 from wakestream.operators.model.engine import MAX_FILES, MAX_PARAMS, Kind, Slot, list_of, numbered
 from wakestream.operators.model.errors import WrongInput
-from wakestream.operators.model.events import JobSpec
+from wakestream.operators.model.events import LIPSYNC, JobSpec
 from wakestream.streams.protocol.param_schema import check_own, flat, misfits
 from wakestream.streams.protocol.wire import is_deeper
 
@@ -78,7 +78,9 @@ def plain_kind(kind: Kind) -> dict[str, Any]:
 
 def fingerprint(kind: Kind) -> str:
     """Return 16 hex digits of what makes the results of a kind; a change of its texts for people does not count."""
-    plain = {"version": kind.version} if kind.version else plain_kind(replace(kind, title="", help=""))
+    said = False if kind.deterministic is False else None  # a declaration that it is makes the same results
+    bare = replace(kind, title="", help="", deterministic=said)
+    plain = {"version": kind.version} if kind.version else plain_kind(bare)
     return digest_of(plain)
 
 
@@ -89,7 +91,12 @@ def digest_of(plain: object) -> str:
 
 def is_repeatable(kind: Kind, params: Mapping[str, Any]) -> bool:
     """Whether a second job with the same inputs and these parameters has the same result."""
-    return kind.deterministic and (not kind.seed or params.get(kind.seed) not in BLANK)
+    return kind.deterministic is not False and (not kind.seed or params.get(kind.seed) not in BLANK)
+
+
+def is_declared_repeatable(kind: Kind) -> bool:
+    """Whether the kind itself says that its results are repeatable. Those of lip-sync are."""
+    return kind.deterministic is True or bool(kind.seed) or kind.name == LIPSYNC
 
 
 def seeded(kind: Kind, params: Mapping[str, Any], job: str) -> dict[str, Any]:

@@ -28,7 +28,7 @@ from wakestream.streams.outbox.facts import Caller, FileStat, JobAccepted, Submi
 from wakestream.streams.outbox.state import Entry, handed_on
 from wakestream.streams.placement.requirements import MAX_REQUIREMENTS, all_of
 from wakestream.streams.protocol import wire
-from wakestream.streams.protocol.kinds import check_bounds, check_kind_name, drawn
+from wakestream.streams.protocol.kinds import check_bounds, check_kind_name, drawn, is_declared_repeatable
 from wakestream.streams.protocol.known_kinds import KnownKinds
 from wakestream.streams.protocol.messages import MAX_ID
 from wakestream.streams.protocol.structs import needed, read
@@ -269,6 +269,8 @@ async def fitting(kinds: DaemonKinds, asked: SubmittedJob, jobs: Mapping[str, En
     gpus = known.check(job.kind, exts, job.params, job.outputs, gpus=job.gpus, wake_to_ask=said.wake_to_ask is True)
     kinds.shown(job.kind, job.params)
     version, repeatable = known.identity(job.kind, job.params, gpus)
+    if asked.caller is not None:  # Replicate makes each prediction anew
+        repeatable &= all(map(is_declared_repeatable, known.named(job.kind, gpus)))
     return replace(asked, version=version, job=replace(job, again=job.again or not repeatable, gpus=gpus))
 
 

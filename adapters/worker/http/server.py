@@ -278,7 +278,7 @@ class WorkerCalls:
             have = ", ".join(kinds)
             raise WrongInput("kind", f"this worker has no kind {spec.kind[:40]!r}; it has {have}")
         if spec.old_shape:
-            return spec if kind.deterministic else replace(spec, once=job)
+            return replace(spec, once=job) if kind.deterministic is False else spec
         given = fitting(kind, {name: ref.ext for name, ref in spec.inputs.items()}, spec.params, spec.outputs)
         params = seeded(kind, given, job)
         once = "" if is_repeatable(kind, params) else job
