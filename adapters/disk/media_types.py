@@ -57,13 +57,17 @@ TYPES: Final[Mapping[str, MediaType]] = {
 _MAGIC: Final = (
     (0, b"\x89PNG\r\n\x1a\n", ".png"), (0, b"\xff\xd8\xff", ".jpg"), (0, b"GIF8", ".gif"), (8, b"WEBP", ".webp"),
     (8, b"WAVE", ".wav"), (0, b"fLaC", ".flac"), (0, b"OggS", ".ogg"), (0, b"ID3", ".mp3"), (0, b"\xff\xfb", ".mp3"),
+    (0, b"\xff\xf3", ".mp3"), (0, b"\xff\xf2", ".mp3"), (0, b"\xff\xf1", ".aac"), (0, b"\xff\xf9", ".aac"),
     (4, b"ftypM4A ", ".m4a"), (4, b"ftypavif", ".avif"), (4, b"ftypqt  ", ".mov"), (0, b"\x1aE\xdf\xa3", ".mkv"),
-    *((4, b"ftyp" + brand, ".mp4") for brand in (b"isom", b"iso2", b"iso4", b"iso5", b"iso6", b"mp41", b"mp42")),
+    *(
+        (4, b"ftyp" + brand, ".mp4")
+        for brand in b"isom iso2 iso3 iso4 iso5 iso6 iso7 iso8 iso9 mp41 mp42 avc1 dash MSNV M4VP M4VH".split()
+    ),
 )  # fmt: skip
 """Which bytes are where in a file, and the ending of such files."""
 
 _MORE_MAGIC: Final = (
-    (4, b"ftyp"), (0, b"\xff\xf3"), (0, b"\xff\xf2"), (0, b"\xff\xf1"), (0, b"\xff\xf9"), (8, b"AVI "), (0, b"FLV"),
+    (4, b"ftyp"), (8, b"AVI "), (0, b"FLV"),
     (0, b"\0\0\x01\xba"), (0, b"\0\0\x01\xb3"), (0, b"\x30\x26\xb2\x75"), (0, b"\x06\x0e\x2b\x34"), (0, b"FORM"),
     (0, b"#!AMR"), (0, b"caff"), (0, b"\x0b\x77"), (0, b"II*\0"), (0, b"MM\0*"), (0, b"\x76\x2f\x31\x01"), (4, b"moov"),
     (4, b"mdat"), (4, b"wide"), (4, b"free"),

@@ -52,6 +52,7 @@ class Caller(Frozen, frozen=True, omit_defaults=True):
         webhook: Where it wants to be notified; empty: nowhere.
         events: Of what it wants to be notified: `start`, `logs`, `output`, `completed`.
         until: When the job is cancelled; 0: never.
+        ignored: What it named in the input and the kind does not know.
     """
 
     token: str
@@ -62,6 +63,7 @@ class Caller(Frozen, frozen=True, omit_defaults=True):
     webhook: str = ""
     events: tuple[str, ...] = ()
     until: float = 0.0
+    ignored: tuple[str, ...] = ()
 
 
 _OF_PAIRS: Final = (

@@ -8,7 +8,9 @@ import uuid
 from collections import defaultdict
 from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager, nullcontext, suppress
+from pathlib import Path
 from typing import Any, Final
+from urllib.parse import unquote
 
 from aiohttp import web
 from msgspec.structs import replace
@@ -71,7 +73,7 @@ class Api:
     ) -> None:
         self._outbox, self._console, self._predictions = outbox, console, predictions
         self._tokens, self.hooks = tokens, hooks
-        self._files = Files(console.holdings, console.calls.copies)
+        self._files = Files(console.holdings, console.calls.copies, self._own_output)
         self._began = iso(time.time()) or ""
         self._large = defaultdict[str, asyncio.Semaphore](lambda: asyncio.Semaphore(AT_ONCE))
         self._late: asyncio.Queue[str] = asyncio.Queue()
@@ -79,7 +81,12 @@ class Api:
         console.calls.waiting.refuse = lambda job, why: self._over(job, "failed", str(why["error"]), str(why["code"]))
 
     def routes(self) -> list[web.RouteDef]:
-        """The routes."""
+        """The routes. Clients add /v1 to the address of the API, or not, so it may be missing or be twice."""
+        routes = self._routes()
+        paths = [(base + route.path.removeprefix("/v1"), route) for base in ("", "/v1", "/v1/v1") for route in routes]
+        return [web.RouteDef(route.method, path, route.handler, route.kwargs) for path, route in paths]
+
+    def _routes(self) -> list[web.RouteDef]:
         model = "/v1/models/{owner}/{name}"
         return [
             web.get("/v1/account", self.account),
@@ -89,6 +96,7 @@ class Api:
             web.get(f"{model}/versions", self.list_versions),
             web.get(f"{model}/versions/{{id}}", self.get_version),
             web.post(f"{model}/predictions", self.create),
+            web.post("/v1/deployments/{owner}/{name}/predictions", self.create),
             web.post("/v1/predictions", self.create),
             web.get("/v1/predictions", self.list_predictions),
             web.get("/v1/predictions/{id}", self.get),
@@ -98,6 +106,7 @@ class Api:
             web.post("/v1/files", self.upload),
             web.get("/v1/files", self.list_files),
             web.get("/v1/files/{id}", self.get_file),
+            web.get("/v1/files/{id}/download", self.download),
             web.delete("/v1/files/{id}", self.remove_file),
             web.get("/v1/webhooks/default/secret", self.webhook_secret),
         ]
@@ -210,12 +219,13 @@ class Api:
             raise ApiError(429, "day_spent", f"this token may start {token.per_day} predictions a day")
         uploads: FieldFiles = []
         try:
-            files, params = model.split(given)
+            files, params, ignored = model.split(given)
             for field, (slot, values) in files.items():
                 uploads.append((field, slot, []))
                 for value in values:
                     uploads[-1][2].append(await self._files.given(token.name, caller.url, field, slot, value))
-            caller = replace(caller, input=self._shown(model, params, caller.url, uploads))
+            shown = self._shown(model, params, caller.url, uploads)
+            caller = replace(caller, input=shown, ignored=ignored)
             await self._console.calls.begin(_job(job, model, params, uploads), caller)
         except BaseException as error:
             self._tokens.give_back(token)
@@ -324,6 +334,14 @@ class Api:
         let_in(request, f"token {token}")
         return entry
 
+    def _own_output(self, token: str, url: str) -> Path | None:
+        """The file of an output of this program's predictions at that address."""
+        job, name = url.partition("?")[0].split("/")[-2:]
+        entry = self._predictions.find(unquote(job))
+        if entry is None or caller_of(entry).token != token:
+            return None
+        return results_of(entry).get(unquote(name), (None, 0))[0]
+
     async def stream(self, request: web.Request) -> web.StreamResponse:
         """The log as it grows, then the output, as server-sent events."""
         return await self._streams.answer(request, self._signed(request, "stream"))
@@ -350,6 +368,11 @@ class Api:
         """What is known of a file."""
         upload = self._files.get(request[TOKEN].name, request.match_info["id"])
         return json_answer(self._files.plain(upload, origin(request)))
+
+    async def download(self, request: web.Request) -> web.StreamResponse:
+        """A file. The token lets the program in; the signature in the query is that of another service."""
+        upload = self._files.get(request[TOKEN].name, request.match_info["id"])
+        return file_answer(upload.path, upload.name, download=True)
 
     async def remove_file(self, request: web.Request) -> web.Response:
         """Remove a file."""

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
+import codecs
 import hashlib
 import mimetypes
 import re
-from collections.abc import AsyncIterator, Awaitable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, BinaryIO, Final, TypeVar
 from urllib.parse import unquote_to_bytes
 
 import orjson
@@ -47,10 +48,15 @@ _ENDINGS: Final = {kind.content.partition(";")[0]: ending for ending, kind in re
 
 
 class Files:
-    """The files of all programs: those of the page, in the same folder and within the same quota."""
+    """The files of all programs: those of the page, in the same folder and within the same quota.
 
-    def __init__(self, holdings: Storage, copies: Copies) -> None:
-        self._holdings, self._copies = holdings, copies
+    `output` finds the file of an output of a program's predictions by its address.
+    """
+
+    def __init__(
+        self, holdings: Storage, copies: Copies, output: Callable[[str, str], Path | None] = lambda *_: None
+    ) -> None:
+        self._holdings, self._copies, self._output = holdings, copies, output
 
     def of(self, token: str) -> list[UploadedFile]:
         """The uploaded files of a program, the newest first."""
@@ -80,6 +86,7 @@ class Files:
     async def _of_form(self, token: str, request: web.Request, length: int) -> UploadedFile | None:
         upload: UploadedFile | None = None
         metadata: dict[str, Any] = {}
+        said: dict[str, str] = {}
         parts = await request.multipart()
         async with AsyncExitStack() as stack:
             for _ in range(PARTS_MOST):
@@ -88,10 +95,16 @@ class Files:
                     stack.pop_all()
                     return upload
                 if part.name == "content" and upload is None:
-                    content = part.headers.get("Content-Type", "application/octet-stream")
+                    content = said.get("type") or part.headers.get("Content-Type", "application/octet-stream")
                     more = {"token": token, "type": content, "metadata": metadata}
-                    upload = await self._take(part.filename or "file", more, _chunks(part), length)
+                    upload = await self._take(
+                        said.get("filename") or part.filename or "file", more, _chunks(part), length
+                    )
                     stack.push_async_callback(self._holdings.uploads.discard, upload)
+                elif part.name in ("filename", "type"):
+                    if upload is not None:
+                        raise ValueError(f"{part.name} must come before content")
+                    said[part.name] = (await _short(_chunks(part), part.name)).decode()
                 elif part.name == "metadata":
                     metadata |= await _object(_chunks(part), first=not metadata)
                     if upload is not None:
@@ -151,8 +164,12 @@ class Files:
                 return await self._take(slot.name, {"token": token, "type": content}, _once(data), len(data))
             if text.startswith(origin) and (own := _OWN.fullmatch(text.removeprefix(origin))) is not None:
                 return self.get(token, own[1])
+            if (path := self._output(token, text) if "/v1/outputs/" in text else None) is not None:
+                with path.open("rb") as file:
+                    return await self._take(path.name, {"token": token, "type": ""}, _blocks(file), path.stat().st_size)
             if not re.match(r"https?://", text, re.IGNORECASE):
                 why = f"{field} must be a file: give a URL (https:// or data:), not {value!r:.60}"
+                why += "; of the JavaScript client's FileOutput, give its url()" if value == {} else ""
                 raise WrongInput(f"inputs.{field}", why)
             self._copies.check_room(token)
             name, size = await find_source(text)
@@ -180,8 +197,18 @@ def _named(name: str, content: str, head: bytes) -> str:
     if ENDING.fullmatch(ending_of(name)):
         return name
     content = content.partition(";")[0].strip().lower()
-    guessed = ending_of_content(head) or _ENDINGS.get(content) or mimetypes.guess_extension(content) or ".bin"
-    return f"{name}{guessed}"
+    guesses = ending_of_content(head), _ENDINGS.get(content), mimetypes.guess_extension(content), _ending_of_text(head)
+    return f"{name}{next((ending for ending in guesses if ending and ending != '.bin'), '.bin')}"
+
+
+def _ending_of_text(head: bytes) -> str:
+    """The ending of a file that begins as a text does; empty for any other one."""
+    try:
+        text = codecs.getincrementaldecoder("utf-8")().decode(head)  # the last character may be cut
+    except UnicodeDecodeError:
+        return ""
+    plain = not any(char < " " and char not in "\t\n\r\f" for char in text)
+    return "" if not plain else ".json" if text.lstrip()[:1] in ("{", "[") else ".txt"
 
 
 def _data_of(field: str, url: str) -> tuple[str, bytes]:
@@ -201,16 +228,21 @@ def _data_of(field: str, url: str) -> tuple[str, bytes]:
 
 async def _object(chunks: AsyncIterator[bytes], *, first: bool) -> dict[str, Any]:
     """The metadata of a file. `ValueError` if they are too long or no object, or not the `first` one."""
-    data = bytearray()
-    async for chunk in chunks:
-        data += chunk
-        if len(data) > METADATA_MOST:
-            raise ValueError(f"metadata may have {METADATA_MOST} bytes")
-    said = orjson.loads(data)
+    said = orjson.loads(await _short(chunks, "metadata"))
     orjson.dumps(said)  # a value that is too deep for it would break each list of files
     if not isinstance(said, dict) or not first:
         raise ValueError("metadata must be one JSON object")
     return said
+
+
+async def _short(chunks: AsyncIterator[bytes], name: str) -> bytearray:
+    """A part of a form that is no file. `ValueError` if it is too long."""
+    data = bytearray()
+    async for chunk in chunks:
+        data += chunk
+        if len(data) > METADATA_MOST:
+            raise ValueError(f"{name} may have {METADATA_MOST} bytes")
+    return data
 
 
 async def _chunks(part: BodyPartReader) -> AsyncIterator[bytes]:
@@ -231,6 +263,11 @@ async def _in_time(ends: float, reading: Awaitable[T]) -> T:
 
 def _now() -> float:
     return asyncio.get_running_loop().time()
+
+
+async def _blocks(file: BinaryIO) -> AsyncIterator[bytes]:
+    while chunk := await asyncio.to_thread(file.read, 1 << 20):
+        yield chunk
 
 
 async def _once(data: bytes) -> AsyncIterator[bytes]:

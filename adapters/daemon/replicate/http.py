@@ -30,7 +30,7 @@ TOKEN: Final = web.RequestKey("token", Token)
 CANCEL_MOST: Final = 366 * 86_400.0
 """Seconds of `Cancel-After`, at most."""
 
-_SIGNED = re.compile(r"/v1/(stream/|outputs/|files/[^/]+/stream$)")
+_SIGNED = re.compile(r"/(?:v1/)*(stream/|outputs/|files/[^/]+/stream$)")
 _TITLES: Final = {401: "Unauthenticated", 404: "Not found", 422: "Input validation failed", 429: "Too many requests"}
 
 

@@ -20,6 +20,9 @@ OWNER: Final = "wakestream"
 COG: Final = "0.16.0"
 """The version of Cog whose schemas these are like: clients ask for it."""
 
+IGNORED_MOST: Final = 100
+"""Names of an input that are kept although the kind does not know them."""
+
 _URI: Final = {"type": "string", "format": "uri"}
 _OWN: Final[Mapping[tuple[str, ...], str]] = {(".txt",): "text", (".json",): "json"}
 _VALUES: Final[Mapping[str, Mapping[str, Any]]] = {
@@ -60,14 +63,17 @@ class Model:
         """What each output is for a program: see `Caller.shape`. A text of its own is no file, as in Cog."""
         return {slot.name: "files" if slot.many else _OWN.get(slot.accepts, "file") for slot in self.kind.outputs}
 
-    def split(self, given: Mapping[str, Any]) -> tuple[dict[str, tuple[Slot, list[Any]]], dict[str, Any]]:
-        """The values of the input files by field, and the parameters by name, of a prediction's input.
+    def split(
+        self, given: Mapping[str, Any]
+    ) -> tuple[dict[str, tuple[Slot, list[Any]]], dict[str, Any], tuple[str, ...]]:
+        """The values of the input files by field, the parameters by name, and what the kind does not know, of an input.
 
         Raises:
-            WrongInput: There is no such field, or there are too many files.
+            WrongInput: There are too many files.
         """
         files: dict[str, tuple[Slot, list[Any]]] = {}
         params: dict[str, Any] = {}
+        ignored: list[str] = []
         for name, value in given.items():
             field = self.fields.get(name)
             if isinstance(field, Slot):
@@ -76,13 +82,12 @@ class Model:
                     raise WrongInput(f"inputs.{name}", f"{name} is one file; give only one")
                 files[name] = field, values
             elif field is None:
-                have = ", ".join(self.fields) or "none"
-                raise WrongInput(f"params.{name[:40]}", f"{self.kind.name} has no input {name[:40]!r}; it has {have}")
+                ignored.append(name[:40])
             elif value is not None or not any(misfits(self._properties[field], None)):
                 params[field] = value
         if (number := sum(len(values) for _, values in files.values())) > MAX_FILES:  # before one of them is stored
             raise WrongInput("inputs", f"the input has {number} files; {MAX_FILES} are allowed")
-        return files, params
+        return files, params, tuple(ignored[:IGNORED_MOST])
 
     def field_of(self, place: str) -> str:
         """The field of the input for a place in a job, such as `params.seed` or `inputs.images_2`."""

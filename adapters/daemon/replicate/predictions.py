@@ -121,7 +121,8 @@ class Predictions:
         at = f"{caller.url}/v1/predictions/{a.job}"
         return {
             "id": a.job, "model": f"{OWNER}/{a.kind}", "version": caller.version, "input": caller.input,
-            "output": output, "logs": self.log(items), "error": _error(ended), "status": status, "source": "api",
+            "output": output, "logs": ignored(caller) + self.log(items),
+            "error": _error(ended), "status": status, "source": "api",
             "data_removed": status == "succeeded" and output is None,
             "created_at": iso(a.at), "started_at": iso(began), "completed_at": iso(ended.at if ended else None),
             "metrics": self._metrics(entry, began, made),
@@ -187,6 +188,12 @@ def caller_of(entry: Entry) -> f.Caller:
     """The program that asked for a job; each prediction has one."""
     assert entry.accepted.caller is not None  # noqa: S101 - see `Predictions.find`
     return entry.accepted.caller
+
+
+def ignored(caller: f.Caller) -> str:
+    """The first line of the log, if the input has names that the kind does not know."""
+    names = ", ".join(map(repr, caller.ignored))
+    return f"ignored, since the model has no such input: {names}\n" if names else ""
 
 
 def _place(entry: Entry) -> tuple[float, str]:

@@ -18,7 +18,7 @@ from wakestream.adapters.daemon.api.routes import FOLLOWERS
 from wakestream.adapters.daemon.event_feed import Item
 from wakestream.adapters.daemon.outbox import Outbox
 from wakestream.adapters.daemon.previews import EVERY, WAITS, Previews
-from wakestream.adapters.daemon.replicate.predictions import Predictions, caller_of
+from wakestream.adapters.daemon.replicate.predictions import Predictions, caller_of, ignored
 from wakestream.adapters.runtime.tasks import tasks_of_block
 from wakestream.operators.model.engine import MAX_PREVIEW, TEXT
 from wakestream.streams.outbox.state import Entry
@@ -54,7 +54,8 @@ class Streams:
             return event(f"{feed.boot}-{number}:{grown.sent}", "logs", lines) if lines else b""
 
         with feed.follow(job, sse.cutting(request), whose=token) as listener:
-            first = b"".join(map(text, self._predictions.items(job, number)))
+            first = b"" if number else event(f"{feed.boot}-0:0", "logs", ignored(caller_of(entry)))
+            first = b"".join([first, *map(text, self._predictions.items(job, number))])
             live = None if entry.ended is not None else listener
             async with tasks_of_block() as start:
                 if only_text and live is not None:

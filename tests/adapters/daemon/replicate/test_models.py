@@ -43,13 +43,14 @@ def test_the_schema_has_files_parameters_and_what_is_needed() -> None:
 
 
 def test_an_input_is_split_into_files_and_parameters() -> None:
-    files, params = MODEL.split({"image": "u", "masks": ["a", "b"], "image_param": "x", "steps": 1, "prompt": None})
+    given = {"image": "u", "masks": ["a", "b"], "image_param": "x", "steps": 1, "prompt": None, "width": 1}
+    files, params, ignored = MODEL.split(given)
     assert {field: values for field, (_, values) in files.items()} == {"image": ["u"], "masks": ["a", "b"]}
-    assert params == {"image": "x", "steps": 1}
+    assert (params, ignored) == ({"image": "x", "steps": 1}, ("width",))
     assert [MODEL.field_of(each) for each in ("params.image", "inputs.image", "inputs.masks_2", "kind")] == [
         "input.image_param", "input.image", "input.masks", "input",
     ]  # fmt: skip
-    for wrong in ({"image": ["a", "b"]}, {"width": 1}, {"masks": ["data:,a"] * (MAX_FILES + 1)}):
+    for wrong in ({"image": ["a", "b"]}, {"masks": ["data:,a"] * (MAX_FILES + 1)}):
         with pytest.raises(WrongInput):
             MODEL.split(wrong)
 
