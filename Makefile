@@ -18,7 +18,7 @@ PYTEST := $(BIN)/python -m pytest
 # Many tests wait, those of real programs most of their time, so there are more processes than cores.
 CORES := $(shell $(PYTHON) -c 'import os; print(os.cpu_count() or 2)')
 PARALLEL := --dist loadfile --numprocesses
-ENGINES := $(addprefix .venv/engines/,$(addsuffix /.ready,cog gradio llama replicate))
+ENGINES := $(addprefix .venv/engines/,$(addsuffix /.ready,cog gradio llama replicate replicate2))
 
 .PHONY: setup demo test test-rest test-all faults kills disorder determinism mutants bench simulate check lint types imports peers browser engines clouds s3 released queues hashes audit release docs clean
 

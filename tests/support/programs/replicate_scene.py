@@ -35,6 +35,8 @@ PEERS = Path(__file__).parents[2] / "peers"
 NODE = shutil.which("node")
 PYTHON = python_of("replicate")
 no_python = pytest.mark.skipif(not PYTHON.is_file(), reason="no Python client of Replicate here (make engines)")
+PYTHON_2 = python_of("replicate2")
+no_python_2 = pytest.mark.skipif(not PYTHON_2.is_file(), reason="no client 2 of Replicate here (make engines)")
 no_node = pytest.mark.skipif(
     NODE is None or not (PEERS / "node_modules" / "replicate").is_dir(), reason="no node client here (make peers)"
 )
@@ -127,6 +129,10 @@ class Programs:
     async def python(self, code: str, **told: Any) -> Any:
         """What a program with Replicate's client for Python says."""
         return await self._run([str(PYTHON), "-c", _PYTHON + code, json.dumps(told)])
+
+    async def python_2(self, code: str, **told: Any) -> Any:
+        """What a program with client 2 of Replicate for Python says."""
+        return await self._run([str(PYTHON_2), "-c", _PYTHON + code, json.dumps(told)])
 
     async def js(self, code: str, **told: Any) -> Any:
         """What a program with Replicate's client for JavaScript says."""
