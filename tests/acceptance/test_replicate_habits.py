@@ -14,7 +14,7 @@ from tests.support.browser.studio import png
 from tests.support.programs.any_kind_scene import KINDS, Scene
 from tests.support.programs.client_scene import User
 from tests.support.programs.our_peers import Place
-from tests.support.programs.replicate_scene import Programs, programs
+from tests.support.programs.replicate_scene import NODE, PEERS, Programs, programs
 from wakestream.adapters.daemon.replicate import predictions
 from wakestream.operators.model.engine import Kind, Slot
 
@@ -55,6 +55,22 @@ async def test_names_that_the_model_does_not_know_are_ignored_and_said_in_the_lo
         assert "data: " + line in await response.text()
     status, refusal = await api.ask("POST", "/v1/predictions", {"version": "join", "input": {**ABC, "times": "many"}})
     assert (status, refusal["invalid_fields"][0]["field"]) == (422, "input.times")
+
+
+@pytest.mark.skipif(
+    NODE is None or not (PEERS / "node_modules" / "@ai-sdk" / "replicate").is_dir(),
+    reason="no AI SDK here (make peers)",
+)
+async def test_the_ai_sdk_makes_an_image(api: Programs) -> None:
+    said = await api.js("""
+import { experimental_generateImage as generateImage } from 'ai'
+import { createReplicate } from '@ai-sdk/replicate'
+const model = createReplicate({ apiToken: auth, baseURL: `${url}/v1` }).image('wakestream/reverse')
+const providerOptions = { replicate: { first: 'data:text/plain;base64,YWJj' } }
+const { image } = await generateImage({ model, prompt: 'a cat', n: 1, size: '64x64', providerOptions })
+say(Buffer.from(image.uint8Array).toString())
+""")
+    assert said == "cba"
 
 
 async def test_a_file_without_a_name_gets_the_ending_of_its_content(api: Programs) -> None:
