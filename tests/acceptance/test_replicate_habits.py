@@ -105,6 +105,9 @@ async def test_the_address_of_an_output_is_an_input_for_its_program_only(
         assert await response.read() == b"abcabc"
     body = {"version": "join", "input": {"first": url}}
     assert (await api.ask("POST", "/v1/predictions", body, token=api.tokens.add("other")))[0] >= 400
+    for file in (api.scene.folder / "daemon" / "console" / "results").glob("*.whole.bin"):
+        file.unlink()
+    assert (await api.ask("POST", "/v1/predictions", body))[0] == 410
 
 
 @pytest.mark.parametrize("base", ["", "/v1", "/v1/v1"])

@@ -340,7 +340,10 @@ class Api:
         entry = self._predictions.find(unquote(job))
         if entry is None or caller_of(entry).token != token:
             return None
-        return results_of(entry).get(unquote(name), (None, 0))[0]
+        path = results_of(entry).get(unquote(name), (None, 0))[0]
+        if path is not None and not path.is_file():
+            raise gone()
+        return path
 
     async def stream(self, request: web.Request) -> web.StreamResponse:
         """The log as it grows, then the output, as server-sent events."""
