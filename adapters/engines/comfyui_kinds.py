@@ -103,7 +103,7 @@ class Draft:
 
     def _about(self, place: workflows.Place) -> str:
         """The class of the node, and what a parameter may be."""
-        node, _, name = place.place.partition(".")
+        node, _, name = (place.place, "", "") if place.place in self.workflow else place.place.partition(".")
         about = str(self.workflow[node]["class_type"])
         if not name or place.accepts:
             return about

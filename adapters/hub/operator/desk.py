@@ -25,7 +25,7 @@ from wakestream.adapters.hub.licenses import LicenseError, key_mark
 from wakestream.adapters.hub.operator.access import Caller, Session, Sessions
 from wakestream.adapters.hub.operator.actions import Actions
 from wakestream.adapters.hub.operator.planning import planned
-from wakestream.adapters.runtime.tasks import tasks_of_block
+from wakestream.adapters.runtime.tasks import background, tasks_of_block
 from wakestream.adapters.telemetry.logs import RecentLog
 from wakestream.streams.hub import status
 from wakestream.streams.hub.state import Connection, HubState
@@ -202,7 +202,7 @@ class OperatorDesk:
                 self._check(page.session)
                 is_due = time.monotonic() - self._plan_told[0] >= PLAN_EVERY
                 if is_due and (self._planning is None or self._planning.done()):
-                    self._planning = asyncio.create_task(self._plan())
+                    self._planning = background("the simulation of other settings", self._plan())
                 await self._tell(page)
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(EVERY):

@@ -62,7 +62,7 @@ def test_two_hundred_jobs_are_reduced_to_the_one_that_fails() -> None:
 def test_a_log_is_reduced_to_the_messages_that_the_failure_needs() -> None:
     log = under(recorded("offline"), online=0.5)
     small, _ = shrunk(log, "outcome=timed_out:online,event=queued")
-    assert [row.label for row in inputs(small) if row.dir != "effect"] == ["job.accept", "gpu.power.offline"]
+    assert [row.label for row in inputs(small) if row.dir != "effect"] == ["job.accept", "up", "gpu.power.offline"]
     assert run_log(small).meets(parse("outcome=timed_out:online,event=queued"))
 
 

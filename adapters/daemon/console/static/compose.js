@@ -12,7 +12,8 @@ import { isCopying, newId, startJob } from "/transfer.js";
 import { lang, number, t } from "/words.js";
 
 const LAST = "wakestream.kind";
-const KEPT = 1000; // jobs that the page lists when they have ended
+// Jobs that the page lists when they have ended.
+const KEPT = 1000;
 const TABLE = /\.(?:csv|tsv|jsonl|ndjson)$/i;
 const SOURCE = /^(?:https?:\/\/|file:\/\/|\/|~\/|[a-z]:[\\/]|\\\\)\S/i;
 
@@ -29,7 +30,8 @@ export function composer({ toast, started, reclaim, hasFolder }) {
   let form = null;
   let batch = null;
   let uploads = [];
-  let starting = ""; // what is said meanwhile
+  // What is said meanwhile.
+  let starting = "";
   let lamps = "";
   let hub = {};
   let listed = "";
@@ -45,7 +47,8 @@ export function composer({ toast, started, reclaim, hasFolder }) {
       if (mine !== turn) return;
       known = { ...plain, media: Object.assign(Object.create(null), plain.media) };
     } catch {
-      return; // the next state asks again
+      // The next state asks again.
+      return;
     }
     entries = choices(known);
     const last = entry?.id ?? localStorage.getItem(LAST);
@@ -60,7 +63,8 @@ export function composer({ toast, started, reclaim, hasFolder }) {
 
   function choose(next) {
     const same = entry && form && JSON.stringify(entry.kind) === JSON.stringify(next.kind);
-    if (form && !same && entry.id === next.id && (form.isSending || starting || batch)) return; // it changes when that has ended
+    // It changes when that has ended.
+    if (form && !same && entry.id === next.id && (form.isSending || starting || batch)) return;
     entry = next;
     select.value = entry.id;
     if (!same) {
@@ -159,7 +163,8 @@ export function composer({ toast, started, reclaim, hasFolder }) {
   });
 
   const jobOf = (mine, name) => {
-    const { twins, names } = entries.find((one) => one.kind === mine.kind) ?? {}; // another one may be chosen by now
+    // Another one may be chosen by now.
+    const { twins, names } = entries.find((one) => one.kind === mine.kind) ?? {};
     return { id: newId(), kind: mine.kind.name, params: mine.params, outputs: mine.wanted, ...(twins ? { gpus: names } : {}), ...(name ? { batch: name } : {}) };
   };
 
@@ -198,7 +203,8 @@ export function composer({ toast, started, reclaim, hasFolder }) {
         return complain(mine, error);
       }
       list.begun(row);
-      if (batch !== list) return undefined; // it was closed
+      // It was closed.
+      if (batch !== list) return undefined;
     }
     toast(t(count === 1 ? "batch.started.one" : "batch.started", { count: number(count) }));
     if (list.rows.length) list.show();
@@ -283,7 +289,8 @@ export function composer({ toast, started, reclaim, hasFolder }) {
 
   addEventListener("beforeunload", (event) => { if (form?.isSending || batch || isCopying()) event.preventDefault(); });
   dropping((files, over) => take(files, form?.slots.find((slot) => slot.root === over)));
-  addEventListener("focus", ask); // the kinds of a GPU may change while it is on
+  // The kinds of a GPU may change while it is on.
+  addEventListener("focus", ask);
   ask();
   return {
     ask,

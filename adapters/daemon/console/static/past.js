@@ -14,7 +14,8 @@ import { bytes, duration, moment, number, t } from "/words.js";
 
 const PAGE = 12;
 const MOST = 1000;
-const APART = 1000; // ms
+// Ms.
+const APART = 1000;
 
 /** The list and its search. `acts` are the actions of its buttons; jobs of `known` are listed only in searches. */
 export function past(acts, known) {
@@ -41,7 +42,8 @@ export function past(acts, known) {
 
   function draw(jobs, matching, text, above) {
     const list = by("past");
-    show(by("recent"), !text); // a search finds these jobs too
+    // A search finds these jobs too.
+    show(by("recent"), !text);
     const known = new Map([...list.children].map((row) => [row.dataset.job, row]));
     // Unchanged rows keep their elements, and with them the keyboard focus. A replaced row passes it on.
     const focus = document.activeElement;
@@ -53,7 +55,8 @@ export function past(acts, known) {
     for (const row of [...list.children]) if (!rows.includes(row)) row.remove();
     rows.forEach((row, at) => { if (list.children[at] !== row) list.insertBefore(row, list.children[at] ?? null); });
     if (held && focus !== document.activeElement) {
-      if (focus.isConnected) focus.focus({ preventScroll: true }); // of details that moved
+      // Of details that moved.
+      if (focus.isConnected) focus.focus({ preventScroll: true });
       else reach(rows.find((row) => row.dataset.job === held.dataset.job));
     }
     say(by("past-empty"), text ? t(matching ? "past.found" : "past.nothing", { text, count: number(matching) }) : matching || above ? "" : t("past.empty"));

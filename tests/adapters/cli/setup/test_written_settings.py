@@ -38,6 +38,7 @@ def test_each_character_of_unicode_is_read_back_or_refused(tmp_path: Path) -> No
 @example("a\nb = 1", "\r", "\N{LINE SEPARATOR}")
 @example("\ud800", "", "")
 @example("", "", "\ud800")
+@example("", ".", "")
 def test_a_kind_is_read_back_whatever_its_workflow_calls_its_nodes(title: str, node: str, class_type: str) -> None:
     workflow = {node: {"class_type": class_type, "inputs": {}}}
     model = Model(title, node, 1, "00")
