@@ -95,7 +95,7 @@ def test_every_setting_is_in_the_table_with_its_variable_and_its_flag() -> None:
     assert told == {(None if one.name in settings._SECRET else one.name, one.variable) for one in plain}
 
 
-NOT_USED = "–"
+NOT_USED = "\N{EN DASH}"
 """In the place of a time: this program has no such wait."""
 
 
