@@ -82,9 +82,8 @@ class WorkerHub:
         self._cancelled: Recent[str, str | None] = Recent(_MAX_WATCHED)
         self._unsent: deque[m.Result | m.JobWork] = deque(maxlen=_MAX_WATCHED)
         self._working: set[str] = set()
-        self._states: Recent[str, tuple[m.JobState, str]] = Recent(
-            _MAX_WATCHED
-        )  # what the hub knows of its jobs, and their tasks
+        # What the hub knows of its jobs, and their tasks.
+        self._states: Recent[str, tuple[m.JobState, str]] = Recent(_MAX_WATCHED)
         self._inbox: asyncio.Queue[m.Message] = asyncio.Queue(_MAX_INBOX)
         self._next_active: asyncio.TimerHandle | None = None
         self._subscriptions = CompositeDisposable(
