@@ -387,6 +387,8 @@ async def test_the_log_of_a_prediction_outlives_restarts_before_and_after_its_en
             before = (await api.ask("GET", f"/v1/predictions/{id_}"))[1]["logs"].splitlines()[:-1]
         async with programs(scene, token=token) as api:
             scene.engine.go_on.set()
+            feed = api.daemon.outbox.feed
+            await until(lambda: any(item.kind == "done" for item in feed.of_job(id_)))  # stores the lines before it
             ended = await api.ended(id_)
         async with programs(scene, token=token) as api:
             after = await api.ended(id_)

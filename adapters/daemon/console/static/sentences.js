@@ -51,7 +51,7 @@ function waking(last, eta, hub) {
   if (last.phase === "connecting") return t("why.connecting");
   if (isHubDown(last)) return t("why.down");
   const [gpu, more] = hub?.gpus ?? [];
-  const ofJob = /queued|busy|straight/.test(last.phase) || (last.phase === "budget" && gpu?.phase === "off");
+  const ofJob = /queued|busy|straight|budget/.test(last.phase);
   if (last.phase !== "budget" && obstacle(hub)) return obstacle(hub);
   if (gpu && !more && !ofJob) { // as its panel says
     if (gpu.phase === "off") return gpuSays(gpu, hub);
