@@ -261,9 +261,8 @@ class _RetryRules:
 
     def __init__(self, again: Backoff, *, asked: bool, named: bool) -> None:
         self.again, self.asked = again, asked
-        self.asks = (
-            MAX_NO_GPU if asked or named else 0
-        )  # how often the hub is asked again that knows no GPU for the job
+        # How often the hub is asked again that knows no GPU for the job.
+        self.asks = MAX_NO_GPU if asked or named else 0
         self.lost = 0
 
     def is_retryable(self, error: Exception) -> bool:
